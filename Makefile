@@ -1,0 +1,66 @@
+# The two commands that matter: `make demo` and `make test`. `make` alone lists them all.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+
+# Pulumi neither looks for updates nor fetches plugins behind one's back.
+export PULUMI_SKIP_UPDATE_CHECK := 1
+export PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION := true
+# Each recipe that needs the environment starts with this; set-up itself must not run from it.
+IN_VENV := PATH="$(CURDIR)/.venv/bin:$$PATH"
+
+SETUP_FLAGS :=
+lint test bench: SETUP_FLAGS := --tests
+
+.PHONY: help
+help: ## This list
+	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
+
+.PHONY: demo
+demo: image ## A machine of your own, from nothing to the first login (KEY=FILE: your public key)
+	@$(IN_VENV) python -m tools.demo up $(if $(KEY),--key '$(KEY)')
+
+.PHONY: demo-down
+demo-down: setup ## Remove the demo and all that belongs to it (FORCE=1: without Pulumi)
+	@$(IN_VENV) python -m tools.demo down $(if $(FORCE),--force)
+
+.PHONY: test
+test: setup lint image ## Everything: lint, unit, program and machine tests
+	@$(IN_VENV) pytest $(ARGS)
+
+.PHONY: lint
+lint: setup ## ruff, mypy and shellcheck
+	@$(IN_VENV) ruff check --quiet --output-format=concise
+	@$(IN_VENV) ruff format --check --quiet
+	@$(IN_VENV) mypy --no-error-summary
+	@$(IN_VENV) MYPYPATH=cloudinit mypy --no-error-summary cloudinit/guest/*.py
+	@$(IN_VENV) shellcheck $$(git ls-files --cached --others --exclude-standard -- ':!*.j2' \
+		| xargs -r grep -lE '^#!.*\b(ba)?sh\b')
+	@echo "Lint: clean"
+
+.PHONY: bench
+bench: setup image ## Measure, and print the table that docs/ keeps
+	@$(IN_VENV) python -m bench
+
+.PHONY: setup
+setup: ## Packages, Python environment and Pulumi CLI, each only if missing
+	@tools/setup.sh $(SETUP_FLAGS)
+
+.PHONY: image
+image: setup ## The machines' golden image, made once and kept in the cache
+	@$(IN_VENV) python -m tools.image
+
+.PHONY: lock
+lock: setup ## Pin the newest versions that requirements*.in allow
+	@for name in requirements requirements-dev; do \
+		uv=$$(ls -d "$${XDG_CACHE_HOME:-$$HOME/.cache}"/secondlock/uv-*/uv | tail -1); \
+		"$$uv" pip compile --quiet --upgrade --universal --python-version 3.10 --generate-hashes \
+			--custom-compile-command "make lock" $$name.in --output-file $$name.txt; \
+	done
+
+.PHONY: clean
+clean: ## Remove the environment and the tools' caches; never state or images
+	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@find . -name __pycache__ -not -path './.secondlock/*' -prune -exec rm -rf {} +
+	@echo "Images and programs stay in $${XDG_CACHE_HOME:-$$HOME/.cache}/secondlock: remove it by hand."

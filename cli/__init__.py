@@ -1,0 +1,1 @@
+"""`secondlock`: what `pulumi` itself does not do for the people around a stack."""

@@ -1,0 +1,71 @@
+"""`secondlock`: the commands, and how faults reach a person."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+
+import typer
+from typer import TyperException
+
+from cli import enroll, request, retire, ssh_config, status
+from infra.problems import ProblemsError
+
+PROBLEM, USAGE, INTERRUPTED = 1, 2, 130
+
+app = typer.Typer(
+    help="Enroll researchers, hand out logins and look after a Secondlock stack. `pulumi up` "
+    "makes the machines; this does what pulumi does not.",
+    epilog="Exit codes: 0 done, 1 something is wrong (the message names the mend), 2 wrong usage, "
+    "130 interrupted. All commands take --json.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("request")(request.request)
+app.command("enroll")(enroll.enroll)
+app.command("rotate")(retire.rotate)
+app.command("revoke")(retire.revoke)
+app.command("ssh-config")(ssh_config.ssh_config)
+app.command("status")(status.status)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; the exit code. Faults go to standard error, one line each."""
+    words = sys.argv[1:] if arguments is None else arguments
+    try:
+        code = app(words or ["--help"], prog_name="secondlock", standalone_mode=False)
+    except ProblemsError as error:
+        return _fail(str(error), PROBLEM)
+    except TyperException as error:
+        return _fail(f"{error.format_message()} (see: {_help(error)})", error.exit_code)
+    except BrokenPipeError:
+        # The reader has gone; keep Python from complaining when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return PROBLEM
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return _fail(f"{where}{error.strerror or type(error).__name__}", PROBLEM)
+    except (KeyboardInterrupt, typer.Abort):
+        return INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - nobody meets a traceback; its text may be secret
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        what = f"{type(error).__name__} in {place.filename}:{place.lineno}"
+        return _fail(f"a fault of secondlock itself: {what}; please report it", PROBLEM)
+    return code if isinstance(code, int) else 0
+
+
+def _help(error: TyperException) -> str:
+    context = getattr(error, "ctx", None)
+    return f"{context.command_path if context else 'secondlock'} --help"
+
+
+def _fail(message: str, code: int) -> int:
+    for line in message.splitlines():
+        typer.echo(f"secondlock: {line}", err=True)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,27 @@
+"""Options that every command has, and the one way to say something as JSON."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+StackOption = Annotated[
+    str | None,
+    typer.Option(
+        "--stack",
+        "-s",
+        metavar="STACK",
+        help="The Pulumi stack. Default: $SECONDLOCK_STACK, else the only one here, else demo.",
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Say it as JSON, for programs.")]
+ResearcherArgument = Annotated[
+    str, typer.Argument(metavar="RESEARCHER", help="The person's user name.", show_default=False)
+]
+
+
+def echo_json(document: dict[str, Any]) -> None:
+    """Print `document` for programs."""
+    typer.echo(json.dumps(document, indent=2, default=str))

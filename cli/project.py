@@ -1,0 +1,134 @@
+"""Where a stack's files are, and which stack is meant."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+import typer
+import yaml
+
+from infra.names import check_researcher_name
+from infra.problems import Problem, ProblemsError, RefusedError
+
+ROOT = Path(__file__).resolve().parents[1]
+DEFAULT_STACK = "demo"
+
+# Narrower than Pulumi's own rule: the name becomes a folder and part of an ssh host alias.
+_STACK_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_-]{0,62}")
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A stack's places in the project folder `root`."""
+
+    name: str
+    root: Path
+
+    @property
+    def requests(self) -> Path:
+        """The folder with a file for every researcher."""
+        return self.root / "stacks" / self.name
+
+    @property
+    def config(self) -> Path:
+        """Pulumi's own file for the stack."""
+        return self.root / "stacks" / f"Pulumi.{self.name}.yaml"
+
+    @property
+    def state(self) -> Path:
+        """Local state, never committed."""
+        return self.root / ".secondlock" / self.name
+
+    @property
+    def key(self) -> Path:
+        """The private key that `make demo` makes where a person gives none."""
+        return self.state / "id_ed25519"
+
+    def request(self, researcher: str) -> Path:
+        """The researcher's request."""
+        return self.requests / f"{researcher}.yaml"
+
+    def target(self) -> str:
+        """`secondlock:target` of the stack's configuration; `local` where it says nothing.
+
+        Raises ProblemsError when the file is not YAML.
+        """
+        if not self.config.exists():
+            return "local"
+        try:
+            document = yaml.safe_load(self.config.read_text("utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            problem = Problem(
+                self.config, None, f"not YAML: {type(error).__name__}", f"edit {self.config}"
+            )
+            raise ProblemsError([problem]) from None
+        config = document.get("config") if isinstance(document, dict) else None
+        value = config.get("secondlock:target") if isinstance(config, dict) else None
+        return str(value) if value is not None else "local"
+
+
+def choose_stack(name: str | None) -> Stack:
+    """The stack `name`, else $SECONDLOCK_STACK, else the only one there is, else `demo`.
+
+    Raises typer.BadParameter for a name that cannot be one, or when there are several to choose.
+    """
+    chosen = name or os.environ.get("SECONDLOCK_STACK") or _only_stack()
+    if not _STACK_NAME.fullmatch(chosen):
+        raise typer.BadParameter(
+            f"{chosen!r} is no stack's name: letters, digits, - and _, at most 63",
+            param_hint="--stack",
+        )
+    return Stack(chosen, ROOT)
+
+
+def check_researcher(name: str) -> str:
+    """`name` when it may become a path. Raises typer.BadParameter."""
+    try:
+        return check_researcher_name(name)
+    except RefusedError as error:
+        raise typer.BadParameter(str(error), param_hint="RESEARCHER") from None
+
+
+def command(*words: str, stack: Stack) -> str:
+    """A `secondlock` command line for a person to type."""
+    return shlex.join(["./secondlock", *words, "--stack", stack.name])
+
+
+def pulumi(*words: str, stack: Stack) -> str:
+    """A `pulumi` command line for a person to type, with what their shell does not know yet."""
+    line = shlex.join(["pulumi", *words, "--stack", stack.name])
+    env = stack.state / "env"
+    if env.exists() and "PULUMI_BACKEND_URL" not in os.environ:
+        return f". {shown(env)} && {line}"
+    return line
+
+
+def shown(path: Path) -> str:
+    """`path` as short as it can be typed where the person stands."""
+    try:
+        near = str(path.relative_to(Path.cwd()))
+    except (ValueError, OSError):
+        near = str(path)
+    return shlex.quote(near)
+
+
+def _only_stack() -> str:
+    parents = (ROOT / ".secondlock", ROOT / "stacks")
+    names = sorted(
+        {
+            entry.name
+            for parent in parents
+            if parent.is_dir()
+            for entry in parent.iterdir()
+            if entry.is_dir() and _STACK_NAME.fullmatch(entry.name)
+        }
+    )
+    if len(names) == 1:
+        return names[0]
+    if not names or DEFAULT_STACK in names:
+        return DEFAULT_STACK
+    raise typer.BadParameter(f"which of {', '.join(names)}?", param_hint="--stack")

@@ -1,0 +1,231 @@
+"""`secondlock request`: the first version of a researcher's file."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import hashlib
+import json
+import re
+import secrets
+import shutil
+import tempfile
+from collections.abc import Sequence
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.files import write_new
+from cli.options import JsonOption, ResearcherArgument, StackOption, echo_json
+from cli.project import Stack, check_researcher, choose_stack, command, pulumi, shown
+from infra.problems import Problem, ProblemsError, RefusedError
+from infra.requests import MachineSize, check_local, load_requests
+from infra.ssh_keys import check_ssh_key
+
+_OWN_KEYS = ("id_ed25519.pub", "id_ed25519_sk.pub", "id_ecdsa.pub", "id_rsa.pub")
+_LARGEST_KEY_FILE = 64 * 1024  # bytes; a public key is far smaller
+_PLAIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9./+=@_:-]| (?=[^#\s]))*(?<!:)")
+
+_TEMPLATE = """\
+# yaml-language-server: $schema=../request.schema.json
+# What {researcher} gets. Review it like code; `pulumi up` makes it so.
+researcher: {researcher}
+
+# Public keys (the line of a .pub file). The private key stays with its owner.
+ssh_keys:{ssh_keys}
+
+# From where logins are allowed, as CIDRs.
+allowed_from:{allowed_from}
+
+# key+totp: a key and the phone's code. password+totp: a password and the phone's code.
+factors: {factors}
+
+# The size of the machine; without it, this.
+# machine: {machine}
+
+# Binds the phone. No secret, but never used twice: `{rotate}` writes a new one.
+enrollment: "{enrollment}"
+"""
+
+
+class Factors(str, Enum):
+    """How a researcher proves who they are."""
+
+    KEY = "key+totp"
+    PASSWORD = "password+totp"  # noqa: S105 - a mode's name
+
+
+KeyOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--key",
+        metavar="FILE",
+        help="Their public key (.pub). Default: your own in ~/.ssh.",
+        show_default=False,
+    ),
+]
+FactorsOption = Annotated[
+    Factors, typer.Option("--factors", help="What a login asks for besides the address.")
+]
+FromOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--from",
+        metavar="CIDR",
+        help="Where they log in from; may be repeated. Default on target local: 127.0.0.0/8.",
+        show_default=False,
+    ),
+]
+
+
+def request(
+    researcher: ResearcherArgument,
+    stack: StackOption = None,
+    key: KeyOption = None,
+    factors: FactorsOption = Factors.KEY,
+    allowed_from: FromOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a first request for a researcher: stacks/STACK/RESEARCHER.yaml.
+
+    The file is checked before it is written, and never overwrites one.
+    """
+    chosen = choose_stack(stack)
+    check_researcher(researcher)
+    source, keys = _keys(researcher, key, factors)
+    text = _scaffold(chosen, researcher, keys, factors, allowed_from or _default_from(chosen))
+    # The file is not there yet: its lines would help nobody, the fields' names do.
+    unwritten = faults(chosen, researcher, text)
+    if unwritten:
+        raise ProblemsError([dataclasses.replace(one, file=None, line=None) for one in unwritten])
+    path = chosen.request(researcher)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    mend = f"edit it, or: {command('rotate', researcher, stack=chosen)}"
+    write_new(path, text.encode(), mode=0o644, mend=mend)
+    fingerprints = [_fingerprint(line) for line in keys]
+    if as_json:
+        echo_json(
+            {
+                "stack": chosen.name,
+                "researcher": researcher,
+                "file": path,
+                "key_file": source,
+                "key_fingerprints": fingerprints,
+            }
+        )
+        return
+    typer.echo(f"Wrote {shown(path)}")
+    for line in fingerprints:
+        typer.echo(f"  key {line} from {source}")
+    if key is None and source is not None:
+        typer.echo(f"  That is your own key: is it {researcher}'s? If not, edit the file.")
+    typer.echo(f"Next: read it, then {pulumi('up', stack=chosen)}")
+
+
+def faults(stack: Stack, researcher: str, text: str) -> list[Problem]:
+    """What is wrong with `text` as the researcher's request.
+
+    It is read among the stack's other files, in a folder of its own; their faults do not count.
+    """
+    path = stack.request(researcher)
+    with tempfile.TemporaryDirectory(prefix="secondlock-") as temporary:
+        folder = Path(temporary) / stack.name
+        if stack.requests.is_dir():
+            shutil.copytree(stack.requests, folder)
+        folder.mkdir(exist_ok=True)
+        candidate = folder / path.name
+        candidate.write_text(text, "utf-8")
+        try:
+            requests = [one for one in load_requests(folder) if one.researcher == researcher]
+            problems = check_local(requests) if stack.target() == "local" else []
+        except ProblemsError as error:
+            problems = [one for one in error.problems if one.file in (candidate, None)]
+    return [dataclasses.replace(problem, file=path) for problem in problems]
+
+
+def _default_from(stack: Stack) -> list[str]:
+    if stack.target() == "local":
+        return ["127.0.0.0/8"]
+    raise typer.BadParameter(
+        "say where the researcher logs in from, for example --from 192.0.2.0/24",
+        param_hint="--from",
+    )
+
+
+def _scaffold(
+    stack: Stack, researcher: str, keys: Sequence[str], factors: Factors, cidrs: Sequence[str]
+) -> str:
+    sizes = ", ".join(f"{name}: {value}" for name, value in MachineSize().model_dump().items())
+    return _TEMPLATE.format(
+        researcher=researcher,
+        ssh_keys=_sequence(keys),
+        allowed_from=_sequence(cidrs),
+        factors=factors.value,
+        machine="{" + sizes + "}",
+        enrollment=secrets.token_hex(16),
+        rotate=command("rotate", researcher, stack=stack),
+    )
+
+
+def _sequence(values: Sequence[str]) -> str:
+    if not values:
+        return " []"
+    return "".join(f"\n  - {_scalar(value)}" for value in values)
+
+
+def _scalar(value: str) -> str:
+    """`value` as YAML: plain where that is safe, else quoted as JSON, which YAML reads too."""
+    return value if _PLAIN.fullmatch(value) else json.dumps(value)
+
+
+def _keys(researcher: str, given: Path | None, factors: Factors) -> tuple[Path | None, list[str]]:
+    """The file that was read and its keys. Raises ProblemsError."""
+    if given is not None:
+        return given, _read_keys(given)
+    if factors is Factors.PASSWORD:
+        return None, []
+    for path in (Path.home() / ".ssh" / name for name in _OWN_KEYS):
+        if not path.is_file():
+            continue
+        try:
+            return path, _read_keys(path)
+        except ProblemsError:
+            continue  # too weak a key, for example; perhaps the next will do
+    what = f"no public key for {researcher}: none in ~/.ssh serves"
+    raise ProblemsError([Problem(None, None, what, "ssh-keygen -t ed25519, or --key FILE")])
+
+
+def _read_keys(path: Path) -> list[str]:
+    try:
+        with path.open("rb") as file:
+            data = file.read(_LARGEST_KEY_FILE)
+    except OSError as error:
+        raise ProblemsError(
+            [Problem(path, None, f"cannot be read: {error.strerror}", "--key FILE")]
+        ) from None
+    if b"PRIVATE KEY" in data or b"PuTTY-User-Key-File" in data:
+        mend = f"--key {path}.pub; without one: ssh-keygen -y -f {path} > {path}.pub"
+        what = "is a private key, which nobody but its owner may have"
+        raise ProblemsError([Problem(path, None, what, mend)])
+    lines = data.decode("utf-8", "replace").splitlines()
+    keys, problems = [], []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        try:
+            keys.append(check_ssh_key(line.strip()))
+        except RefusedError as error:
+            problems.append(Problem(path, number, error.what, error.mend))
+    if not keys and not problems:
+        problems.append(Problem(path, None, "holds no key", "--key FILE"))
+    if problems:
+        raise ProblemsError(problems)
+    return keys
+
+
+def _fingerprint(key: str) -> str:
+    """As `ssh-keygen -l` says it: the SHA-256 of the key's own bytes, in base64 unpadded."""
+    digest = hashlib.sha256(base64.b64decode(key.split()[1])).digest()
+    return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")

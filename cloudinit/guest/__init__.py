@@ -1,0 +1,1 @@
+"""The programs that run on a machine, as root. Python's standard library only."""

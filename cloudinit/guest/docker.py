@@ -1,0 +1,39 @@
+"""The few calls of Docker's Engine API that a workspace needs, over its local socket."""
+
+import http.client
+import json
+import socket
+from typing import Any
+
+from guest.system import GuestError
+
+SOCKET = "/run/docker.sock"
+
+
+class _Connection(http.client.HTTPConnection):
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(SOCKET)
+
+
+def call(method: str, path: str, body: Any = None, missing_ok: bool = False) -> Any:
+    """One request; the parsed answer, or None where there is none.
+
+    Raises GuestError with Docker's own message, or where it does not answer within two minutes.
+    """
+    connection = _Connection("localhost", timeout=120)
+    try:
+        payload = None if body is None else json.dumps(body)
+        connection.request(method, path, payload, {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        text = answer.read()
+    except OSError as error:
+        raise GuestError(f"Docker does not answer: {error}") from error
+    finally:
+        connection.close()
+    if answer.status == 404 and missing_ok:
+        return None
+    if answer.status >= 400:
+        raise GuestError(f"Docker refused: {text.decode(errors='replace').strip()[:300]}")
+    return json.loads(text) if text else None

@@ -1,0 +1,69 @@
+"""Opening the machine to its researchers: firewall, host key, services, in that order."""
+
+import ipaddress
+import json
+
+from guest import paths
+from guest.roster import Roster
+from guest.system import GuestError, run, write
+
+# QEMU's user network: whatever reaches the forwarded port of the host's loopback comes from here.
+LOCAL_GATEWAY = "10.0.2.2/32"
+
+
+def _elements(name: str, networks: list[str]) -> str:
+    if not networks:
+        return ""
+    return f"add element inet secondlock {name} {{ {', '.join(networks)} }}\n"
+
+
+def set_firewall(allowed_from: tuple[str, ...], target: str) -> bool:
+    """Let in these networks and no others; True when that is a change."""
+    networks = [ipaddress.ip_network(each) for each in allowed_from]
+    four = [str(each) for each in networks if each.version == 4]
+    six = [str(each) for each in networks if each.version == 6]
+    if target == "local":
+        four.append(LOCAL_GATEWAY)
+    changed = write(paths.ALLOWED, _elements("allowed4", four) + _elements("allowed6", six), 0o644)
+    run("nft", "-f", "/etc/nftables.conf")
+    return changed
+
+
+def prepare() -> None:
+    """Once in a machine's life: switch on what cloud-init has written."""
+    if paths.PREPARED.exists():
+        return
+    target = json.loads(paths.MACHINE.read_text())["target"]
+    run("systemctl", "daemon-reload")
+    units = ["nftables.service", "secondlock-boot.service", "ssh.service", "fail2ban.service"]
+    units.append("secondlock-status.timer")
+    if target == "local":
+        units.append("secondlock-hostclock.service")
+    run("systemctl", "enable", "--quiet", *units)
+    run("systemctl", "restart", "--no-block", "systemd-journald.service", "chrony.service")
+    run("systemctl", "start", "--no-block", "fail2ban.service", "secondlock-status.timer")
+    if target == "local":
+        run("systemctl", "start", "--no-block", "secondlock-hostclock.service")
+    write(paths.PREPARED, "", 0o644)
+
+
+def open_door(roster: Roster) -> bool:
+    """Put the host key in place and let sshd answer; True when sshd was (re)started.
+
+    sshd's own check comes first (sshd(8), -t): a configuration that fails it opens nothing.
+    """
+    changed = write(paths.HOST_KEY, roster.host_key, 0o600)
+    run("mkdir", "-p", "/run/sshd")
+    run("/usr/sbin/sshd", "-t")
+    run("systemctl", "restart" if changed else "start", "ssh.service")
+    if run("systemctl", "is-active", "ssh.service", check=False).strip() != "active":
+        raise GuestError("sshd does not run; see `journalctl -u ssh` on the machine")
+    return changed
+
+
+def offer_jupyter(roster: Roster) -> None:
+    """Port 8888 belongs to the researcher of a dedicated machine; a shared one offers none."""
+    if len(roster.researchers) != 1:
+        return
+    (name,) = roster.researchers
+    run("systemctl", "enable", "--quiet", "--now", f"secondlock-jupyter-proxy@{name}.socket")

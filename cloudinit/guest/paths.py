@@ -1,0 +1,24 @@
+"""Where things lie on a machine."""
+
+from pathlib import Path
+
+ETC = Path("/etc/secondlock")
+MACHINE = ETC / "machine.json"
+AUTHORIZED_KEYS = ETC / "authorized_keys"
+WORKSPACES = ETC / "workspaces"
+ALLOWED = ETC / "allowed.nft"
+PREPARED = ETC / "prepared"
+
+# The state volume: root only, survives the machine.
+STATE = Path("/var/lib/secondlock")
+STATE_FILE = STATE / "state.json"
+TOTP = STATE / "totp"
+FAILLOCK = STATE / "faillock"
+HOST_KEY = STATE / "ssh_host_ed25519_key"
+
+HOME = Path("/home")
+
+RUN = Path("/run/secondlock")
+LOCK = RUN / "sync.lock"
+STATUS = RUN / "status.json"
+ERROR = RUN / "error"

@@ -1,0 +1,164 @@
+"""secondlock-status: the machine in one JSON line."""
+
+import contextlib
+import datetime as dt
+import json
+import os
+import re
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from guest import paths, state, workspace
+from guest.system import GuestError, run, write
+
+FREEZE_AFTER = 30
+DAY = 86400
+LOGIN = re.compile(r"^Accepted \S+ for (\S+) from ")
+
+
+def _now() -> dt.datetime:
+    return dt.datetime.now(dt.timezone.utc)
+
+
+def _clock() -> dict[str, Any]:
+    """chronyc(1), `tracking`: field 5 is the system clock's distance from the source, seconds."""
+    fields = run("chronyc", "-c", "tracking", check=False).strip().split(",")
+    if len(fields) < 14:
+        return {"synchronised": False, "offset_seconds": None, "source": None}
+    return {
+        "synchronised": fields[13] != "Not synchronised",
+        "offset_seconds": round(float(fields[4]), 6),
+        "source": fields[1] or fields[0],
+    }
+
+
+def _bans() -> list[str]:
+    return run("fail2ban-client", "get", "sshd", "banip", check=False).split()
+
+
+def _wrong_codes(name: str) -> int:
+    """faillock(8) keeps each failure with its time; only the last day's count."""
+    listed = run("faillock", "--dir", str(paths.FAILLOCK), "--user", name, check=False)
+    since = _now().timestamp() - DAY
+    count = 0
+    for line in listed.splitlines():
+        words = line.split()
+        if len(words) < 4 or words[-1] != "V":
+            continue
+        with contextlib.suppress(ValueError):
+            # faillock prints local time.
+            when = time.strptime(" ".join(words[:2]), "%Y-%m-%d %H:%M:%S")
+            count += time.mktime(when) >= since
+    return count
+
+
+def _emergency_codes_left(name: str) -> int:
+    with contextlib.suppress(OSError):
+        lines = (paths.TOTP / name).read_text().splitlines()
+        return sum(re.fullmatch(r"[0-9]{8}", line) is not None for line in lines)
+    return 0
+
+
+def _sessions() -> dict[int, int]:
+    """Sessions by uid: sshd's per-session process runs as the researcher."""
+    found: dict[int, int] = {}
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        with contextlib.suppress(OSError):
+            if (entry / "comm").read_text().strip() == "sshd-session":
+                uid = entry.stat().st_uid
+                found[uid] = found.get(uid, 0) + 1
+    return found
+
+
+def _last_logins() -> dict[str, str]:
+    """The journal since the last look, added to what was known."""
+    place = paths.STATE / "logins.json"
+    try:
+        known: dict[str, str] = json.loads(place.read_text())
+    except (OSError, ValueError):
+        known = {}
+    cursor = paths.RUN / "logins.cursor"
+    lines = run(
+        "journalctl", "-q", "-o", "json", f"--cursor-file={cursor}",
+        "-t", "sshd-session", "-t", "sshd", check=False,
+    )  # fmt: skip
+    for line in lines.splitlines():
+        entry = json.loads(line)
+        message = entry.get("MESSAGE")
+        if isinstance(message, str) and (match := LOGIN.match(message)):
+            seconds = int(entry["__REALTIME_TIMESTAMP"]) / 1e6
+            when = dt.datetime.fromtimestamp(seconds, dt.timezone.utc)
+            known[match[1]] = when.strftime("%Y-%m-%dT%H:%M:%SZ")
+    with contextlib.suppress(GuestError):
+        write(place, json.dumps(known, sort_keys=True), 0o600)
+    return known
+
+
+def _workspace(name: str) -> str:
+    try:
+        return workspace.state(name)
+    except GuestError:
+        return "unknown"
+
+
+def _researcher(name: str, uid: int, sessions: dict[int, int], last: str | None) -> dict[str, Any]:
+    wrong = _wrong_codes(name)
+    groups = run("id", "-Gn", name, check=False).split()
+    return {
+        "factors": "password+totp" if "secondlock-password" in groups else "key+totp",
+        "frozen": wrong >= FREEZE_AFTER,
+        "wrong_codes": wrong,
+        "emergency_codes_left": _emergency_codes_left(name),
+        "sessions": sessions.get(uid, 0),
+        "last_login": last,
+        "workspace": _workspace(name),
+    }
+
+
+def _state_volume() -> str | None:
+    """A full state volume lets nobody in: say so before they call."""
+    if not os.path.ismount(paths.STATE):
+        return "the state volume is not mounted"
+    space = os.statvfs(paths.STATE)
+    if space.f_bavail * space.f_frsize < 64 * 1024:
+        return "the state volume is full: codes cannot be used up, so logins are refused"
+    return None
+
+
+def collect() -> dict[str, Any]:
+    """Everything `secondlock status` shows; a part that cannot be read says so in `error`."""
+    machine = json.loads(paths.MACHINE.read_text())
+    error = paths.ERROR.read_text().strip() if paths.ERROR.exists() else _state_volume()
+    try:
+        known = state.load()
+    except GuestError as fault:
+        known, error = state.State(), str(fault)
+    sessions, logins = _sessions(), _last_logins()
+    return {
+        "time": _now().strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "stack": machine["stack"],
+        "machine": machine["machine"],
+        "serial": known.serial,
+        "error": error,
+        "clock": _clock(),
+        "bans": _bans(),
+        "researchers": {
+            name: _researcher(name, known.uids[name], sessions, logins.get(name))
+            for name in sorted(known.enrollments)
+        },
+        "idle": {"load1": round(os.getloadavg()[0], 2), "sessions": sum(sessions.values())},
+    }
+
+
+def main() -> int:
+    """Write the line to its file and, without `--quiet`, print it."""
+    paths.RUN.mkdir(mode=0o755, exist_ok=True)
+    line = json.dumps(collect(), sort_keys=True)
+    write(paths.STATUS, line + "\n", 0o600)
+    if "--quiet" not in sys.argv and sys.argv[0].endswith("status"):
+        print(line)
+    return 0

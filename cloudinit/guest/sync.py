@@ -1,0 +1,112 @@
+"""secondlock-sync: make the machine as its roster says.
+
+`apply` reads a roster from standard input and prints one JSON object; `boot` mounts the volumes of
+a machine that already has one. A roster that is refused changes nothing.
+"""
+
+import contextlib
+import fcntl
+import json
+import sys
+from collections.abc import Iterator
+
+from guest import accounts, door, paths, state, volumes
+from guest.roster import Roster, parse
+from guest.state import State
+from guest.system import GuestError, folder, run, write
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    folder(paths.RUN, 0o755)
+    with paths.LOCK.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _refuse_old(roster: Roster, known: State) -> None:
+    """Neither an older roster nor a retired enrollment comes back."""
+    if roster.serial < known.serial:
+        raise GuestError(f"roster {roster.serial} is older than {known.serial}, which is applied")
+    for name, researcher in roster.researchers.items():
+        if researcher.enrollment in known.retired | roster.retired:
+            raise GuestError(
+                f"the enrollment of {name} was retired and cannot come back"
+                f" (mend: secondlock rotate {name} --stack {roster.stack})"
+            )
+
+
+def _refuse_foreign(roster: Roster, machine: dict[str, str]) -> None:
+    if (roster.stack, roster.machine) != (machine["stack"], machine["machine"]):
+        raise GuestError("the roster is another machine's")
+
+
+def _remember(roster: Roster, known: State) -> None:
+    """What this roster replaces is retired for good."""
+    enrollments = {name: each.enrollment for name, each in roster.researchers.items()}
+    gone = set(known.enrollments.values()) - set(enrollments.values())
+    known.retired |= gone | roster.retired
+    known.enrollments = enrollments
+    known.serial = roster.serial
+
+
+def _apply(roster: Roster) -> list[str]:
+    machine = json.loads(paths.MACHINE.read_text())
+    _refuse_foreign(roster, machine)
+    volumes.mount_all(roster.new_volumes)
+    known = state.load()
+    _refuse_old(roster, known)
+    for place in (paths.AUTHORIZED_KEYS, paths.WORKSPACES):
+        folder(place, 0o755)
+    accounts.make_groups()
+    changed = []
+    for name in sorted(set(known.uids) - set(roster.researchers)):
+        if accounts.is_active(name):
+            accounts.remove(name)
+            changed.append(f"{name}: removed")
+    for name, researcher in sorted(roster.researchers.items()):
+        uid = known.uid(name)
+        new = known.enrollments.get(name) != researcher.enrollment
+        changed += accounts.apply(researcher, uid, new)
+    _remember(roster, known)
+    state.save(known)
+    door.prepare()
+    if door.set_firewall(roster.allowed_from, machine["target"]):
+        changed.append("firewall")
+    if door.open_door(roster):
+        changed.append("host key")
+    door.offer_jupyter(roster)
+    return changed
+
+
+def apply() -> int:
+    """Read, check and apply a roster; the exit code is 1 where it was refused."""
+    with _alone():
+        try:
+            roster = parse(sys.stdin.read())
+            changed = _apply(roster)
+        except GuestError as error:
+            write(paths.ERROR, f"{error}\n", 0o644)
+            print(json.dumps({"applied": False, "error": str(error)}))
+            return 1
+        paths.ERROR.unlink(missing_ok=True)
+        print(json.dumps({"applied": True, "serial": roster.serial, "changed": changed}))
+    run("systemctl", "start", "--no-block", "secondlock-status.service", check=False)
+    return 0
+
+
+def boot() -> int:
+    """Mount the volumes again after a restart; without them sshd finds no host key."""
+    with _alone():
+        try:
+            volumes.mount_all(may_format=False)
+        except GuestError as error:
+            write(paths.ERROR, f"{error}\n", 0o644)
+            print(error, file=sys.stderr)
+            return 1
+    return 0
+
+
+def main() -> int:
+    """The command line: `secondlock-sync apply|boot`."""
+    return {"apply": apply, "boot": boot}[sys.argv[1]]()

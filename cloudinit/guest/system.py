@@ -1,0 +1,56 @@
+"""Small helpers over the operating system: running commands, writing files."""
+
+import os
+import subprocess
+import tempfile
+from pathlib import Path
+
+
+class GuestError(Exception):
+    """A fault to be shown to the admin; its text never holds a secret."""
+
+
+def run(*argv: str, stdin: str | None = None, check: bool = True) -> str:
+    """Run a command and return its standard output.
+
+    Raises GuestError with the command's own words when it fails and `check` holds.
+    """
+    done = subprocess.run(
+        argv, input=stdin, capture_output=True, text=True, errors="replace", check=False
+    )
+    if check and done.returncode != 0:
+        words = " ".join((done.stderr or done.stdout).split())[:400]
+        raise GuestError(f"{argv[0]} failed with exit code {done.returncode}: {words}")
+    return done.stdout
+
+
+def write(path: Path, content: str, mode: int, uid: int = 0, gid: int = 0) -> bool:
+    """Write a file by rename, so that no reader sees half of it; True when it changed.
+
+    Raises GuestError when the file system does not take it (full, read-only).
+    """
+    try:
+        if path.is_file() and not path.is_symlink() and path.read_text() == content:
+            return False
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "w") as file:
+                file.write(content)
+                os.fchown(file.fileno(), uid, gid)
+                os.fchmod(file.fileno(), mode)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(name).rename(path)
+        except BaseException:
+            Path(name).unlink()
+            raise
+    except OSError as error:
+        raise GuestError(f"cannot write {path}: {error.strerror}") from error
+    return True
+
+
+def folder(path: Path, mode: int, uid: int = 0, gid: int = 0) -> None:
+    """Make sure of a folder with this owner and mode."""
+    path.mkdir(mode=mode, parents=True, exist_ok=True)
+    os.chown(path, uid, gid, follow_symlinks=False)
+    path.chmod(mode)

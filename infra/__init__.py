@@ -1,0 +1,1 @@
+"""What plans and makes the resources of a stack."""

@@ -1,0 +1,270 @@
+"""From a stack's one secret seed to everything that binds a phone or a client to a machine.
+
+All of it is derived by HKDF-SHA256 (RFC 5869), so that the same inputs give the same phone at every
+run and nothing is stored. The stream for each purpose has its own `info`, made of length-prefixed
+fields: no two different sets of names can give the same bytes. tests/unit/test_enrollment.py pins
+the results: any change to the derivation would make every researcher enrol again.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice, pairwise
+from typing import Literal
+
+import pyotp
+import qrcode
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from infra.problems import Problem, ProblemsError
+
+Factors = Literal["key+totp", "password+totp"]
+
+EMERGENCY_CODES = 5
+"""How many one-time emergency codes an enrollment has."""
+
+_TOTP_BYTES = 20  # RFC 4226, section 4: 160 bits are recommended
+_CODE_MIN = 10_000_000  # pam_google_authenticator takes emergency codes of exactly eight digits
+_CODE_RANGE = 90_000_000
+_LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"  # for passwords; no i, l, o, 0, 1
+_PASSWORD_GROUPS, _PASSWORD_GROUP = 4, 5  # 20 characters of 31: 99 bits
+_VERSION = "secondlock/1"
+_STREAM_BYTES = 1024  # some 40 are used; RFC 5869 would allow 8160
+
+
+@dataclass(frozen=True)
+class Enrollment:
+    """What one researcher needs to enter one machine, besides their own key. Secret."""
+
+    researcher: str
+    machine: str
+    totp_secret: str = field(repr=False)
+    """Base32 without padding, 160 bits."""
+    emergency_codes: tuple[str, ...] = field(repr=False)
+    """Five different codes of eight digits; each opens the door once."""
+    password: str | None = field(repr=False)
+    """Only with the factors `password+totp`."""
+    uri: str = field(repr=False)
+    """otpauth URI for an authenticator app."""
+
+
+@dataclass(frozen=True)
+class HostKey:
+    """A machine's Ed25519 host key in OpenSSH's formats."""
+
+    private_openssh: str = field(repr=False)
+    public_openssh: str
+
+
+def fingerprint(seed: str) -> str:
+    """Which seed this is: 16 hex digits that say nothing else about it."""
+    return _stream(seed, b"", "fingerprint")(8).hex()
+
+
+def check_seed(seed: str | None, pinned: str | None, new_seed: bool, stack: str) -> None:
+    """Make sure that the stack's seed is there, strong, and the one its configuration pins.
+
+    `pinned` is `secondlock:seedFingerprint`, `new_seed` is `secondlock:newSeed`. Raises
+    ProblemsError with the command that mends it; the seed itself is never in it.
+    """
+    fault = _seed_fault(seed, pinned, new_seed, stack)
+    if fault:
+        raise ProblemsError([fault])
+
+
+def derive(
+    seed: str,
+    *,
+    stack: str,
+    machine: str,
+    researcher: str,
+    enrollment: str,
+    factors: Factors = "key+totp",
+) -> Enrollment:
+    """The enrollment of a researcher on a machine.
+
+    `enrollment` is the request's id, 32 hex digits. Raises ValueError when seed or id is not hex of
+    the right length.
+    """
+    salt = _from_hex(enrollment, 16, "an enrollment id")
+
+    def stream(purpose: str) -> Callable[[int], bytes]:
+        return _stream(seed, salt, purpose, stack, machine, researcher)
+
+    secret = base64.b32encode(stream("totp")(_TOTP_BYTES)).decode()
+    return Enrollment(
+        researcher=researcher,
+        machine=machine,
+        totp_secret=secret,
+        emergency_codes=_emergency_codes(stream("emergency-codes")),
+        password=_password(stream("password")) if factors == "password+totp" else None,
+        uri=_otpauth_uri(secret, stack=stack, account=f"{researcher}@{machine}"),
+    )
+
+
+def derive_host_key(seed: str, *, stack: str, machine: str) -> HostKey:
+    """The host key of a machine: known before the machine is, and the same after a replacement."""
+    secret = _stream(seed, b"", "host-key", stack, machine)(32)
+    public = Ed25519PrivateKey.from_private_bytes(secret).public_key().public_bytes_raw()
+    blob = _ssh_string(b"ssh-ed25519") + _ssh_string(public)
+    return HostKey(
+        private_openssh=_openssh_private_key(secret, public, blob),
+        public_openssh=f"ssh-ed25519 {base64.b64encode(blob).decode()}",
+    )
+
+
+def qr_png(uri: str) -> bytes:
+    """The QR code of an otpauth URI as a PNG file's bytes."""
+    code = qrcode.QRCode(error_correction=qrcode.ERROR_CORRECT_M, box_size=8, border=4)
+    code.add_data(uri)
+    buffer = io.BytesIO()
+    code.make_image().save(buffer)
+    return buffer.getvalue()
+
+
+def qr_terminal(uri: str) -> str:
+    """The QR code as lines of half blocks, two modules a character, with a quiet zone.
+
+    Colours are set (black on white, of the 256-colour cube, which themes leave alone), so that it
+    scans on dark and on light terminals.
+    """
+    code = qrcode.QRCode(error_correction=qrcode.ERROR_CORRECT_L, border=4)
+    code.add_data(uri)
+    rows = code.get_matrix()
+    if len(rows) % 2:
+        rows.append([False] * len(rows[0]))
+    blocks = {(0, 0): " ", (1, 0): "▀", (0, 1): "▄", (1, 1): "█"}
+    lines = (
+        "".join(blocks[bool(a), bool(b)] for a, b in zip(top, bottom, strict=True))
+        for top, bottom in zip(rows[::2], rows[1::2], strict=True)
+    )
+    return "\n".join(f"\x1b[38;5;16;48;5;231m{line}\x1b[0m" for line in lines) + "\n"
+
+
+def _seed_fault(seed: str | None, pinned: str | None, new_seed: bool, stack: str) -> Problem | None:
+    option = f"--stack {stack}"
+    make = f"openssl rand -hex 32 | pulumi config set --secret secondlock:enrollmentSeed {option}"
+    if not seed:
+        return Problem(None, None, f"stack {stack} has no enrollment seed", make)
+    weakness = _seed_weakness(seed)
+    if weakness:
+        return Problem(None, None, f"the enrollment seed of stack {stack} {weakness}", make)
+    actual = fingerprint(seed)
+    pin = f"pulumi config set secondlock:seedFingerprint {actual} {option}"
+    if pinned is None:
+        what = f"stack {stack} does not pin its enrollment seed: a changed one would go unseen"
+        return Problem(None, None, what, pin)
+    if pinned != actual and not new_seed:
+        what = (
+            f"the enrollment seed of stack {stack} is not the one pinned as "
+            f"secondlock:seedFingerprint: every phone and every host key would change"
+        )
+        mend = (
+            "bring the old seed back: pulumi config set --secret secondlock:enrollmentSeed "
+            f"{option}; or, if everyone shall enrol again: "
+            f"pulumi config set secondlock:newSeed true {option}"
+        )
+        return Problem(None, None, what, mend)
+    if pinned == actual and new_seed:
+        what = f"stack {stack} has its pinned seed, yet secondlock:newSeed would let it change"
+        return Problem(None, None, what, f"pulumi config rm secondlock:newSeed {option}")
+    return None
+
+
+def _seed_weakness(seed: str) -> str | None:
+    """Why a seed cannot have come from a random generator (odds of a false alarm below 1e-12)."""
+    try:
+        raw = _from_hex(seed, 32, "a seed")
+    except ValueError:
+        return "is not 64 hex digits (32 random bytes)"
+    steps = {(b - a) % 256 for a, b in pairwise(raw)}
+    if len(set(raw)) < 16 or len(steps) < 12:
+        return "is a pattern, not random"
+    if all(0x20 <= byte < 0x7F for byte in raw):
+        return "is written text, not random"
+    return None
+
+
+def _from_hex(text: str, size: int, noun: str) -> bytes:
+    digits = text.strip()
+    if not re.fullmatch(f"[0-9a-fA-F]{{{size * 2}}}", digits):
+        raise ValueError(f"{noun} has {size * 2} hex digits")
+    return bytes.fromhex(digits)
+
+
+def _stream(seed: str, salt: bytes, purpose: str, *names: str) -> Callable[[int], bytes]:
+    """A reader of the HKDF output for one purpose: each call gives `n` bytes of it."""
+    key = _from_hex(seed, 32, "a seed")
+    fields = [name.encode() for name in (_VERSION, purpose, *names)]
+    info = b"".join(struct.pack(">I", len(name)) + name for name in fields)
+    output = io.BytesIO(HKDF(SHA256(), _STREAM_BYTES, salt, info).derive(key))
+
+    def read(size: int) -> bytes:
+        chunk = output.read(size)
+        if len(chunk) < size:
+            raise RuntimeError("an enrollment needs more bytes than its HKDF stream has")
+        return chunk
+
+    return read
+
+
+def _below(limit: int, read: Callable[[int], bytes], size: int) -> Iterator[int]:
+    """Uniform numbers in [0, limit): what would favour the low ones is thrown away."""
+    whole = 256**size // limit * limit
+    while True:
+        number = int.from_bytes(read(size), "big")
+        if number < whole:
+            yield number % limit
+
+
+def _emergency_codes(read: Callable[[int], bytes]) -> tuple[str, ...]:
+    codes: dict[str, None] = {}
+    numbers = _below(_CODE_RANGE, read, 4)
+    while len(codes) < EMERGENCY_CODES:
+        codes[str(_CODE_MIN + next(numbers))] = None
+    return tuple(codes)
+
+
+def _password(read: Callable[[int], bytes]) -> str:
+    numbers = _below(len(_LETTERS), read, 1)
+    letters = [_LETTERS[n] for n in islice(numbers, _PASSWORD_GROUPS * _PASSWORD_GROUP)]
+    return "-".join(
+        "".join(letters[start : start + _PASSWORD_GROUP])
+        for start in range(0, len(letters), _PASSWORD_GROUP)
+    )
+
+
+def _otpauth_uri(secret: str, *, stack: str, account: str) -> str:
+    """Google Authenticator's Key URI Format. Defaults are spelt out: not every app has the same."""
+    uri = pyotp.TOTP(secret).provisioning_uri(name=account, issuer_name=f"Secondlock {stack}")
+    return f"{uri}&algorithm=SHA1&digits=6&period=30"
+
+
+def _ssh_string(value: bytes) -> bytes:
+    """RFC 4251, section 5: `string`."""
+    return struct.pack(">I", len(value)) + value
+
+
+def _openssh_private_key(secret: bytes, public: bytes, blob: bytes) -> str:
+    """An unencrypted key file as OpenSSH's PROTOCOL.key describes it.
+
+    Not the library's serialisation: that draws its check number at random, so that the roster would
+    differ at every run. The number only detects a wrong passphrase, of which there is none.
+    """
+    check = blob[-4:]
+    inner = check + check + blob + _ssh_string(secret + public) + _ssh_string(b"")
+    inner += bytes(range(1, 1 + -len(inner) % 8))
+    none = _ssh_string(b"none")
+    outer = b"openssh-key-v1\0" + none + none + _ssh_string(b"") + struct.pack(">I", 1)
+    body = base64.b64encode(outer + _ssh_string(blob) + _ssh_string(inner)).decode()
+    lines = [body[start : start + 70] for start in range(0, len(body), 70)]
+    return "\n".join(
+        ["-----BEGIN OPENSSH PRIVATE KEY-----", *lines, "-----END OPENSSH PRIVATE KEY-----", ""]
+    )

@@ -1,0 +1,128 @@
+"""The composition: a stack's plan becomes resources, the same way on every target."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import pulumi
+from pulumi.runtime import config
+
+from infra import local
+from infra.plan import Plan, make_plan
+from infra.problems import Problem, ProblemsError
+from infra.requests import is_world_open
+from infra.settings import SEED_KEY
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from infra.requests import InstanceRequest
+
+_PREFIX = "secondlock:"
+_REQUESTS = Path("stacks")
+_SAID_WHY = 32  # Pulumi's own exit code of a program that has told the person what is wrong
+
+
+class Machine(Protocol):
+    """What every target says of a machine that it made."""
+
+    @property
+    def address(self) -> pulumi.Input[str]: ...
+    @property
+    def port(self) -> pulumi.Input[int]: ...
+    @property
+    def host_key(self) -> pulumi.Input[str]: ...
+    @property
+    def running(self) -> pulumi.Input[bool]: ...
+    @property
+    def serial(self) -> pulumi.Input[int]: ...
+    @property
+    def directory(self) -> pulumi.Input[str]: ...
+
+
+class Lab:
+    """A stack's machines. `machines` and `enrollments` are the program's outputs."""
+
+    def __init__(self, plan: Plan) -> None:
+        target = local.Local(plan.settings.stack, [machine.name for machine in plan.machines])
+        self.machines: dict[str, Any] = {}
+        for machine in plan.machines:
+            made: Machine = target.machine(machine)
+            self.machines[machine.name] = {
+                "address": made.address,
+                "port": made.port,
+                "host_key": made.host_key,
+                "running": made.running,
+                "serial": made.serial,
+                "researchers": list(machine.researchers),
+                "target": target.name,
+                "directory": made.directory,
+            }
+        self.enrollments = pulumi.Output.secret(plan.enrollments)
+
+
+def make_lab() -> Lab:
+    """The lab of the stack that Pulumi runs.
+
+    Prints everything that is wrong and ends the program before a resource is made. Not by
+    pulumi.RunError: after that the engine adds a line about an exit code.
+    """
+    try:
+        plan = _checked_plan()
+    except ProblemsError as error:
+        pulumi.log.error(f"nothing was changed, because:\n{error}")
+        sys.exit(_SAID_WHY)
+    return Lab(plan)
+
+
+def _checked_plan() -> Plan:
+    """The plan of the stack that runs; ProblemsError has also what its target finds."""
+    stack = pulumi.get_stack()
+    values = _settings()
+    seed = values.pop(SEED_KEY, None)
+    found = _seed_in_clear(stack, seed)
+    try:
+        plan = make_plan(stack, _REQUESTS / stack, values, seed)
+    except ProblemsError as error:
+        raise ProblemsError([*found, *error.problems]) from None
+    found += _target_problems(plan)
+    if found:
+        raise ProblemsError(found)
+    _warn_of_open_doors(plan.requests)
+    return plan
+
+
+def _settings() -> dict[str, str]:
+    """Every value of ours, also those that are spelt wrongly: pulumi.Config gives only by name."""
+    values = {**config.get_config_env(), **config.CONFIG.get()}
+    return {
+        key.removeprefix(_PREFIX): value for key, value in values.items() if key.startswith(_PREFIX)
+    }
+
+
+def _seed_in_clear(stack: str, seed: str | None) -> list[Problem]:
+    if seed is None or config.is_config_secret(_PREFIX + SEED_KEY):
+        return []
+    return [
+        Problem(
+            Path(f"stacks/Pulumi.{stack}.yaml"),
+            None,
+            "the enrollment seed stands there in clear: whoever has read it can be anyone",
+            "openssl rand -hex 32 | pulumi config set --secret secondlock:enrollmentSeed",
+        )
+    ]
+
+
+def _target_problems(plan: Plan) -> list[Problem]:
+    if plan.settings.target == "local":
+        return local.problems(plan.requests)
+    mend = f"pulumi config set secondlock:target local --stack {plan.settings.stack}"
+    return [Problem(None, None, "this version makes machines on the target local only", mend)]
+
+
+def _warn_of_open_doors(requests: Sequence[InstanceRequest]) -> None:
+    for request in requests:
+        if is_world_open(request.allowed_from):
+            pulumi.log.warn(f"{request.researcher}: logins are allowed from anywhere")

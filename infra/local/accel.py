@@ -1,0 +1,98 @@
+"""Hardware acceleration that truly boots a guest, or software emulation.
+
+/dev/kvm may exist and open and still not run a kernel (nested virtualisation does that), so the
+golden kernel is booted for a moment and its last words are looked for on the serial port.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+_PROBE_SECONDS = 15.0
+_SIGN = b"Unable to mount root fs"  # a kernel without a disk says so once it is up
+_NAMES = ("kvm", "tcg")
+
+
+@dataclass(frozen=True)
+class Acceleration:
+    """How QEMU runs the guest's processor."""
+
+    name: str
+
+    @property
+    def option(self) -> str:
+        """The value of QEMU's -accel."""
+        return "kvm" if self.name == "kvm" else "tcg,thread=multi"
+
+    @property
+    def cpu(self) -> str:
+        """The value of QEMU's -cpu; `max` has AVX under TCG, which TensorFlow needs."""
+        return "host" if self.name == "kvm" else "max"
+
+    @property
+    def kernel_options(self) -> str:
+        """Emulated processors have no side channels to mitigate, and time is dear on them."""
+        return "cryptomgr.notests" + ("" if self.name == "kvm" else " mitigations=off")
+
+
+def acceleration(kernel: Path) -> Acceleration:
+    """What works here: SECONDLOCK_ACCEL=kvm|tcg, or KVM when it boots `kernel`, or TCG.
+
+    The answer is kept in the cache until the computer or QEMU changes.
+    """
+    wanted = os.environ.get("SECONDLOCK_ACCEL", "")
+    if wanted in _NAMES:
+        return Acceleration(wanted)
+    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        return Acceleration("tcg")
+    kept = _cache_file()
+    if kept.exists() and (name := kept.read_text().strip()) in _NAMES:
+        return Acceleration(name)
+    name = "kvm" if kvm_boots(kernel) else "tcg"
+    _keep(kept, name)
+    return Acceleration(name)
+
+
+def kvm_boots(kernel: Path) -> bool:
+    """Whether KVM brings `kernel` up to looking for its root file system, in a few seconds."""
+    program = shutil.which("qemu-system-x86_64")
+    if program is None:
+        return False
+    argv = [program, "-nodefaults", "-no-user-config", "-display", "none", "-machine", "q35"]
+    argv += ["-accel", "kvm", "-cpu", "host", "-m", "256M", "-no-reboot", "-serial", "stdio"]
+    argv += ["-kernel", str(kernel), "-append", "console=ttyS0 panic=-1"]
+    try:
+        done = subprocess.run(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=_PROBE_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        return _SIGN in (error.stdout or b"")
+    return _SIGN in done.stdout
+
+
+def _cache_file() -> Path:
+    """One file for each (boot of the computer, QEMU): either may change what works."""
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    program = Path(shutil.which("qemu-system-x86_64") or "/").stat()
+    key = f"{boot} {program.st_ino} {program.st_mtime_ns}"
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "secondlock" / f"accel-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+
+
+def _keep(path: Path, name: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for old in path.parent.glob("accel-*"):
+        old.unlink(missing_ok=True)
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    fresh.write_text(name + "\n")
+    fresh.replace(path)

@@ -1,0 +1,130 @@
+"""Root in the guest without a network: the QEMU guest agent over a virtio-serial socket.
+
+See "QEMU Guest Agent Protocol Reference". The socket serves one client at a time; a second one
+waits until the first hangs up, so connections here are as short as the work.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from infra.local.qmp import Channel, ChannelError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+Progress = Callable[[str], None]
+Alive = Callable[[], bool]
+
+
+class AgentError(Exception):
+    """The guest agent does not answer, or did not do what it was asked."""
+
+
+def _always() -> bool:
+    return True
+
+
+class GuestAgent:
+    """The guest agent of the machine in `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def ping(self, timeout: float = 3.0) -> bool:
+        """Whether the agent answers within `timeout` seconds."""
+        try:
+            with self._connect(timeout):
+                return True
+        except (ChannelError, json.JSONDecodeError):
+            return False
+
+    def wait_ready(
+        self, timeout: float, progress: Progress | None = None, alive: Alive = _always
+    ) -> None:
+        """Wait until the agent answers; `alive` is asked between tries whether it still can.
+
+        Raises AgentError after `timeout` seconds, or as soon as `alive` says no.
+        """
+        started = time.monotonic()
+        while not self.ping():
+            waited = time.monotonic() - started
+            if not alive():
+                raise AgentError("the machine stopped while its guest agent was awaited")
+            if waited > timeout:
+                raise AgentError(f"its guest agent did not answer within {timeout:.0f} s")
+            if progress is not None:
+                progress(f"waiting for the guest to boot ({waited:.0f} s)")
+            time.sleep(0.5)
+
+    def run(
+        self, argv: Sequence[str], stdin: bytes = b"", timeout: float = 120.0
+    ) -> tuple[int, bytes, bytes]:
+        """Run `argv` as root in the guest: exit code (128 + signal), stdout, stderr.
+
+        Raises AgentError when the agent or the program takes longer than `timeout` seconds.
+        Neither `stdin` nor the output is in any error's text: they may be secret.
+        """
+        try:
+            with self._connect(min(timeout, 30.0)) as channel:
+                channel.extend(timeout)
+                return _execute(channel, argv, stdin)
+        except (ChannelError, json.JSONDecodeError) as error:
+            raise AgentError(f"{argv[0]} in the guest: {error}") from None
+
+    def exists(self, path: str) -> bool:
+        """Whether `path` exists in the guest. Raises AgentError."""
+        return self.run(["/usr/bin/test", "-e", path])[0] == 0
+
+    def shutdown(self) -> bool:
+        """Ask the guest to power off; whether the agent took the request."""
+        try:
+            with self._connect(3.0) as channel:
+                # guest-shutdown answers nothing when it works.
+                channel.send({"execute": "guest-shutdown", "arguments": {"mode": "powerdown"}})
+                return True
+        except (ChannelError, json.JSONDecodeError):
+            return False
+
+    def _connect(self, timeout: float) -> Channel:
+        """A connection past whatever an earlier client left unread in the channel."""
+        channel = Channel(self._folder, "agent.sock", timeout)
+        try:
+            _synchronise(channel)
+        except BaseException:
+            channel.__exit__(None, None, None)
+            raise
+        return channel
+
+
+def _synchronise(channel: Channel) -> None:
+    """guest-sync-delimited: 0xFF makes the agent drop half a command, and begins its answer."""
+    number = secrets.randbelow(2**31)
+    message = {"execute": "guest-sync-delimited", "arguments": {"id": number}}
+    channel.send(message, prefix=b"\xff")
+    while True:
+        _, delimiter, line = channel.receive_line().rpartition(b"\xff")
+        if delimiter and json.loads(line).get("return") == number:
+            return
+
+
+def _execute(channel: Channel, argv: Sequence[str], stdin: bytes) -> tuple[int, bytes, bytes]:
+    arguments: dict[str, Any] = {"path": argv[0], "arg": list(argv[1:]), "capture-output": True}
+    if stdin:
+        arguments["input-data"] = base64.b64encode(stdin).decode()
+    pid = channel.ask("guest-exec", **arguments)["pid"]
+    pause = 0.05
+    while True:
+        status = channel.ask("guest-exec-status", pid=pid)
+        if status["exited"]:
+            break
+        time.sleep(pause)
+        pause = min(pause * 1.5, 1.0)
+    code = status["exitcode"] if "exitcode" in status else 128 + int(status.get("signal", 0))
+    out, err = (base64.b64decode(status.get(name, "")) for name in ("out-data", "err-data"))
+    return code, out, err

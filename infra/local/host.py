@@ -1,0 +1,91 @@
+"""The folder of a stack's machines on this computer: made first, deleted last.
+
+Whatever a crashed `up` left running or lying about is in it, and goes with it.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pulumi
+from pulumi import dynamic
+
+from infra.local import qemu
+from infra.local.provider import LocalProvider, Props, changed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+
+def machines_folder(home: Path) -> Path:
+    """Where the machines of the stack whose folder is `home` lie."""
+    return home / "machines"
+
+
+def data_folder(home: Path) -> Path:
+    """Where their data disks lie."""
+    return home / "data"
+
+
+def strays(home: Path, names: Iterable[str]) -> list[str]:
+    """Machines that have a folder under `home`, or a process, but are not among `names`."""
+    folders = (machines_folder(home), data_folder(home))
+    found = {entry.name for folder in folders if folder.is_dir() for entry in folder.iterdir()}
+    return sorted(found - set(names))
+
+
+def sweep(home: Path) -> None:
+    """End every machine of the stack at once and remove every file of theirs."""
+    qemu.kill(machines_folder(home))
+    for folder in (machines_folder(home), data_folder(home)):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+class _HostProvider(LocalProvider):
+    def create(self, props: Props) -> dynamic.CreateResult:
+        home = Path(props["home"])
+        for folder in (machines_folder(home), data_folder(home)):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _remove_strays(home, props["machines"])
+        return dynamic.CreateResult(props["home"], props)
+
+    def diff(self, _id: str, olds: Props, news: Props) -> dynamic.DiffResult:
+        left = strays(Path(olds["home"]), news["machines"])
+        return dynamic.DiffResult(
+            changes=bool(left or changed(olds, news, ("home", "machines"))),
+            replaces=changed(olds, news, ("home",)),
+            delete_before_replace=True,
+        )
+
+    def update(self, _id: str, olds: Props, news: Props) -> dynamic.UpdateResult:
+        _remove_strays(Path(news["home"]), news["machines"])
+        return dynamic.UpdateResult(news)
+
+    def delete(self, _id: str, props: Props) -> None:
+        sweep(Path(props["home"]))
+
+
+def _remove_strays(home: Path, names: Sequence[str]) -> None:
+    """Also those that are in the state and about to be deleted: nobody enters them any more."""
+    for name in strays(home, names):
+        directory = machines_folder(home) / name
+        qemu.stop(directory)
+        shutil.rmtree(directory, ignore_errors=True)
+        shutil.rmtree(data_folder(home) / name, ignore_errors=True)
+
+
+class LocalHost(dynamic.Resource, module="secondlock", name="Host"):
+    """The stack's place on this computer; `path` is its folder, relative to the project's."""
+
+    def __init__(
+        self,
+        name: str,
+        home: Path,
+        machines: Sequence[str],
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        self.path = home
+        props = {"home": str(home), "machines": sorted(machines)}
+        super().__init__(_HostProvider(), name, props, opts)

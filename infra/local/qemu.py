@@ -1,0 +1,355 @@
+"""A QEMU virtual machine as a folder: start, stop, and look at it, without Pulumi.
+
+The folder is the machine's identity. QEMU runs detached with that folder as its working
+directory, so a process is known by /proc/PID/cwd and its command line, never by a name alone,
+and its sockets have short relative names. `machine.json` in it is enough to start it again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import zlib
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from infra.local.accel import Acceleration, acceleration
+from infra.local.agent import AgentError, GuestAgent
+from infra.local.qmp import ChannelError, monitor
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+QEMU = "qemu-system-x86_64"
+STATE_DISK_MIB = 64
+_FIRST_PORT, _PORTS = 20000, 10000  # below Linux's default range for outgoing connections
+_COLOUR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+_started: list[subprocess.Popen[bytes]] = []  # detached on purpose: held, so that Python is quiet
+
+
+class MachineError(Exception):
+    """What went wrong with a machine, as a sentence for a person."""
+
+
+@dataclass(frozen=True)
+class MachineSpec:
+    """Everything needed to start a machine whose disks exist. Sizes in MiB."""
+
+    name: str
+    directory: Path
+    data_directory: Path
+    kernel: Path
+    initrd: Path
+    cpus: int = 2
+    memory_mib: int = 4096
+    ssh_port: int = 0
+    netdev: str | None = None  # in place of user-mode networking; must have id=net0
+    launcher: tuple[str, ...] = ()  # e.g. ("ip", "netns", "exec", "lab")
+
+    @property
+    def disk(self) -> Path:
+        """The machine's own root disk: it exists as long as the machine does."""
+        return self.directory / "root.qcow2"
+
+
+def create_root_disk(directory: Path, base: Path, size_gib: int) -> None:
+    """Make `root.qcow2`, an overlay of `size_gib` GiB on the raw image `base`."""
+    disk = directory / "root.qcow2"
+    _tool("qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", str(base.resolve()),
+          str(disk), f"{size_gib}G")  # fmt: skip
+    disk.chmod(0o600)
+
+
+def create_seed(
+    directory: Path,
+    user_data: bytes,
+    instance_id: str,
+    hostname: str,
+    network_config: Mapping[str, Any] | None = None,
+) -> None:
+    """Make `seed.iso`, cloud-init's NoCloud source (file system label `cidata`).
+
+    Without `network_config` (cloud-init's "Networking config version 2") the machine uses DHCP.
+    """
+    maker = shutil.which("genisoimage") or shutil.which("xorrisofs")
+    if maker is None:
+        raise MachineError("genisoimage is not installed (make setup)")
+    meta = {"instance-id": instance_id, "local-hostname": hostname}
+    contents = {"user-data": user_data, "meta-data": json.dumps(meta).encode()}
+    if network_config is not None:
+        contents["network-config"] = json.dumps(network_config).encode()
+    with tempfile.TemporaryDirectory(dir=directory) as folder:
+        files = [Path(folder) / name for name in contents]
+        for file in files:
+            file.write_bytes(contents[file.name])
+        _tool(maker, "-quiet", "-output", str(directory / "seed.iso"), "-volid", "cidata",
+              "-joliet", "-rock", *map(str, files))  # fmt: skip
+
+
+def create_data(directory: Path, home_gib: int) -> None:
+    """Make the sparse `state.img` and `home.img`, or grow `home.img`; what is there stays."""
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _grow(directory / "state.img", STATE_DISK_MIB * 2**20)
+    _grow(directory / "home.img", home_gib * 2**30)
+
+
+def grow_home(machine: Path, data: Path, home_gib: int) -> None:
+    """Grow `home.img`; a machine in the folder `machine` that runs sees it and uses it at once."""
+    if not is_running(machine):
+        create_data(data, home_gib)
+        return
+    try:
+        monitor(machine, "block_resize", device="home", size=home_gib * 2**30)
+        # Before its first roster the machine has no file system there yet: no fault.
+        GuestAgent(machine).run(["/usr/sbin/resize2fs", "/dev/disk/by-id/virtio-sl-home"])
+    except (ChannelError, AgentError) as error:
+        raise MachineError(f"its home disk could not be grown: {error}") from None
+
+
+def data_is_new(directory: Path) -> bool:
+    """Whether nothing was ever written to either data disk (no block is allocated)."""
+    return all((directory / name).stat().st_blocks == 0 for name in ("state.img", "home.img"))
+
+
+def free_port(key: str) -> int:
+    """A port of 127.0.0.1 that nobody listens on: the same for the same `key` if it is free."""
+    first = zlib.crc32(key.encode())
+    for step in range(_PORTS):
+        port = _FIRST_PORT + (first + step) % _PORTS
+        if not port_taken(port):
+            return port
+    raise MachineError(f"no port of 127.0.0.1 from {_FIRST_PORT} to {_FIRST_PORT + _PORTS} is free")
+
+
+def port_taken(port: int) -> bool:
+    """Whether something listens on 127.0.0.1:`port`."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return True
+    return False
+
+
+def load_spec(directory: Path) -> MachineSpec:
+    """The spec that `start` last wrote into `directory`. Raises MachineError."""
+    try:
+        values: dict[str, Any] = json.loads((directory / "machine.json").read_text())
+        for name in ("data_directory", "kernel", "initrd"):
+            values[name] = Path(values[name])
+        values["launcher"] = tuple(values["launcher"])
+        return MachineSpec(directory=directory, **values)
+    except (OSError, ValueError, KeyError, TypeError):
+        raise MachineError(f"{directory / 'machine.json'} is missing or damaged") from None
+
+
+def start(spec: MachineSpec, timeout: float = 30.0) -> MachineSpec:
+    """Start the machine and wait until its monitor answers; it runs on when we end.
+
+    Gives back the spec as it runs: with user-mode networking another port is chosen when the
+    wanted one is taken. A machine that runs already is left alone. Raises MachineError.
+    """
+    if is_running(spec.directory):
+        return load_spec(spec.directory)
+    if spec.netdev is None and (not spec.ssh_port or port_taken(spec.ssh_port)):
+        spec = replace(spec, ssh_port=free_port(str(spec.directory)))
+    for name in ("qmp.sock", "agent.sock"):
+        (spec.directory / name).unlink(missing_ok=True)
+    _write_spec(spec)
+    process = _launch(spec, _arguments(spec, acceleration(spec.kernel)))
+    deadline = time.monotonic() + timeout
+    while not is_running(spec.directory):
+        if process.poll() is not None:
+            raise MachineError(f"QEMU did not start: {tail(spec.directory / 'qemu.log', 5)}")
+        if time.monotonic() > deadline:
+            process.kill()
+            raise MachineError(f"QEMU's monitor did not answer within {timeout:.0f} s")
+        time.sleep(0.1)
+    return spec
+
+
+def is_running(directory: Path) -> bool:
+    """Whether the machine in `directory` has a living process whose monitor answers."""
+    if not processes(directory):
+        return False
+    with suppress(ChannelError, ValueError):
+        return bool(monitor(directory, "query-status")["running"])
+    return False
+
+
+def stop(directory: Path, timeout: float = 90.0) -> None:
+    """End the machine: a clean shutdown within `timeout` seconds, else the power is cut.
+
+    Everything that runs in `directory` is gone afterwards; its files are not touched.
+    """
+    if not processes(directory):
+        return
+    if GuestAgent(directory).shutdown() or _press_power_button(directory):
+        _wait_gone(directory, timeout)
+    with suppress(ChannelError, ValueError):
+        monitor(directory, "quit")  # writes back what QEMU itself still holds
+        _wait_gone(directory, 5.0)
+    kill(directory)
+
+
+def kill(folder: Path) -> None:
+    """End at once every QEMU that runs in `folder` or in a folder under it."""
+    for pid in processes(folder):
+        _kill(pid, folder)
+
+
+def processes(folder: Path) -> list[int]:
+    """The process ids of every QEMU of ours that runs in `folder` or under it.
+
+    Found even when the folder was deleted below it. A process is ours when its working directory
+    is there and its command line is that of a machine; those of other users cannot be read.
+    """
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and _is_ours(int(entry.name), folder):
+            found.append(int(entry.name))
+    return sorted(found)
+
+
+def tail(path: Path, lines: int) -> str:
+    """The last `lines` lines of a log, printable characters only; empty when there is none."""
+    with suppress(OSError):
+        text = _COLOUR.sub("", path.read_text(errors="replace"))
+        kept = [line.rstrip() for line in text.splitlines() if line.strip()][-lines:]
+        return "\n".join("".join(c for c in line if c.isprintable()) for line in kept)
+    return ""
+
+
+def _is_ours(pid: int, folder: Path) -> bool:
+    try:
+        cwd = str(Path(f"/proc/{pid}/cwd").readlink()).removesuffix(" (deleted)")
+        arguments = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
+    name = Path(os.fsdecode(arguments[0])).name
+    return (
+        name == QEMU
+        and _machine_argument(Path(cwd).name).encode() in arguments
+        and Path(cwd).is_relative_to(folder.resolve())
+    )
+
+
+def _machine_argument(name: str) -> str:
+    return f"guest=secondlock-{name}"
+
+
+def _kill(pid: int, folder: Path) -> None:
+    """Kill by a descriptor of the process, checked after it was opened: ids are used again."""
+    with suppress(ProcessLookupError):
+        descriptor = os.pidfd_open(pid)
+        try:
+            if _is_ours(pid, folder):
+                signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+                select.select([descriptor], [], [], 10.0)
+        finally:
+            os.close(descriptor)
+
+
+def _press_power_button(directory: Path) -> bool:
+    with suppress(ChannelError, ValueError):
+        monitor(directory, "system_powerdown")
+        return True
+    return False
+
+
+def _wait_gone(directory: Path, timeout: float) -> None:
+    deadline = time.monotonic() + timeout
+    while processes(directory) and time.monotonic() < deadline:
+        time.sleep(0.2)
+
+
+def _grow(path: Path, size: int) -> None:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        if os.fstat(descriptor).st_size < size:
+            os.ftruncate(descriptor, size)
+    finally:
+        os.close(descriptor)
+
+
+def _tool(*argv: str) -> None:
+    try:
+        subprocess.run(argv, check=True, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    except FileNotFoundError:
+        raise MachineError(f"{argv[0]} is not installed (make setup)") from None
+    except subprocess.CalledProcessError as error:
+        raise MachineError(f"{Path(argv[0]).name}: {error.stderr.strip()}") from None
+
+
+def _write_spec(spec: MachineSpec) -> None:
+    values = asdict(spec)
+    del values["directory"]
+    fresh = spec.directory / "machine.json.new"
+    fresh.write_text(json.dumps(values, default=str, indent=1) + "\n")
+    fresh.replace(spec.directory / "machine.json")
+
+
+def _launch(spec: MachineSpec, arguments: Iterator[str]) -> subprocess.Popen[bytes]:
+    program = shutil.which(QEMU)
+    if program is None:
+        raise MachineError(f"{QEMU} is not installed (make setup)")
+    log = os.open(spec.directory / "qemu.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        process = subprocess.Popen(
+            [*spec.launcher, program, *arguments],
+            cwd=spec.directory,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            umask=0o077,
+        )
+    finally:
+        os.close(log)
+    _started.append(process)
+    return process
+
+
+def _arguments(spec: MachineSpec, accel: Acceleration) -> Iterator[str]:
+    yield from ("-name", _machine_argument(spec.directory.name))
+    yield from ("-nodefaults", "-no-user-config", "-display", "none")
+    yield from ("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny")
+    # Without HPET: emulated it costs time, and fills the console with interrupts it lost.
+    yield from ("-machine", "q35,hpet=off", "-cpu", accel.cpu, "-accel", accel.option)
+    yield from ("-smp", str(spec.cpus), "-m", f"{spec.memory_mib}M")
+    yield from ("-rtc", "base=utc,clock=host")
+    yield from ("-object", "rng-random,id=rng0,filename=/dev/urandom")
+    yield from ("-device", "virtio-rng-pci,rng=rng0")
+    yield from ("-kernel", str(spec.kernel), "-initrd", str(spec.initrd))
+    yield from ("-append", f"root=/dev/vda rw console=ttyS0 net.ifnames=0 {accel.kernel_options}")
+    yield from _disk("root", "root.qcow2", "qcow2")
+    yield from _disk("state", str(spec.data_directory / "state.img"), "raw")
+    yield from _disk("home", str(spec.data_directory / "home.img"), "raw")
+    yield from _disk("seed", "seed.iso", "raw", ",read-only=on")
+    user_net = f"user,id=net0,hostfwd=tcp:127.0.0.1:{spec.ssh_port}-:22"
+    yield from ("-netdev", spec.netdev or user_net)
+    yield from ("-device", "virtio-net-pci,netdev=net0,romfile=")
+    yield from ("-chardev", "file,id=console,path=console.log,append=on")
+    yield from ("-serial", "chardev:console")
+    yield from ("-chardev", "socket,id=qmp,path=qmp.sock,server=on,wait=off")
+    yield from ("-mon", "chardev=qmp,mode=control")
+    yield from ("-chardev", "socket,id=agent,path=agent.sock,server=on,wait=off")
+    yield from ("-device", "virtio-serial-pci")
+    yield from ("-device", "virtserialport,chardev=agent,name=org.qemu.guest_agent.0")
+
+
+def _disk(name: str, file: str, form: str, more: str = "") -> Iterator[str]:
+    escaped = file.replace(",", ",,")  # QEMU's own quoting of a comma in a value
+    yield from ("-drive", f"if=none,id={name},format={form},discard=unmap,file={escaped}{more}")
+    yield from ("-device", f"virtio-blk-pci,drive={name},serial=sl-{name}")

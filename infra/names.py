@@ -1,0 +1,43 @@
+"""Which names a researcher may have."""
+
+from __future__ import annotations
+
+import re
+
+from infra.problems import RefusedError
+
+NAME_PATTERN = r"^[a-z][a-z0-9_-]{0,31}$"
+"""useradd(8)'s rule, less the leading underscore: Debian keeps that for system users."""
+
+# useradd makes a group of the user's name: groups are reserved too.
+_DEBIAN = """
+root daemon bin sys sync games man lp mail news uucp proxy www-data backup list irc gnats nobody adm
+tty disk kmem dialout fax voice cdrom floppy tape sudo audio dip operator src shadow utmp video sasl
+plugdev staff users nogroup input sgx clock kvm render crontab netdev wheel
+"""
+_PACKAGES = """
+messagebus polkitd sshd ssh ssl-cert chrony ntp fail2ban docker containerd dockremap tss uuidd
+tcpdump dnsmasq dhcpcd landscape pollinate lxd libvirt qemu rtkit avahi postfix ftp sssd
+nvidia-persistenced
+"""
+_CLOUD = "admin administrator debian ubuntu ec2-user cloud-user cloud-init ssm-user cwagent"
+_CONFUSING = "halt shutdown reboot localhost"
+_OWN = "retired"  # its request would be retired.yaml
+
+RESERVED_NAMES = frozenset(" ".join([_DEBIAN, _PACKAGES, _CLOUD, _CONFUSING, _OWN]).split())
+RESERVED_PREFIXES = ("systemd-", "secondlock")
+
+
+def check_researcher_name(name: str) -> str:
+    """The name, if Debian would make a user of it and none of the machine's own has it.
+
+    Raises RefusedError.
+    """
+    if not re.fullmatch(NAME_PATTERN, name):
+        raise RefusedError(
+            f"{name!r:.80} cannot be a user name",
+            "1 to 32 of a-z, 0-9, _ and -, the first one a letter",
+        )
+    if name in RESERVED_NAMES or name.startswith(RESERVED_PREFIXES):
+        raise RefusedError(f"`{name}` is the name of a system user or group", "take another name")
+    return name

@@ -1,0 +1,153 @@
+"""What a stack shall be, as plain values: from its requests, settings and seed.
+
+No Pulumi here: every problem of every part is found before anything is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from cloudinit.render import MachineValues, render_user_data
+from infra.enrollment import Enrollment, check_seed, derive, derive_host_key
+from infra.problems import Problem, ProblemsError
+from infra.requests import (
+    InstanceRequest,
+    RetiredEnrollment,
+    load_requests,
+    load_retired,
+    machine_name,
+)
+from infra.roster import build_roster, to_json
+from infra.settings import Settings, load_settings
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class MachinePlan:
+    """One machine, whatever the target."""
+
+    name: str
+    cpus: int
+    memory_gib: int
+    root_disk_gib: int
+    home_disk_gib: int
+    rebuild: int
+    researchers: tuple[str, ...]
+    host_key: str
+    """The public one, as OpenSSH writes it."""
+    user_data: bytes = field(repr=False)
+    roster: str = field(repr=False)
+    """Secret."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A whole stack."""
+
+    settings: Settings
+    requests: tuple[InstanceRequest, ...]
+    machines: tuple[MachinePlan, ...]
+    enrollments: dict[str, dict[str, Any]] = field(repr=False)
+    """By researcher, as the stack's output of that name has them. Secret."""
+
+
+def make_plan(stack: str, folder: Path, values: Mapping[str, str], seed: str | None) -> Plan:
+    """The plan of `stack`, whose requests are in `folder`.
+
+    `values` are the settings without their `secondlock:` prefix. Raises ProblemsError with the
+    problems of all of them together.
+    """
+    found: list[Problem] = []
+    settings = _collect(found, lambda: load_settings(stack, values))
+    requests = _collect(found, lambda: load_requests(folder))
+    retired = _collect(found, lambda: load_retired(folder))
+    if settings is not None:
+        _collect(
+            found,
+            lambda: check_seed(seed, settings.seed_fingerprint, settings.new_seed, stack),
+        )
+    if found or settings is None or requests is None or retired is None or seed is None:
+        raise ProblemsError(list(dict.fromkeys(found)))
+    by_machine: dict[str, list[InstanceRequest]] = {}
+    for request in requests:
+        by_machine.setdefault(machine_name(request), []).append(request)
+    machines, enrollments = [], {}
+    for name, people in sorted(by_machine.items()):
+        derived = _enrollments(settings, seed, name, people)
+        machines.append(_machine(settings, seed, name, people, derived, retired))
+        enrollments.update({person: _shown(one, people) for person, one in derived.items()})
+    return Plan(settings, tuple(requests), tuple(machines), enrollments)
+
+
+def _collect(found: list[Problem], work: Callable[[], _T]) -> _T | None:
+    try:
+        return work()
+    except ProblemsError as error:
+        found += error.problems
+        return None
+
+
+def _enrollments(
+    settings: Settings, seed: str, machine: str, people: list[InstanceRequest]
+) -> dict[str, Enrollment]:
+    return {
+        request.researcher: derive(
+            seed,
+            stack=settings.stack,
+            machine=machine,
+            researcher=request.researcher,
+            enrollment=request.enrollment,
+            factors=request.factors,
+        )
+        for request in people
+    }
+
+
+def _machine(
+    settings: Settings,
+    seed: str,
+    name: str,
+    people: list[InstanceRequest],
+    enrollments: dict[str, Enrollment],
+    retired: list[RetiredEnrollment],
+) -> MachinePlan:
+    first = people[0]
+    values = MachineValues(settings.stack, name, settings.target)
+    image = first.tensorflow_image or settings.tensorflow_image
+    if image is not None:
+        values = replace(values, image=image)
+    host_key = derive_host_key(seed, stack=settings.stack, machine=name)
+    roster = build_roster(
+        settings=settings,
+        machine=name,
+        requests=people,
+        enrollments=enrollments,
+        host_key=host_key,
+        retired=retired,
+    )
+    return MachinePlan(
+        name=name,
+        **first.machine.model_dump(),
+        rebuild=first.rebuild,
+        researchers=tuple(sorted(enrollments)),
+        host_key=host_key.public_openssh,
+        user_data=render_user_data(values),
+        roster=to_json(roster),
+    )
+
+
+def _shown(enrollment: Enrollment, people: list[InstanceRequest]) -> dict[str, Any]:
+    """What the researcher needs; the QR is drawn from the URI when it is looked at."""
+    (request,) = (each for each in people if each.researcher == enrollment.researcher)
+    return {
+        "machine": enrollment.machine,
+        "enrollment": request.enrollment,
+        "factors": request.factors,
+        "uri": enrollment.uri,
+        "emergency_codes": list(enrollment.emergency_codes),
+        "password": enrollment.password,
+    }

@@ -1,0 +1,463 @@
+"""Requests: who gets which machine, as reviewed YAML files.
+
+`stacks/<stack>/<researcher>.yaml` becomes an `InstanceRequest`. Every error of every file is found
+at once, each with its file and line, before anything is made.
+
+`python -m infra.requests` prints the JSON Schema for editors (stacks/request.schema.json).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import difflib
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
+
+from infra.images import IMAGE_PATTERN, check_image
+from infra.names import NAME_PATTERN, check_researcher_name
+from infra.networks import check_cidr, is_loopback, is_world_open
+from infra.problems import Problem, ProblemsError, RefusedError
+from infra.ssh_keys import KEY_TYPES, check_ssh_key, key_blob
+from infra.yaml_lines import Document, Location, read_document
+
+__all__ = [
+    "InstanceRequest",
+    "MachineSize",
+    "RetiredEnrollment",
+    "check_local",
+    "is_world_open",
+    "json_schema",
+    "load_requests",
+    "load_retired",
+    "machine_name",
+    "schema_text",
+]
+
+RETIRED_FILE = "retired.yaml"
+"""In a stack's folder: the enrollments that never come back."""
+
+_ENROLLMENT_PATTERN = "^[0-9a-f]{32}$"
+_KEY_PATTERN = f"^({'|'.join(KEY_TYPES)}) [A-Za-z0-9+/]+=*( .*)?$".replace(".com", "[.]com")
+_MAKE_ENROLLMENT = "write 32 hex digits, as `openssl rand -hex 16` prints them"
+
+
+def _check_enrollment(text: str) -> str:
+    if not re.fullmatch(_ENROLLMENT_PATTERN, text):
+        raise RefusedError("not 32 lower-case hex digits", _MAKE_ENROLLMENT)
+    if len(set(text)) == 1:
+        raise RefusedError("one digit 32 times, not a random id", _MAKE_ENROLLMENT)
+    return text
+
+
+def _checked(check: Callable[[str], str]) -> AfterValidator:
+    """A validator out of a function that raises RefusedError."""
+
+    def validate(text: str) -> str:
+        try:
+            return check(text)
+        except RefusedError as refused:
+            raise _custom(refused) from None
+
+    return AfterValidator(validate)
+
+
+def _custom(refused: RefusedError) -> PydanticCustomError:
+    return PydanticCustomError(
+        "refused", "{what}", {"what": refused.what, "mend": refused.mend or ""}
+    )
+
+
+def _tuple_of_list(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _pattern(pattern: str) -> Any:
+    """For editors, that know only the schema; the real check says more."""
+    return Field(json_schema_extra={"pattern": pattern})
+
+
+_Name = Annotated[str, _checked(check_researcher_name), _pattern(NAME_PATTERN)]
+_EnrollmentId = Annotated[str, _checked(_check_enrollment), _pattern(_ENROLLMENT_PATTERN)]
+_Image = Annotated[str, _checked(check_image), _pattern(IMAGE_PATTERN)]
+_Key = Annotated[str, _pattern(_KEY_PATTERN)]
+
+
+class _Model(BaseModel):
+    # Strict: what YAML reads as a number is no name. Inputs hidden: they might be secrets.
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
+
+
+class MachineSize(_Model):
+    """A dedicated machine's size."""
+
+    cpus: int = Field(default=2, ge=1, le=192, description="Virtual CPUs.")
+    memory_gib: int = Field(default=4, ge=1, le=2048, description="Memory in GiB.")
+    root_disk_gib: int = Field(
+        default=20,
+        ge=8,
+        le=4096,
+        description="System disk in GiB; lost when the machine is replaced.",
+    )
+    home_disk_gib: int = Field(
+        default=20, ge=1, le=16384, description="Home disk in GiB; survives that."
+    )
+
+
+class InstanceRequest(_Model):
+    """One researcher's request for a machine."""
+
+    researcher: _Name = Field(description="User name; the file is called <researcher>.yaml.")
+    factors: Literal["key+totp", "password+totp"] = Field(
+        default="key+totp", description="What a login takes; the phone's one-time code always."
+    )
+    ssh_keys: tuple[_Key, ...] = Field(
+        default=(),
+        validate_default=True,
+        description="Lines of .pub files; FIDO2 keys (sk-...) too.",
+    )
+    open_to_world: bool = Field(
+        default=False, description="Let allowed_from cover more than a /8 (IPv6: a /16)."
+    )
+    allowed_from: tuple[str, ...] = Field(
+        description="Networks (CIDR) that logins come from. On the local target: 127.0.0.0/8.",
+        json_schema_extra={"minItems": 1},
+    )
+    machine: MachineSize = Field(
+        default=MachineSize(), description="Size; every part has a default."
+    )
+    enrollment: _EnrollmentId = Field(
+        description="Id of the phone's enrollment; `secondlock request` and `rotate` write it."
+    )
+    rebuild: int = Field(
+        default=0, ge=0, le=1_000_000, description="Raise it to rebuild the machine."
+    )
+    tensorflow_image: _Image | None = Field(
+        default=None, description="TensorFlow image as name@sha256:digest; without it, the stack's."
+    )
+    end_sessions: bool = Field(
+        default=False, description="End open sessions when the enrollment changes."
+    )
+
+    _document: Document | None = PrivateAttr(default=None)
+
+    @field_validator("ssh_keys", mode="before")
+    @classmethod
+    def _check_keys(cls, value: object, info: ValidationInfo) -> object:
+        if not isinstance(value, (list, tuple)):
+            return value
+        keys, errors = _check_items(value, check_ssh_key, key_blob)
+        if not value and info.data.get("factors") == "key+totp":
+            mend = "give the line of the researcher's .pub file"
+            errors.append(_error((), RefusedError("no SSH key: nobody could log in", mend)))
+        return _all_or_errors(keys, errors)
+
+    @field_validator("allowed_from", mode="before")
+    @classmethod
+    def _check_networks(cls, value: object, info: ValidationInfo) -> object:
+        if not isinstance(value, (list, tuple)):
+            return value
+        networks, errors = _check_items(value, check_cidr, str)
+        if not value:
+            mend = "write the networks that logins come from"
+            errors.append(_error((), RefusedError("no network: nobody could log in", mend)))
+        if is_world_open(networks) and not info.data.get("open_to_world"):
+            what = "open to the world: more than a /8 (IPv6: a /16), taken together"
+            mend = "name the networks you log in from; if it must be, write open_to_world: true"
+            errors.append(_error((), RefusedError(what, mend)))
+        return _all_or_errors(networks, errors)
+
+
+class RetiredEnrollment(_Model):
+    """An enrollment that is over: no phone or code of it may ever work again."""
+
+    enrollment: _EnrollmentId
+    researcher: str
+    reason: Literal["rotated", "revoked"]
+    date: dt.date = Field(strict=False)
+
+
+class _RetiredFile(_Model):
+    retired: Annotated[tuple[RetiredEnrollment, ...], BeforeValidator(_tuple_of_list)]
+
+
+def load_requests(folder: Path) -> list[InstanceRequest]:
+    """The requests in a stack's folder, by researcher.
+
+    Raises ProblemsError with every problem of every file. No request at all is a problem too,
+    unless retired.yaml shows that there were some: the last researcher must be able to go.
+    """
+    problems: list[Problem] = []
+    files = _request_files(folder, problems)
+    documents = [read_document(file) for file in files]
+    loaded = [_validate(InstanceRequest, document) for document in documents]
+    retired: list[RetiredEnrollment] = []
+    try:
+        retired = load_retired(folder)
+    except ProblemsError as error:
+        problems += error.problems
+    _check_together(documents, retired)
+    for document in documents:
+        problems += document.problems
+    if not documents and not retired and not problems:
+        what = "no request in this folder: there is nothing to make"
+        mend = f"./secondlock request RESEARCHER --stack {folder.name}"
+        problems.append(Problem(folder, None, what, mend))
+    if problems:
+        raise ProblemsError(sorted(problems, key=lambda one: (str(one.file), one.line or 0)))
+    requests = []
+    for request, document in zip(loaded, documents, strict=True):
+        if request:
+            request._document = document
+            requests.append(request)
+    return requests
+
+
+def load_retired(folder: Path) -> list[RetiredEnrollment]:
+    """What the folder's retired.yaml lists; nothing where there is no such file.
+
+    Raises ProblemsError: a list that cannot be read must not let an old phone back in.
+    """
+    file = folder / RETIRED_FILE
+    if not file.exists() and not file.is_symlink():
+        return []
+    document = read_document(file)
+    loaded = _validate(_RetiredFile, document)
+    if loaded is None or document.problems:
+        raise ProblemsError(document.problems)
+    return list(loaded.retired)
+
+
+def check_local(requests: Sequence[InstanceRequest]) -> list[Problem]:
+    """What the local target cannot hold: its machines see every client at one address."""
+    return [
+        _at(
+            request,
+            ("allowed_from", index),
+            f"`{cidr}` cannot hold on the local target: the machine listens on 127.0.0.1 only, and "
+            "QEMU's user-mode network shows it every client as 10.0.2.2",
+            "write 127.0.0.0/8",
+        )
+        for request in requests
+        for index, cidr in enumerate(request.allowed_from)
+        if not is_loopback(cidr)
+    ]
+
+
+def machine_name(request: InstanceRequest) -> str:
+    """The machine's name: a dedicated one is called after its researcher."""
+    return request.researcher
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema (2020-12) of a request file."""
+    with_password = {
+        "required": ["factors"],
+        "properties": {"factors": {"const": "password+totp"}},
+    }
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **InstanceRequest.model_json_schema(),
+        "if": with_password,
+        "else": {"required": ["ssh_keys"], "properties": {"ssh_keys": {"minItems": 1}}},
+    }
+
+
+def schema_text() -> str:
+    """What stacks/request.schema.json holds."""
+    return json.dumps(json_schema(), indent=2) + "\n"
+
+
+def _error(location: Location, refused: RefusedError) -> InitErrorDetails:
+    return InitErrorDetails(type=_custom(refused), loc=location, input=None)
+
+
+def _check_items(
+    values: Sequence[object], check: Callable[[str], str], identity: Callable[[str], str]
+) -> tuple[list[str], list[InitErrorDetails]]:
+    """The items that pass, and an error for each of the others and for each repetition."""
+    good: list[str] = []
+    errors: list[InitErrorDetails] = []
+    for index, value in enumerate(values):
+        if not isinstance(value, str):
+            errors.append(InitErrorDetails(type="string_type", loc=(index,), input=None))
+            continue
+        try:
+            item = check(value)
+        except RefusedError as refused:
+            errors.append(_error((index,), refused))
+            continue
+        if identity(item) in map(identity, good):
+            repeated = RefusedError("stands in this list already", "remove one of them")
+            errors.append(_error((index,), repeated))
+            continue
+        good.append(item)
+    return good, errors
+
+
+def _all_or_errors(items: list[str], errors: list[InitErrorDetails]) -> tuple[str, ...]:
+    if errors:
+        # Pydantic takes a nested ValidationError apart: each error keeps its own place.
+        raise ValidationError.from_exception_data("list", errors)
+    return tuple(items)
+
+
+def _request_files(folder: Path, problems: list[Problem]) -> list[Path]:
+    """The request files, sorted. Raises ProblemsError when there is no such folder."""
+    if not folder.is_dir():
+        what = "there is no such folder" if not folder.exists() else "this is not a folder"
+        mend = f"./secondlock request RESEARCHER --stack {folder.name}"
+        raise ProblemsError([Problem(folder, None, what, mend)])
+    files = []
+    for file in sorted(folder.iterdir()):
+        if file.name.startswith(".") or file.suffix.lower() not in {".yaml", ".yml"}:
+            continue
+        if file.suffix != ".yaml":
+            new = file.with_suffix(".yaml")
+            problems.append(Problem(file, None, "is not called *.yaml", f"mv {file} {new}"))
+        elif file.name != RETIRED_FILE:
+            files.append(file)
+    return files
+
+
+_M = TypeVar("_M", bound=BaseModel)
+
+
+def _validate(model: type[_M], document: Document) -> _M | None:
+    """The document as a model, or None with its problems in the document."""
+    if document.problems and not document.data:
+        return None
+    try:
+        return model.model_validate(document.data)
+    except ValidationError as error:
+        for details in error.errors(include_url=False, include_input=False):
+            _explain(details, document, model)
+        return None
+
+
+def _explain(details: ErrorDetails, document: Document, model: type[BaseModel]) -> None:
+    """Add a Pydantic error to the document's problems, in a person's words."""
+    location = details["loc"]
+    name = _dotted(location)
+    kind = details["type"]
+    context: Mapping[str, Any] = details.get("ctx", {})
+    written = document.written.get(location)
+    if kind == "refused":
+        document.add(location, f"{name}: {context['what']}", context["mend"] or None)
+    elif kind == "missing":
+        document.add(location, f"`{name}` is missing", _MISSING.get(name))
+    elif kind == "extra_forbidden":
+        document.add(location, f"unknown field `{name:.80}`", _did_you_mean(location, model))
+    elif kind == "string_type" and written:
+        what = f"{name}: YAML reads `{written:.40}` as a number or as true/false, not as text"
+        document.add(location, what, f'put it in quotes: "{written:.40}"')
+    else:
+        document.add(location, f"{name}: {_EXPECTED.get(kind, details['msg'])}".format(**context))
+
+
+_MISSING = {
+    "researcher": "add `researcher: NAME`, the file's name without .yaml",
+    "allowed_from": "add `allowed_from: [CIDR, ...]`, the networks that logins come from",
+    "enrollment": f"add `enrollment:`; {_MAKE_ENROLLMENT}",
+    "retired": "add `retired: []`",
+}
+
+_EXPECTED = {
+    "string_type": "expected text; put it in quotes",
+    "int_type": "expected a whole number, without quotes",
+    "bool_type": "expected true or false, without quotes",
+    "tuple_type": "expected a list: one `- ...` line for each",
+    "model_type": "expected fields, such as `cpus: 2`",
+    "literal_error": "expected {expected}",
+    "date_from_datetime_parsing": "expected a day, such as 2026-11-22",
+    "date_type": "expected a day, such as 2026-11-22",
+    "greater_than_equal": "at least {ge}",
+    "less_than_equal": "at most {le}",
+}
+
+
+def _dotted(location: Location) -> str:
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
+    return text.removeprefix(".")
+
+
+def _did_you_mean(location: Location, model: type[BaseModel]) -> str:
+    """The field that was probably meant, else all that there are at that place."""
+    inner: dict[str, type[BaseModel]] = {"machine": MachineSize, "retired": RetiredEnrollment}
+    owner = inner[str(location[0])] if len(location) > 1 else model
+    near = difflib.get_close_matches(str(location[-1]), owner.model_fields, n=1)
+    if near:
+        return f"did you mean `{near[0]}`?"
+    return f"there are: {', '.join(owner.model_fields)}"
+
+
+def _at(request: InstanceRequest, location: Location, what: str, mend: str) -> Problem:
+    """A problem with a value of a request, with its line when it came from a file."""
+    name = _dotted(location)
+    if request._document is None:
+        return Problem(None, None, f"{request.researcher}: {name}: {what}", mend)
+    return request._document.problem(location, f"{name}: {what}", mend)
+
+
+def _check_together(documents: list[Document], retired: list[RetiredEnrollment]) -> None:
+    """What no file shows alone. Files with other errors count: all errors come at once."""
+    over = {entry.enrollment: entry for entry in retired}
+    first: dict[tuple[str, str], Document] = {}
+    for document in documents:
+        _check_file_name(document)
+        for location, kind, value in _unique_values(document):
+            other = first.setdefault((kind, value), document)
+            if other is not document:
+                where = f"{other.file.name} has the same {kind}"
+                document.add(location, f"{_dotted(location)}: {where}", _SAME[kind])
+        enrollment = document.data.get("enrollment")
+        entry = over.get(enrollment) if isinstance(enrollment, str) else None
+        if entry:
+            what = f"enrollment: retired on {entry.date} ({entry.researcher}, {entry.reason})"
+            mend = f"./secondlock rotate {document.file.stem} --stack {document.file.parent.name}"
+            document.add(("enrollment",), what, mend)
+
+
+_SAME = {
+    "researcher": "one file for each researcher",
+    "enrollment": f"each phone has its own: {_MAKE_ENROLLMENT}",
+    "SSH key": "a key is one person's: remove it from one of them",
+}
+
+
+def _unique_values(document: Document) -> Iterator[tuple[Location, str, str]]:
+    for name in ("researcher", "enrollment"):
+        value = document.data.get(name)
+        if isinstance(value, str):
+            yield (name,), name, value
+    keys = document.data.get("ssh_keys")
+    for index, key in enumerate(keys if isinstance(keys, list) else []):
+        if isinstance(key, str) and key_blob(key):
+            yield ("ssh_keys", index), "SSH key", key_blob(key)
+
+
+def _check_file_name(document: Document) -> None:
+    researcher = document.data.get("researcher")
+    if not isinstance(researcher, str) or researcher == document.file.stem:
+        return
+    what = f"researcher: `{researcher!s:.40}` in a file called {document.file.name}"
+    document.add(("researcher",), what, "the file's name is the researcher's, then .yaml")
+
+
+if __name__ == "__main__":
+    print(schema_text(), end="")

@@ -1,0 +1,63 @@
+"""The roster: who may enter one machine, and with which factors. Secret."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from infra.enrollment import Enrollment, HostKey
+from infra.networks import collapse
+from infra.requests import InstanceRequest, RetiredEnrollment
+from infra.settings import Settings
+
+VERSION = 1
+"""Of the document's form; a machine refuses one that it does not know."""
+
+
+def build_roster(
+    *,
+    settings: Settings,
+    machine: str,
+    requests: Sequence[InstanceRequest],
+    enrollments: Mapping[str, Enrollment],
+    host_key: HostKey,
+    retired: Sequence[RetiredEnrollment],
+) -> dict[str, Any]:
+    """The roster of a machine for the requests that share it.
+
+    `enrollments` is keyed by researcher. Of the retired ids those of the machine's own people are
+    taken, so that one leaver does not touch every machine of the stack. The same inputs in any
+    order give the same roster. Raises KeyError when an enrollment is missing.
+    """
+    people = {machine, *(request.researcher for request in requests)}
+    cidrs = [cidr for request in requests for cidr in request.allowed_from]
+    return {
+        "version": VERSION,
+        "stack": settings.stack,
+        "machine": machine,
+        "host_key": host_key.private_openssh,
+        "allowed_from": collapse(cidrs),
+        "retired": sorted({one.enrollment for one in retired if one.researcher in people}),
+        "researchers": {
+            request.researcher: _entry(request, enrollments[request.researcher])
+            for request in requests
+        },
+    }
+
+
+def to_json(roster: Mapping[str, Any]) -> str:
+    """The roster's one spelling: the same bytes for the same roster at every run."""
+    return json.dumps(roster, sort_keys=True, separators=(",", ":"))
+
+
+def _entry(request: InstanceRequest, enrollment: Enrollment) -> dict[str, Any]:
+    return {
+        "ssh_keys": list(request.ssh_keys),
+        "factors": request.factors,
+        "enrollment": request.enrollment,
+        "totp_secret": enrollment.totp_secret,
+        "emergency_codes": list(enrollment.emergency_codes),
+        "password": enrollment.password,
+        "end_sessions": request.end_sessions,
+    }

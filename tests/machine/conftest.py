@@ -1,0 +1,77 @@
+"""Machines for the tests in this folder.
+
+SECONDLOCK_TEST_KEEP=DIR keeps the shared machine in that folder from run to run.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from infra.local.image import golden_image
+from infra.problems import ProblemsError
+from tests.machine.machine import Machine
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.machine.client import Client
+
+HERE = Path(__file__).parent
+TIMEOUT = 600  # seconds; the first test of a machine waits for its boot
+POOL = {"key+totp": 32, "password+totp": 4}
+# A rebooted or replaced machine is no longer the one that the other tests share.
+LATE = ("rebooted", "replaced")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark these tests, give them a time limit, and put those last that restart the machine."""
+    ours = [item for item in items if HERE in item.path.parents]
+    for item in ours:
+        item.add_marker("machine")
+        if not item.get_closest_marker("timeout"):
+            # By a signal: fixtures still end their machines.
+            item.add_marker(pytest.mark.timeout(TIMEOUT, method="signal"))
+    items.sort(key=_lateness)
+
+
+def _lateness(item: pytest.Item) -> int:
+    used = getattr(item, "fixturenames", ())
+    return max((LATE.index(name) + 1 for name in LATE if name in used), default=0)
+
+
+@pytest.fixture(scope="session")
+def image() -> None:
+    """The golden image; without it no machine test runs."""
+    try:
+        golden_image()
+    except ProblemsError as error:
+        pytest.skip(f"no machine to boot: {error}")
+
+
+@pytest.fixture(scope="session")
+def machine(image: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    """One booted machine that many researchers share, for all tests that leave it running."""
+    kept = os.environ.get("SECONDLOCK_TEST_KEEP")
+    place = Path(kept) if kept else tmp_path_factory.mktemp("machine")
+    machine = Machine(place, keep=bool(kept))
+    try:
+        if not machine.running:
+            machine.boot()
+            for factors, count in POOL.items():
+                machine.enlist(factors, count)  # type: ignore[arg-type]
+            machine.apply()
+        machine.lift_bans()
+        yield machine
+    finally:
+        if not kept:
+            machine.end()
+
+
+@pytest.fixture
+def client(machine: Machine) -> Client:
+    """Stock ssh towards the shared machine, from an address that nothing has banned."""
+    return machine.client

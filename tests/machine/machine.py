@@ -1,0 +1,325 @@
+"""A machine under test: really booted, filled by rosters as the program makes them."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+import secrets
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cloudinit.render import MachineValues, render_user_data
+from infra.enrollment import Factors, derive_host_key
+from infra.local import qemu
+from infra.local.agent import GuestAgent
+from infra.local.image import golden_image
+from infra.requests import InstanceRequest, RetiredEnrollment
+from infra.roster import build_roster
+from infra.settings import Settings
+from tests.machine.client import Client
+from tests.machine.people import Person, enroll, make_request
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+STACK, NAME = "test", "lab"
+BOOT = 300  # seconds; an emulated boot takes about 60
+SYNC = ["/usr/local/sbin/secondlock-sync", "apply"]
+
+
+@dataclass(frozen=True)
+class Network:
+    """How a machine is reached when it is not by QEMU's user-mode network."""
+
+    netdev: str
+    launcher: tuple[str, ...]
+    config: dict[str, Any]
+    address: str
+    allowed_from: tuple[str, ...]
+
+
+@dataclass
+class Lab:
+    """Who is in a machine's roster, and what only the admin knows."""
+
+    seed: str = field(default_factory=lambda: secrets.token_hex(32))
+    serial: int = 0
+    requests: dict[str, InstanceRequest] = field(default_factory=dict)
+    retired: list[RetiredEnrollment] = field(default_factory=list)
+    fresh: list[str] = field(default_factory=list)
+    made: int = 0
+
+    @classmethod
+    def load(cls, path: Path) -> Lab:
+        """What `save` wrote: a machine that an earlier run of the tests kept."""
+        raw = json.loads(path.read_text())
+        raw["requests"] = {
+            name: InstanceRequest.model_validate_json(text)
+            for name, text in raw["requests"].items()
+        }
+        raw["retired"] = [RetiredEnrollment.model_validate_json(text) for text in raw["retired"]]
+        return cls(**raw)
+
+    def save(self, path: Path) -> None:
+        """Keep it beside the machine (it is secret: 0600)."""
+        raw = {
+            **vars(self),
+            "requests": {name: one.model_dump_json() for name, one in self.requests.items()},
+            "retired": [one.model_dump_json() for one in self.retired],
+        }
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            json.dump(raw, file)
+
+
+class Machine:
+    """One machine in the folder `place`; a machine that runs there already is adopted."""
+
+    def __init__(self, place: Path, network: Network | None = None, keep: bool = False) -> None:
+        self.directory, self.data, self._keys = place / NAME, place / "data", place / "keys"
+        self._network, self._keep, self._file = network, keep, place / "people.json"
+        for folder in (self.directory, self._keys):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.agent = GuestAgent(self.directory)
+        self.lab = Lab()
+        if qemu.is_running(self.directory):
+            self.lab = Lab.load(self._file)
+        self.host_key = derive_host_key(self.lab.seed, stack=STACK, machine=NAME)
+
+    # Its life
+
+    @property
+    def running(self) -> bool:
+        """Whether the virtual machine is there."""
+        return qemu.is_running(self.directory)
+
+    @property
+    def spec(self) -> qemu.MachineSpec:
+        """The machine as it runs."""
+        return qemu.load_spec(self.directory)
+
+    @property
+    def client(self) -> Client:
+        """Stock ssh towards this machine, its host key pinned as `ssh-config` would."""
+        alias = f"{NAME}.{STACK}.secondlock"
+        known_hosts = self.directory.parent / "known_hosts"
+        known_hosts.write_text(f"{alias} {self.host_key.public_openssh}\n")
+        if self._network:
+            prefix = self._network.launcher
+            return Client(self._network.address, 22, known_hosts, alias, prefix)
+        return Client("127.0.0.1", self.spec.ssh_port, known_hosts, alias)
+
+    def boot(self) -> None:
+        """Make a root disk from the golden image and boot it; the data volumes are kept."""
+        image = golden_image()
+        network = self._network
+        self.directory.joinpath("root.qcow2").unlink(missing_ok=True)
+        qemu.create_root_disk(self.directory, image.disk, 20)
+        qemu.create_seed(
+            self.directory,
+            render_user_data(MachineValues(stack=STACK, machine=NAME)),
+            f"i-{secrets.token_hex(4)}",
+            NAME,
+            network.config if network else None,
+        )
+        qemu.create_data(self.data, 5)
+        launcher = network.launcher if network else ()
+        if not self._keep:
+            launcher += ("setpriv", "--pdeathsig", "KILL")  # no machine outlives the tests
+        qemu.start(
+            qemu.MachineSpec(
+                name=NAME,
+                directory=self.directory,
+                data_directory=self.data,
+                kernel=image.kernel,
+                initrd=image.initrd,
+                netdev=network.netdev if network else None,
+                launcher=launcher,
+            )
+        )
+        self._wait_up()
+
+    def _wait_up(self) -> None:
+        self.agent.wait_ready(BOOT, alive=lambda: self.running)
+        self.wait_for("test -e /etc/secondlock/machine.json", timeout=BOOT)
+
+    def reboot(self) -> None:
+        """Restart the system within the machine and wait until sshd answers again."""
+        before = self.succeed("cat /proc/sys/kernel/random/boot_id")
+        self.agent.run(["/bin/sh", "-c", "systemctl reboot"])
+        deadline = time.monotonic() + BOOT
+        while True:
+            self.agent.wait_ready(BOOT, alive=lambda: self.running)
+            code, out, _ = self.agent.run(["/bin/cat", "/proc/sys/kernel/random/boot_id"])
+            if code == 0 and out.decode() != before:
+                break
+            assert time.monotonic() < deadline, "the machine did not restart"
+            time.sleep(1)
+        self.wait_for("systemctl is-active ssh.service", timeout=BOOT)
+        self.lift_bans()
+
+    def replace(self) -> None:
+        """A new machine with the old one's data volumes, as a changed image makes it."""
+        qemu.stop(self.directory)
+        self.boot()
+
+    def end(self) -> None:
+        """The power off, at once."""
+        qemu.kill(self.directory)
+
+    # Its root, by the guest agent
+
+    def run(self, command: str, stdin: bytes = b"", timeout: float = 120) -> tuple[int, str, str]:
+        """Run a shell command as root: exit code, standard output, standard error."""
+        code, out, err = self.agent.run(["/bin/sh", "-c", command], stdin=stdin, timeout=timeout)
+        return code, out.decode(errors="replace"), err.decode(errors="replace")
+
+    def succeed(self, command: str, stdin: bytes = b"", timeout: float = 120) -> str:
+        """The output of a command that has to work."""
+        code, out, err = self.run(command, stdin, timeout)
+        assert code == 0, f"`{command}` ended with {code}\n{out}\n{err}"
+        return out
+
+    def fail(self, command: str) -> None:
+        """Run a command that must not work."""
+        code, out, _ = self.run(command)
+        assert code != 0, f"`{command}` worked\n{out}"
+
+    def wait_for(self, command: str, timeout: float = 60) -> str:
+        """Repeat a command until it works."""
+        deadline = time.monotonic() + timeout
+        while True:
+            code, out, err = self.run(command)
+            if code == 0:
+                return out
+            assert time.monotonic() < deadline, f"`{command}` never worked\n{out}\n{err}"
+            time.sleep(0.5)
+
+    def status(self) -> dict[str, Any]:
+        """What `secondlock-status` says."""
+        found: dict[str, Any] = json.loads(self.succeed("/usr/local/sbin/secondlock-status"))
+        return found
+
+    def person_status(self, person: Person) -> dict[str, Any]:
+        """One researcher's part of the status."""
+        found: dict[str, Any] = self.status()["researchers"][person.name]
+        return found
+
+    def lift_bans(self, maxretry: int = 1000) -> None:
+        """Forget every failure, and from now on ban only after `maxretry` of them.
+
+        All clients look like one address here: a test would shut out the next one.
+        """
+        self.wait_for("fail2ban-client ping")
+        self.succeed(f"fail2ban-client unban --all && fail2ban-client set sshd maxretry {maxretry}")
+
+    # Its roster
+
+    def envelope(self, **changes: Any) -> dict[str, Any]:
+        """The next roster as the program would deliver it."""
+        people = list(self.lab.requests.values())
+        roster = build_roster(
+            settings=Settings(stack=STACK),
+            machine=NAME,
+            requests=people,
+            enrollments={one.researcher: self._person(one).enrollment for one in people},
+            host_key=self.host_key,
+            retired=self.lab.retired,
+        )
+        new = qemu.data_is_new(self.data)
+        return {"serial": self.lab.serial + 1, "new_volumes": new, "roster": roster, **changes}
+
+    def deliver(self, document: bytes) -> dict[str, Any]:
+        """Hand these bytes to `secondlock-sync apply`: its answer."""
+        code, out, err = self.agent.run(SYNC, stdin=document, timeout=600)
+        answer: dict[str, Any] = json.loads(out)
+        assert answer["applied"] == (code == 0), err.decode(errors="replace")
+        return answer
+
+    def apply(self) -> list[str]:
+        """Bring the roster to the machine; says what changed there."""
+        answer = self.deliver(json.dumps(self.envelope()).encode())
+        assert answer["applied"], answer
+        self.lab.serial = answer["serial"]
+        self.lab.save(self._file)
+        changed: list[str] = answer["changed"]
+        return changed
+
+    def add(self, factors: Factors = "key+totp", count: int = 1) -> list[Person]:
+        """New researchers in the roster; `apply` brings them to the machine."""
+        allowed_from = self._network.allowed_from if self._network else ("127.0.0.0/8",)
+        people = []
+        for _ in range(count):
+            self.lab.made += 1
+            name = f"r{self.lab.made:03}"
+            request = make_request(name, self._keys, factors, allowed_from)
+            self.lab.requests[name] = request
+            people.append(self._person(request))
+        return people
+
+    def enlist(self, factors: Factors, count: int) -> None:
+        """Put researchers into the roster that `researcher` then gives out."""
+        self.lab.fresh += [person.name for person in self.add(factors, count)]
+
+    def researcher(self, factors: Factors = "key+totp") -> Person:
+        """Someone whom no test has used: a code is good once, so every test has its own."""
+        ready = [n for n in self.lab.fresh if self.lab.requests[n].factors == factors]
+        if not ready:
+            self.enlist(factors, 4)
+            self.apply()
+            return self.researcher(factors)
+        self.lab.fresh.remove(ready[0])
+        self.lab.save(self._file)
+        return self._person(self.lab.requests[ready[0]])
+
+    def retire(self, person: Person, reason: str) -> None:
+        """Write the person's enrollment down as over; the roster's next version says so."""
+        self.lab.retired.append(
+            RetiredEnrollment.model_validate(
+                {
+                    "enrollment": person.request.enrollment,
+                    "researcher": person.name,
+                    "reason": reason,
+                    "date": dt.datetime.now(dt.timezone.utc).date(),
+                }
+            )
+        )
+
+    def rotate(self, person: Person, end_sessions: bool = False) -> Person:
+        """What `secondlock rotate` and `pulumi up` do; gives back the person with a new phone."""
+        self.retire(person, "rotated")
+        update = {"enrollment": secrets.token_hex(16), "end_sessions": end_sessions}
+        return self.change(person, update)
+
+    def change(self, person: Person, update: dict[str, Any]) -> Person:
+        """Edit the person's request and apply it."""
+        request = person.request.model_copy(update=update)
+        self.lab.requests[person.name] = request
+        self.apply()
+        return self._person(request)
+
+    def revoke(self, person: Person) -> None:
+        """What `secondlock revoke` and `pulumi up` do."""
+        self.retire(person, "revoked")
+        del self.lab.requests[person.name]
+        self.apply()
+
+    @contextmanager
+    def unchanged(self) -> Iterator[None]:
+        """Whatever is done within must leave the machine's accounts and secrets as they were."""
+        digest = (
+            "cd / && find etc/secondlock/authorized_keys var/lib/secondlock/totp "
+            "var/lib/secondlock/state.json var/lib/secondlock/ssh_host_ed25519_key etc/passwd "
+            "etc/shadow etc/group etc/secondlock/allowed.nft -type f "
+            "-exec stat -c '%n %i %Z' {} + | sort"
+        )
+        before = self.succeed(digest)
+        yield
+        assert self.succeed(digest) == before
+
+    def _person(self, request: InstanceRequest) -> Person:
+        enrollment = enroll(request, self.lab.seed, STACK, NAME)
+        return Person(request, enrollment, self._keys / request.researcher)

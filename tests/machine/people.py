@@ -1,0 +1,99 @@
+"""Researchers as the tests play them: a key pair, a phone, emergency codes."""
+
+from __future__ import annotations
+
+import secrets
+import subprocess
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pyotp
+
+from infra.enrollment import Enrollment, Factors, derive
+from infra.requests import InstanceRequest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+STEP = 30  # seconds a code lasts (RFC 6238, section 4.1)
+CALM = 15  # seconds of a step that a login needs at most
+
+
+@dataclass(frozen=True)
+class Person:
+    """One researcher: what they hold, and what their phone shows."""
+
+    request: InstanceRequest
+    enrollment: Enrollment
+    key: Path
+
+    @property
+    def name(self) -> str:
+        """Their user name."""
+        return self.request.researcher
+
+    @property
+    def emergency_codes(self) -> tuple[str, ...]:
+        """The five codes of their enrollment."""
+        return self.enrollment.emergency_codes
+
+    @property
+    def password(self) -> str:
+        """Theirs in the mode `password+totp`."""
+        assert self.enrollment.password is not None
+        return self.enrollment.password
+
+    def code(self, steps: int = 0) -> str:
+        """What the phone shows `steps` steps of 30 s from now.
+
+        For another step than this one, waits until the next begins when this one is nearly over:
+        the login is to end within it.
+        """
+        into = time.time() % STEP
+        if steps and into > STEP - CALM:
+            time.sleep(STEP - into)
+        return pyotp.TOTP(self.enrollment.totp_secret).at(int(time.time()) + steps * STEP)
+
+    def wrong_code(self) -> str:
+        """Six digits that the phone shows at no time near now."""
+        phone = pyotp.TOTP(self.enrollment.totp_secret)
+        near = {phone.at(int(time.time()) + steps * STEP) for steps in range(-20, 21)}
+        return next(code for code in ("123456", "654321", "111111") if code not in near)
+
+
+def make_key(path: Path) -> str:
+    """Make an Ed25519 key pair with ssh-keygen(1); gives back the public key's line."""
+    subprocess.run(
+        ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", path.name, "-f", str(path)],
+        check=True,
+        stdin=subprocess.DEVNULL,
+        timeout=30,
+    )
+    return path.with_suffix(".pub").read_text().strip()
+
+
+def make_request(
+    name: str, keys: Path, factors: Factors, allowed_from: tuple[str, ...]
+) -> InstanceRequest:
+    """A new researcher's request; the key pair goes into the folder `keys`."""
+    key = make_key(keys / name)
+    return InstanceRequest(
+        researcher=name,
+        factors=factors,
+        ssh_keys=(key,) if factors == "key+totp" else (),
+        allowed_from=allowed_from,
+        enrollment=secrets.token_hex(16),
+    )
+
+
+def enroll(request: InstanceRequest, seed: str, stack: str, machine: str) -> Enrollment:
+    """The enrollment that the program would show for this request."""
+    return derive(
+        seed,
+        stack=stack,
+        machine=machine,
+        researcher=request.researcher,
+        enrollment=request.enrollment,
+        factors=request.factors,
+    )

@@ -1,0 +1,48 @@
+"""Projects for the tests in this folder."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from infra.local.image import image_folder
+from tests.program.project import Project
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark these tests."""
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker("program")
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Iterator[Project]:
+    """The program with the real engine, on a computer that has no golden image."""
+    if shutil.which("pulumi", path=f"{Path(sys.executable).parent}") is None:
+        pytest.skip("no pulumi in the virtual environment: make setup")
+    project = Project(
+        tmp_path / "project", XDG_CACHE_HOME=str(tmp_path / "cache"), SECONDLOCK_ACCEL="tcg"
+    )
+    yield project
+    project.end()
+
+
+@pytest.fixture
+def unbootable(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """The same with a golden image that QEMU cannot start: its files are empty."""
+    monkeypatch.setenv("XDG_CACHE_HOME", project.environment["XDG_CACHE_HOME"])
+    folder = image_folder()
+    folder.mkdir(parents=True)
+    for name in ("disk.raw", "vmlinux", "initrd.img"):
+        (folder / name).touch()
+    return project

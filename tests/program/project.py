@@ -1,0 +1,185 @@
+"""A copy of the project with a stack of its own, driven by the real `pulumi`."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from infra.enrollment import fingerprint
+from infra.local import qemu
+from infra.local.host import sweep
+from tests.machine.people import make_key
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+STACK = "trial"
+
+
+class Project:
+    """The program in the folder `place`, with a file backend, a seed, and no request yet."""
+
+    def __init__(self, place: Path, **environment: str) -> None:
+        self.place = place
+        self.home = place / ".secondlock" / STACK
+        self.requests = place / "stacks" / STACK
+        self.backend = place / "backend"
+        self.seed = secrets.token_hex(32)
+        for folder in (self.requests, self.backend, place / "keys"):
+            folder.mkdir(parents=True)
+        for name in ("Pulumi.yaml", "__main__.py", "infra", "cloudinit"):
+            (place / name).symlink_to(ROOT / name)
+        self.environment = {
+            **os.environ,
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "PULUMI_BACKEND_URL": f"file://{self.backend}",
+            "PULUMI_CONFIG_PASSPHRASE": secrets.token_hex(16),
+            "PULUMI_SKIP_UPDATE_CHECK": "1",
+            "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
+            **environment,
+        }
+        self.succeed("stack", "init", STACK)
+        self.succeed("config", "set", "--secret", "secondlock:enrollmentSeed", stdin=self.seed)
+        self.succeed("config", "set", "secondlock:seedFingerprint", fingerprint(self.seed))
+
+    def start(self, *arguments: str, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[str]:
+        """Begin a `pulumi` command."""
+        return subprocess.Popen(
+            ["pulumi", *arguments, "--non-interactive"],
+            cwd=self.place,
+            env=self.environment,
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def run(self, *arguments: str, stdin: str = "") -> tuple[int, str]:
+        """The exit code and everything that a `pulumi` command printed."""
+        with self.start(*arguments, stdin=subprocess.PIPE) as process:
+            out, _ = process.communicate(stdin)
+        return process.returncode, out
+
+    def succeed(self, *arguments: str, stdin: str = "") -> str:
+        """What a `pulumi` command printed that has to work."""
+        code, out = self.run(*arguments, stdin=stdin)
+        assert code == 0, out
+        return out
+
+    def up(self, *arguments: str) -> str:
+        """`pulumi up`, as a person who has seen the preview."""
+        return self.succeed("up", "--yes", "--skip-preview", *arguments)
+
+    def request(self, researcher: str, **values: Any) -> dict[str, Any]:
+        """Write a good request; gives back its values."""
+        path = self.requests / f"{researcher}.yaml"
+        key = make_key(self.place / "keys" / f"{researcher}-{secrets.token_hex(4)}")
+        request = {
+            "researcher": researcher,
+            "ssh_keys": [key],
+            "allowed_from": ["127.0.0.0/8"],
+            "machine": {"memory_gib": 2},
+            "enrollment": secrets.token_hex(16),
+        }
+        if path.exists():
+            request |= yaml.safe_load(path.read_text())
+        request |= values
+        path.write_text(yaml.safe_dump(request))
+        return request
+
+    def machines(self) -> dict[str, Any]:
+        """The stack's output `machines`."""
+        found: dict[str, Any] = json.loads(self.succeed("stack", "output", "machines", "--json"))
+        return found
+
+    def resources(self) -> list[str]:
+        """The names of everything in the stack's state, the stack and its providers apart."""
+        state = json.loads(self.succeed("stack", "export"))
+        urns = [resource["urn"] for resource in state["deployment"].get("resources") or []]
+        return [urn.split("::")[-1] for urn in urns if "::pulumi:" not in urn]
+
+    def directory(self, machine: str) -> Path:
+        """The folder of a machine."""
+        return self.home / "machines" / machine
+
+    def secrets(self) -> set[str]:
+        """Everything that must be in clear nowhere on this computer."""
+        out = self.succeed("stack", "output", "enrollments", "--json", "--show-secrets")
+        found = {self.seed, "OPENSSH PRIVATE KEY"}
+        for enrollment in json.loads(out).values():
+            found |= {*enrollment["emergency_codes"], enrollment["uri"]}
+            found.add(re.findall("secret=([A-Z2-7]+)", enrollment["uri"])[0])
+        return found
+
+    def kill_up(self, process: subprocess.Popen[str]) -> None:
+        """Kill a running `pulumi` at once, and end what it leaves of its language host."""
+        hosts = _children(process.pid, "pulumi-language-python")
+        process.kill()
+        process.communicate()
+        for pid in hosts:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+
+    def end(self) -> None:
+        """Whatever happened: no machine runs on."""
+        sweep(self.home)
+
+
+def providers(pid: int) -> list[int]:
+    """The processes of the dynamic providers below the process `pid`."""
+    return [
+        grandchild
+        for child in _children(pid, "pulumi-resource-pulumi-python")
+        for grandchild in [child, *_children(child, "pulumi.dynamic")]
+    ]
+
+
+def wait_until(ready: Any, what: str, seconds: float = 120) -> None:
+    """Wait for something that has to happen."""
+    deadline = time.monotonic() + seconds
+    while not ready():
+        assert time.monotonic() < deadline, f"it never happened that {what}"
+        time.sleep(0.2)
+
+
+def exists(pid: int) -> bool:
+    """Whether the process lives (a zombie does not)."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes() != b""
+    except OSError:
+        return False
+
+
+def leaks(folder: Path, needles: set[str]) -> list[str]:
+    """Files below `folder` that hold one of `needles`, named with the needle's first characters."""
+    return [
+        f"{path}: {needle[:3]}..."
+        for path in folder.rglob("*")
+        if path.is_file() and not path.is_symlink()
+        for needle in needles
+        if needle.encode() in path.read_bytes()
+    ]
+
+
+def machine_processes(project: Project) -> list[int]:
+    """Every QEMU of the project's stack."""
+    return qemu.processes(project.home)
+
+
+def _children(pid: int, word: str) -> list[int]:
+    found = []
+    for entry in Path("/proc").iterdir():
+        with suppress(OSError, IndexError):
+            parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            if parent == pid and word.encode() in (entry / "cmdline").read_bytes():
+                found.append(int(entry.name))
+    return found

@@ -1,0 +1,81 @@
+"""The program in the real engine, as far as it goes without booting a machine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.program.project import leaks, machine_processes
+
+if TYPE_CHECKING:
+    from tests.program.project import Project
+
+
+def test_everything_that_is_wrong_is_told_at_once_and_nothing_is_made(project: Project) -> None:
+    project.request("alice", allowed_from=["127.0.0.1/8"])
+    project.request("bob", machin={})
+    (project.requests / "carol.yaml").write_text("researcher: [\n")
+    project.succeed("config", "set", "secondlock:targt", "local")
+    code, out = project.run("up", "--yes", "--skip-preview")
+    assert code != 0
+    for place in ("alice.yaml:", "bob.yaml:", "carol.yaml:", "secondlock:targt"):
+        assert place in out
+    assert "Traceback" not in out
+    assert "exit code" not in out
+    assert project.resources() == []
+    assert not project.home.exists()
+
+
+def test_a_seed_in_clear_is_refused(project: Project) -> None:
+    project.request("alice")
+    project.succeed("config", "set", "--plaintext", "secondlock:enrollmentSeed", project.seed)
+    code, out = project.run("preview")
+    assert code != 0
+    assert "in clear" in out
+    assert project.seed not in out
+
+
+def test_a_preview_needs_no_image_but_up_does(project: Project) -> None:
+    project.request("alice")
+    out = project.succeed("preview")
+    assert "make image" in out
+    assert "5 to create" in out
+    code, out = project.run("up", "--yes", "--skip-preview")
+    assert code != 0
+    assert "make image" in out
+    assert project.resources() == []
+    assert not project.home.exists()
+
+
+def test_a_machine_that_does_not_start_is_a_sentence_and_destroy_leaves_nothing(
+    unbootable: Project,
+) -> None:
+    project = unbootable
+    project.request("alice")
+    code, out = project.run("up", "--yes", "--skip-preview")
+    assert code != 0
+    assert "alice: QEMU did not start" in out
+    assert "pulumi up" in out
+    assert "Traceback" not in out
+    needles = project.secrets()
+    assert len(needles) == 9
+    assert not any(needle in out for needle in needles)
+    assert leaks(project.backend, needles) == []
+    project.succeed("destroy", "--yes", "--skip-preview")
+    assert project.resources() == []
+    assert machine_processes(project) == []
+    assert not project.home.exists()
+
+
+def test_a_home_disk_cannot_shrink(unbootable: Project) -> None:
+    project = unbootable
+    project.request("alice", machine={"home_disk_gib": 5})
+    project.run("up", "--yes", "--skip-preview")
+    home = project.home / "data" / "alice" / "home.img"
+    assert home.stat().st_size == 5 * 2**30
+    project.request("alice", machine={"home_disk_gib": 4})
+    code, out = project.run("up", "--yes", "--skip-preview")
+    assert code != 0
+    assert "cannot shrink" in out
+    project.request("alice", machine={"home_disk_gib": 6})
+    project.run("up", "--yes", "--skip-preview")
+    assert home.stat().st_size == 6 * 2**30

@@ -1,0 +1,426 @@
+"""The command line against a stack of the real engine, with a file backend.
+
+The stack's program only exports what the real program exports: what it makes is tested elsewhere.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+import shutil
+import socket
+import stat
+import subprocess
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyrage
+import pyrage.passphrase
+import pytest
+from PIL import Image
+
+from cli import project
+from cli.__main__ import main
+from infra import enrollment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.program
+
+SEED = "8d1f6c0be2a94775d0c3b1a2f4e5968790ab1c2d3e4f50617283940a5b6c7d8e"
+PROGRAM = """
+import json, pathlib, pulumi
+outputs = json.loads(pathlib.Path("outputs.json").read_text())
+pulumi.export("machines", outputs["machines"])
+pulumi.export("enrollments", pulumi.Output.secret(outputs["enrollments"]))
+"""
+STATUS = {
+    "time": "2026-11-22T16:00:00Z",
+    "stack": "lab",
+    "machine": "alice",
+    "serial": 3,
+    "error": None,
+    "clock": {"synchronised": True, "offset_seconds": 0.0012, "source": "PHC"},
+    "bans": ["10.0.2.9"],
+    "researchers": {
+        "alice": {
+            "factors": "key+totp",
+            "frozen": False,
+            "wrong_codes": 0,
+            "emergency_codes_left": 5,
+            "sessions": 1,
+            "last_login": None,
+            "workspace": "running",
+        }
+    },
+    "idle": {"load1": 0.1, "sessions": 1},
+}
+
+
+def pulumi_folder() -> Path | None:
+    """Where `pulumi` is: on PATH, or where `make setup` keeps it."""
+    found = shutil.which("pulumi")
+    if found:
+        return Path(found).parent
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "secondlock"
+    return next((one.parent for one in sorted(cache.glob("pulumi-*/bin/pulumi"))), None)
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project whose stack `lab` is up, as its folder; the passphrase is only in its env file."""
+    folder = pulumi_folder()
+    if folder is None:
+        pytest.skip("pulumi is neither on PATH nor in the cache (make setup)")
+    root = tmp_path_factory.mktemp("lab project")  # with a space, as people have them
+    state = root / ".secondlock" / "lab"
+    (state / "pulumi").mkdir(parents=True)
+    (state / "passphrase").write_text("correct horse")
+    variables = {
+        "PULUMI_BACKEND_URL": f"file://{state / 'pulumi'}",
+        "PULUMI_CONFIG_PASSPHRASE_FILE": str(state / "passphrase"),
+        "PULUMI_HOME": str(root / "home"),
+        "PULUMI_SKIP_UPDATE_CHECK": "1",
+        "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
+    }
+    lines = [f"export {name}='{value}'\n" for name, value in variables.items()]
+    (state / "env").write_text(f"export PATH='{folder}':\"$PATH\"\n" + "".join(lines))
+    (state / "env").chmod(0o600)
+    (root / "Pulumi.yaml").write_text("name: lab\nruntime: python\nstackConfigDir: stacks\n")
+    (root / "stacks").mkdir()
+    (root / "__main__.py").write_text(PROGRAM)
+    (root / "outputs.json").write_text(json.dumps(outputs(root)))
+    venv = Path(__file__).resolve().parents[2] / ".venv" / "bin"
+    path = os.pathsep.join([str(folder), str(venv), os.environ["PATH"]])
+    for words in (["stack", "init", "lab"], ["up", "--yes", "--skip-preview", "--stack", "lab"]):
+        done = subprocess.run(
+            ["pulumi", *words, "--non-interactive"],
+            cwd=root,
+            env={**os.environ, **variables, "PATH": path},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+    return root
+
+
+def outputs(root: Path) -> dict[str, Any]:
+    """What the real program exports for two researchers with a machine each."""
+    machines, enrollments = {}, {}
+    for number, (name, factors) in enumerate({"alice": "key+totp", "bob": "password+totp"}.items()):
+        one = enrollment.derive(
+            SEED,
+            stack="lab",
+            machine=name,
+            researcher=name,
+            enrollment=f"{number + 10:032x}",
+            factors=factors,  # type: ignore[arg-type]
+        )
+        enrollments[name] = {
+            "machine": name,
+            "enrollment": f"{number + 10:032x}",
+            "factors": factors,
+            "uri": one.uri,
+            "emergency_codes": list(one.emergency_codes),
+            "password": one.password,
+        }
+        machines[name] = {
+            "address": "127.0.0.1",
+            "port": 40022 + number,
+            "host_key": enrollment.derive_host_key(SEED, stack="lab", machine=name).public_openssh,
+            "running": True,
+            "serial": 3,
+            "researchers": [name],
+            "target": "local",
+            "directory": str(root / "machines" / name),
+        }
+    return {"machines": machines, "enrollments": enrollments}
+
+
+@pytest.fixture
+def stack(lab: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The stack's outputs, with the command line's project set to it and a bare environment."""
+    monkeypatch.setattr(project, "ROOT", lab)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith(("PULUMI_", "XDG_", "SECONDLOCK"))]:
+        monkeypatch.delenv(name)
+    return outputs(lab)
+
+
+def scanned(picture: bytes) -> str:
+    """What a scanner reads in a picture of a QR."""
+    if shutil.which("zbarimg") is None:
+        pytest.skip("zbarimg is not installed (make setup)")
+    done = subprocess.run(
+        ["zbarimg", "--quiet", "--raw", "-"], input=picture, capture_output=True, check=True
+    )
+    return done.stdout.decode().strip()
+
+
+def photographed(screen: str) -> bytes:
+    """A picture of the half blocks on a screen, 6 pixels a module."""
+    rows = []
+    for line in screen.splitlines():
+        signs = line.replace("\x1b[38;5;16;48;5;231m", "").replace("\x1b[0m", "")
+        if not signs or set(signs) - set(" ▀▄█"):
+            continue
+        rows += [[sign in "▀█" for sign in signs], [sign in "▄█" for sign in signs]]
+    image = Image.new("1", (len(rows[0]), len(rows)))
+    image.putdata([not dark for row in rows for dark in row])
+    picture = io.BytesIO()
+    image.resize((image.width * 6, image.height * 6)).save(picture, "PNG")
+    return picture.getvalue()
+
+
+def test_enroll_shows_a_qr_that_scans_and_no_uri(
+    stack: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["enroll", "bob", "--force"]) == 0
+    screen = capsys.readouterr().out
+    bob = stack["enrollments"]["bob"]
+    assert scanned(photographed(screen)) == bob["uri"]
+    assert all(code in screen for code in bob["emergency_codes"])
+    assert bob["password"] in screen
+    assert "otpauth:" not in screen
+    assert main(["enroll", "bob", "--force", "--show-uri"]) == 0
+    assert bob["uri"] in capsys.readouterr().out
+
+
+def test_enroll_puts_no_secret_into_a_pipe(
+    stack: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["enroll", "alice"]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "--seal" in said.err
+
+
+def test_enroll_writes_a_private_picture_once(
+    stack: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    png = tmp_path / "alice.png"
+    previous = os.umask(0)
+    try:
+        assert main(["enroll", "alice", "--png", str(png)]) == 0
+    finally:
+        os.umask(previous)
+    alice = stack["enrollments"]["alice"]
+    assert stat.S_IMODE(png.stat().st_mode) == 0o600
+    assert scanned(png.read_bytes()) == alice["uri"]
+    assert alice["emergency_codes"][0] not in capsys.readouterr().out
+    before = png.read_bytes()
+    assert main(["enroll", "bob", "--png", str(png)]) == 1
+    assert f"rm {png}" in capsys.readouterr().err
+    assert png.read_bytes() == before
+
+
+def test_sealed_enrollment_opens_with_its_passphrase_only(
+    stack: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sealed = tmp_path / "alice.age"
+    assert main(["enroll", "alice", "--seal", str(sealed), "--json"]) == 0
+    said = capsys.readouterr().out
+    alice = stack["enrollments"]["alice"]
+    assert alice["uri"] not in said
+    assert stat.S_IMODE(sealed.stat().st_mode) == 0o600
+    letter = pyrage.passphrase.decrypt(sealed.read_bytes(), json.loads(said)["passphrase"]).decode()
+    assert scanned(photographed(letter)) == alice["uri"]
+    assert all(code in letter for code in alice["emergency_codes"])
+    with pytest.raises(pyrage.DecryptError):
+        pyrage.passphrase.decrypt(sealed.read_bytes(), "another")
+
+
+def test_enroll_json(stack: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["enroll", "bob", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    bob = stack["enrollments"]["bob"]
+    for name in ("uri", "emergency_codes", "password"):
+        assert document[name] == bob[name]
+
+
+@pytest.mark.parametrize(
+    ("words", "variables", "told"),
+    [
+        (["enroll", "carol", "--json"], {}, "request carol --stack lab"),
+        (["status", "--stack", "other"], {}, "there is no stack other"),
+        (["enroll", "bob", "--json"], {"PULUMI_CONFIG_PASSPHRASE": "x"}, "is not the right one"),
+        (["status"], {"PULUMI_BACKEND_URL": "file:///nowhere"}, "export PULUMI_BACKEND_URL="),
+    ],
+)
+def test_faults_of_the_engine_name_the_mend(
+    stack: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    variables: dict[str, str],
+    told: str,
+) -> None:
+    other = project.ROOT / ".secondlock" / "other"
+    if "other" in words and not other.exists():
+        other.mkdir()
+        shutil.copy(project.ROOT / ".secondlock/lab/env", other / "env")
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert main([*words, "--stack", "lab"] if "--stack" not in words else words) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert told in said.err
+    assert len(said.err.splitlines()) == 1
+
+
+def test_ssh_reads_the_config_as_meant(
+    stack: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = project.ROOT / ".secondlock" / "lab"
+    (state / "id_ed25519").touch()
+    (state / "id_ed25519.pub").write_text("ssh-ed25519 AAAAbob bob@lab\n")
+    (project.ROOT / "stacks" / "lab").mkdir()
+    (project.ROOT / "stacks" / "lab" / "bob.yaml").write_text("ssh_keys: [ssh-ed25519 AAAAbob]\n")
+    assert main(["ssh-config", "--stack", "lab"]) == 0
+    config = state / "ssh_config"
+    assert f"ssh -F '{config}' bob.lab" in capsys.readouterr().out
+    options = read_by_ssh(config, "bob.lab")
+    assert options["hostname"] == "127.0.0.1"
+    assert (options["port"], options["user"]) == ("40023", "bob")
+    assert options["stricthostkeychecking"] == "true"
+    assert options["identityfile"] == str(state / "id_ed25519")
+    assert read_by_ssh(config, "alice.lab")["identityfile"] != str(state / "id_ed25519")
+    assert options["controlmaster"] == "auto"
+    folder = Path(options["controlpath"]).parent
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert len(str(folder)) + 1 + 40 + 17 < 108
+    found = subprocess.run(
+        ["ssh-keygen", "-F", options["hostkeyalias"], "-f", state / "known_hosts"],
+        capture_output=True,
+        text=True,
+    )
+    assert stack["machines"]["bob"]["host_key"].split()[1] in found.stdout
+    jupyter = read_by_ssh(config, "bob.lab.jupyter")
+    assert jupyter["localforward"] == "8888 [127.0.0.1]:8888"
+    assert jupyter["remotecommand"] == "secondlock-jupyter"
+    assert jupyter["controlmaster"] == "false"
+    assert "controlpath" not in jupyter
+
+
+def read_by_ssh(config: Path, host: str) -> dict[str, str]:
+    """What the installed ssh makes of a host's entry."""
+    done = subprocess.run(["ssh", "-G", "-F", config, host], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return dict(line.split(" ", 1) for line in done.stdout.splitlines() if " " in line)
+
+
+@pytest.fixture
+def guest() -> Iterator[dict[str, Any]]:
+    """What the guest agent of alice's machine answers as status; it may be changed."""
+    said = json.loads(json.dumps(STATUS))
+    folder = project.ROOT / "machines" / "alice"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "agent.sock"
+    path.unlink(missing_ok=True)
+    before = Path.cwd()
+    server = socket.socket(socket.AF_UNIX)
+    os.chdir(folder)
+    server.bind("agent.sock")  # the whole path is too long for a socket
+    os.chdir(before)
+    server.listen()
+    thread = threading.Thread(target=serve, args=(server, said), daemon=True)
+    thread.start()
+    yield said
+    server.shutdown(socket.SHUT_RDWR)
+    server.close()
+    path.unlink()
+    thread.join()
+
+
+def serve(server: socket.socket, said: dict[str, Any]) -> None:
+    """As qemu-ga, for one program: https://qemu-project.gitlab.io/qemu/interop/qemu-ga-ref.html"""
+    while True:
+        try:
+            connection, _ = server.accept()
+        except OSError:
+            return
+        with connection, connection.makefile("rwb") as stream:
+            for line in stream:
+                asked = json.loads(line.rpartition(b"\xff")[2])
+                answers = {
+                    "guest-sync-delimited": asked.get("arguments", {}).get("id"),
+                    "guest-exec": {"pid": 7},
+                    "guest-exec-status": {
+                        "exited": True,
+                        "exitcode": 0,
+                        "out-data": base64.b64encode(json.dumps(said).encode()).decode(),
+                    },
+                }
+                answer = json.dumps({"return": answers[asked["execute"]]}).encode()
+                delimiter = b"\xff" if asked["execute"] == "guest-sync-delimited" else b""
+                stream.write(delimiter + answer + b"\n")
+                stream.flush()
+
+
+def test_status_tells_up_from_down(
+    stack: dict[str, Any], guest: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["status", "--stack", "lab", "--json"]) == 1
+    machines = json.loads(capsys.readouterr().out)["machines"]
+    alice, bob = machines["alice"], machines["bob"]
+    assert (alice["state"], bob["state"]) == ("running", "down")
+    assert alice["problems"] == []
+    assert bob["problems"][0]["mend"].endswith("/env' && pulumi up --stack lab")
+    for name in ("address", "port", "host_key"):
+        assert alice[name] == stack["machines"]["alice"][name]
+    assert alice["roster"] == {"wanted": 3, "applied": 3}
+    assert alice["clock"]["offset_seconds"] == 0.0012
+    assert alice["bans"] == ["10.0.2.9"]
+    assert alice["researchers"]["alice"]["emergency_codes_left"] == 5
+    assert main(["status", "--stack", "lab"]) == 1
+    table = capsys.readouterr().out
+    assert "bob is not running (" in table
+    assert "10.0.2.9" in table
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"clock": {"synchronised": False, "offset_seconds": 3600.0}}, "+3600 s off"),
+        ({"serial": 2}, "has roster 2, not 3"),
+        ({"error": "roster: \x1b[2Jnot JSON"}, "roster: ?[2Jnot JSON"),
+        ({"researchers": {"alice": {**STATUS["researchers"]["alice"], "frozen": True}}}, "rotate"),  # type: ignore[index]
+    ],
+)
+def test_status_says_what_needs_attention(
+    stack: dict[str, Any],
+    guest: dict[str, Any],
+    capsys: pytest.CaptureFixture[str],
+    change: dict[str, Any],
+    told: str,
+) -> None:
+    guest.update(change)
+    assert main(["status", "--stack", "lab", "--json"]) == 1
+    (problem,) = json.loads(capsys.readouterr().out)["machines"]["alice"]["problems"]
+    assert told in problem["what"] + problem["mend"]
+
+
+def test_a_retired_enrollment_is_not_shown_again(
+    stack: dict[str, Any], lab: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = lab / "stacks" / "lab"
+    folder.mkdir(parents=True, exist_ok=True)
+    retired = folder / "retired.yaml"
+    retired.write_text(
+        "retired:\n"
+        f'  - {{enrollment: "{stack["enrollments"]["alice"]["enrollment"]}", researcher: alice,'
+        " reason: rotated, date: 2026-11-22}\n"
+    )
+    try:
+        assert main(["enroll", "alice", "--stack", "lab", "--json"]) == 1
+    finally:
+        retired.unlink()
+    printed = capsys.readouterr()
+    assert "is retired" in printed.err
+    assert "pulumi up" in printed.err
+    assert "otpauth" not in printed.out

@@ -1,0 +1,391 @@
+"""Requests: good ones are read, and every mistake in every file is told with its place."""
+
+from __future__ import annotations
+
+import base64
+import ipaddress
+import struct
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from infra.names import check_researcher_name
+from infra.problems import ProblemsError, RefusedError
+from infra.requests import (
+    MachineSize,
+    check_local,
+    is_world_open,
+    load_requests,
+    load_retired,
+    machine_name,
+    schema_text,
+)
+from infra.ssh_keys import check_ssh_key
+
+ROOT = Path(__file__).parents[2]
+IDS = ["0123456789abcdef0123456789abcde" + digit for digit in "0123456789"]
+IMAGE = "registry.example:5000/tensorflow/tensorflow@sha256:" + "0a" * 32
+
+
+def ed25519(number: int) -> str:
+    key = Ed25519PrivateKey.from_private_bytes(number.to_bytes(32, "big")).public_key()
+    return key.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
+
+
+def rsa_key(bits: int) -> str:
+    numbers = rsa.RSAPublicNumbers(65537, (1 << bits) - 1)
+    key = numbers.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
+    return key.decode()
+
+
+def security_key(application: bytes = b"ssh:") -> str:
+    kind = b"sk-ssh-ed25519@openssh.com"
+    point = base64.b64decode(ed25519(7).split()[1])[-32:]
+    blob = b"".join(struct.pack(">I", len(part)) + part for part in (kind, point, application))
+    return f"{kind.decode()} {base64.b64encode(blob).decode()}"
+
+
+KEY, OTHER_KEY = ed25519(1), ed25519(2)
+ECDSA = (
+    ec.derive_private_key(1, ec.SECP256R1())
+    .public_key()
+    .public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
+    .decode()
+)
+PRIVATE_KEY = (
+    Ed25519PrivateKey.from_private_bytes(b"p" * 32)
+    .private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
+    .decode()
+)
+
+
+def request_text(**fields: str) -> str:
+    """A good request's text with some fields, as YAML, put otherwise; "" leaves one out."""
+    lines = {
+        "researcher": "alice",
+        "ssh_keys": f"[{KEY}]",
+        "allowed_from": "[127.0.0.0/8]",
+        "enrollment": f'"{IDS[0]}"',
+        **fields,
+    }
+    return "".join(f"{name}: {value}\n" for name, value in lines.items() if value)
+
+
+def problems(folder: Path) -> list[str]:
+    with pytest.raises(ProblemsError) as caught:
+        load_requests(folder)
+    return [str(one).replace(f"{folder}/", "") for one in caught.value.problems]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    stack = tmp_path / "demo"
+    stack.mkdir()
+    return stack
+
+
+def test_a_whole_request(folder: Path) -> None:
+    (folder / "alice.yaml").write_text(
+        request_text(
+            ssh_keys=f'["{KEY} alice@büro", {security_key()}, {ECDSA}, {rsa_key(3072)}]',
+            allowed_from="[203.0.113.0/24, '2001:DB8::/32']",
+            factors="password+totp",
+            machine="{cpus: 8, home_disk_gib: 100}",
+            rebuild="3",
+            tensorflow_image=IMAGE,
+            end_sessions="true",
+        )
+    )
+    (folder / "bob.yaml").write_text(
+        request_text(researcher="bob", ssh_keys=f"[{OTHER_KEY}]", enrollment=f'"{IDS[1]}"')
+    )
+    alice, bob = load_requests(folder)
+    assert alice.ssh_keys == (f"{KEY} alice@büro", security_key(), ECDSA, rsa_key(3072))
+    assert alice.allowed_from == ("203.0.113.0/24", "2001:db8::/32")
+    assert alice.machine == MachineSize(cpus=8, home_disk_gib=100)
+    assert (alice.rebuild, alice.tensorflow_image, alice.end_sessions) == (3, IMAGE, True)
+    assert machine_name(bob) == "bob"
+    assert (bob.factors, bob.machine, bob.tensorflow_image) == ("key+totp", MachineSize(), None)
+
+
+def test_password_mode_needs_no_key(folder: Path) -> None:
+    (folder / "alice.yaml").write_text(request_text(factors="password+totp", ssh_keys=""))
+    assert load_requests(folder)[0].ssh_keys == ()
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"reseacher": "x"}, "5: unknown field `reseacher` (did you mean `researcher`?)"),
+        ({"machine": "{gpu: 1}"}, "5: unknown field `machine.gpu` (there are: cpus, "),
+        ({"machine": "{cpus: 0}"}, "5: machine.cpus: at least 1"),
+        ({"machine": '{cpus: "2"}'}, "5: machine.cpus: expected a whole number"),
+        ({"allowed_from": ""}, "1: `allowed_from` is missing (add "),
+        ({"researcher": "no"}, "1: researcher: YAML reads `no` as a number or as true/false"),
+        ({"researcher": "123"}, '(put it in quotes: "123")'),
+        ({"researcher": "bob"}, "1: researcher: `bob` in a file called alice.yaml"),
+        ({"factors": "totp"}, "5: factors: expected 'key+totp' or 'password+totp'"),
+        ({"ssh_keys": ""}, "1: ssh_keys: no SSH key: nobody could log in"),
+        ({"ssh_keys": KEY}, "2: ssh_keys: expected a list"),
+        ({"ssh_keys": f"\n- {KEY}\n- {KEY} twice"}, "4: ssh_keys[1]: stands in this list already"),
+        ({"ssh_keys": f"[{rsa_key(2048)}]"}, "2: ssh_keys[0]: an RSA key of 2048 bits"),
+        ({"allowed_from": "[]"}, "3: allowed_from: no network"),
+        ({"allowed_from": "[10.0.0.1/8]"}, "3: allowed_from[0]: `10.0.0.1/8` has host bits set"),
+        ({"allowed_from": "[10.0.0.1]"}, "(for that one address: 10.0.0.1/32)"),
+        ({"allowed_from": "[10.0.0.0/255.0.0.0]"}, "is not in CIDR form (write 10.0.0.0/8)"),
+        ({"allowed_from": "['::ffff:1.2.3.4/128']"}, "is IPv4 written as IPv6"),
+        ({"allowed_from": "[localhost]"}, "'localhost' is not an address range"),
+        ({"allowed_from": "[10.0.0.0/8, 10.0.0.0/8]"}, "allowed_from[1]: stands in this list"),
+        ({"allowed_from": "[0.0.0.0/0]"}, "3: allowed_from: open to the world"),
+        ({"enrollment": IDS[0].upper()}, "4: enrollment: not 32 lower-case hex digits"),
+        ({"enrollment": "'" + "a" * 32 + "'"}, "one digit 32 times"),
+        ({"enrollment": "1" * 31 + "2"}, "(put it in quotes: "),
+        ({"rebuild": "-1"}, "5: rebuild: at least 0"),
+        ({"rebuild": "true"}, "5: rebuild: expected a whole number"),
+        ({"tensorflow_image": "tensorflow/tensorflow:2.9.3"}, "an image named without its digest"),
+        ({"tensorflow_image": IMAGE.replace("@", ":1@")}, "an image with a tag and a digest"),
+        ({"tensorflow_image": IMAGE.upper()}, "without its digest"),
+        ({"rebuild": "1\nrebuild: 2"}, "6: `rebuild` stands here twice, first in line 5"),
+    ],
+)
+def test_one_mistake(folder: Path, fields: dict[str, str], expected: str) -> None:
+    (folder / "alice.yaml").write_text(request_text(**fields))
+    (found,) = problems(folder)
+    assert found.startswith("alice.yaml:")
+    assert expected in found.removeprefix("alice.yaml:")
+
+
+def test_a_system_user_is_refused_with_its_place(folder: Path) -> None:
+    (folder / "sshd.yaml").write_text(request_text(researcher="sshd"))
+    (found,) = problems(folder)
+    assert found.startswith("sshd.yaml:1: researcher: `sshd` is the name of a system user")
+
+
+def test_every_mistake_of_every_file_at_once(folder: Path) -> None:
+    (folder / "alice.yaml").write_text(
+        request_text(
+            ssh_keys=f"\n- {rsa_key(1024)}\n- {KEY}\n- ssh-dss AAAA",
+            allowed_from="[1.2.3.4/8, 0.0.0.0/1]",
+            open_to_world="perhaps",
+        )
+    )
+    (folder / "bob.yaml").write_text(request_text(researcher="bob", rebuild="-1"))
+    (folder / "carol.yml").write_text("")
+    (folder / "dave.yaml").write_text("a: [")
+    (folder / "retired.yaml").write_text("retired: [{enrollment: x}]")
+    places = [one.split(": ", 1)[0] for one in problems(folder)]
+    assert places == [
+        *(f"alice.yaml:{line}" for line in (3, 5, 6, 6, 8)),
+        *(f"bob.yaml:{line}" for line in (2, 4, 5)),  # alice's key, alice's enrollment
+        "carol.yml",
+        "dave.yaml:1",
+        *["retired.yaml:1"] * 4,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"", ":1: no `field: value` lines"),
+        (b"- alice", ":1: no `field: value` lines"),
+        (b"a: b\n c: : d", ":2: not valid YAML"),
+        (b"a: b\n---\nb: c", ":2: not valid YAML"),
+        (b"a: \x07", ":1: not valid YAML: a control character"),
+        (b"a: b\nb: \xff", ":2: not UTF-8 text"),
+        (b"a: &x [1]\nb: [*x, *x]", ":1: YAML's anchors, aliases and tags"),
+        (b'a: !!python/object/apply:os.system ["id"]', ":1: YAML's anchors, aliases and tags"),
+        (b"a:\n " + b"- " * 2000, ": not valid YAML: nested too deeply"),
+        (b"a" * 70_000, ": larger than 64 KiB"),
+    ],
+)
+def test_files_that_are_no_requests(folder: Path, content: bytes, expected: str) -> None:
+    (folder / "alice.yaml").write_bytes(content)
+    (found,) = problems(folder)
+    assert found.startswith(f"alice.yaml{expected}")
+
+
+def test_things_that_are_no_files(folder: Path) -> None:
+    (folder / "dir.yaml").mkdir()
+    (folder / "link.yaml").symlink_to("nowhere")
+    (folder / ".alice.yaml.swp").write_text("ignored")
+    (folder / "README.md").write_text("ignored")
+    assert [one.split(" (")[0] for one in problems(folder)] == [
+        "dir.yaml: not a regular file",
+        "link.yaml: not a regular file",
+    ]
+
+
+def test_missing_and_empty_folders_name_the_command(folder: Path) -> None:
+    for place in (folder, folder / "nowhere" / "demo"):
+        (found,) = problems(place)
+        assert "./secondlock request RESEARCHER --stack demo" in found
+
+
+def test_retired_enrollments_never_come_back(folder: Path) -> None:
+    (folder / "alice.yaml").write_text(request_text())
+    (folder / "retired.yaml").write_text(
+        "retired:\n"
+        f'  - {{enrollment: "{IDS[0]}", researcher: alice, reason: rotated, date: 2026-11-22}}\n'
+    )
+    (found,) = problems(folder)
+    assert found == (
+        "alice.yaml:4: enrollment: retired on 2026-11-22 (alice, rotated) "
+        "(./secondlock rotate alice --stack demo)"
+    )
+    (folder / "alice.yaml").unlink()  # the last one may go
+    assert load_requests(folder) == []
+    assert [one.enrollment for one in load_retired(folder)] == [IDS[0]]
+
+
+def test_a_retired_list_that_cannot_be_read_stops_everything(folder: Path) -> None:
+    (folder / "alice.yaml").write_text(request_text())
+    for content in ("", "retired:", "retired: [", "retird: []"):
+        (folder / "retired.yaml").write_text(content)
+        assert problems(folder)[0].startswith("retired.yaml:")
+    (folder / "retired.yaml").unlink()
+    (folder / "retired.yaml").symlink_to("nowhere")
+    assert problems(folder)[0].startswith("retired.yaml:")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ssh_keys:\n  - |\n    " + PRIVATE_KEY.replace("\n", "\n    "),
+        request_text() + PRIVATE_KEY,
+        request_text(ssh_keys=f"[{PRIVATE_KEY.splitlines()[1]}]"),
+        "PuTTY-User-Key-File-3: ssh-ed25519",
+    ],
+)
+def test_a_private_key_is_called_one_and_never_shown(folder: Path, text: str) -> None:
+    (folder / "alice.yaml").write_text(text)
+    (found,) = problems(folder)
+    assert "THIS IS A PRIVATE KEY" in found
+    assert not any(line in found for line in PRIVATE_KEY.splitlines()[1:-1])
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("", "not an OpenSSH public key"),
+        ("~/.ssh/id_ed25519.pub", "not an OpenSSH public key"),
+        (KEY.split()[1], "not an OpenSSH public key"),
+        ("ssh-dss AAAAB3NzaC1kc3M=", "DSA"),
+        (f'command="rm -rf /" {KEY}', "options"),
+        (f"restrict {KEY}", "options"),
+        (f"{KEY}\n{OTHER_KEY}", "line breaks"),
+        (f"{KEY} \u202eecila", "control characters"),
+        (KEY[:-8], "damaged"),
+        (KEY + "AAAA", "damaged"),
+        (KEY.replace("ssh-ed25519 ", "ssh-rsa ", 1), "damaged"),
+        (KEY[:40] + "!" + KEY[40:], "damaged"),
+        (rsa_key(3072).replace("8=", "9="), "damaged"),  # the same bytes, spelt otherwise
+        (f"ssh-ed25519-cert-v01@openssh.com {KEY.split()[1]}", "certificate"),
+        (security_key(b"https://example.org"), "damaged"),
+        (security_key()[:-4], "damaged"),
+        (rsa_key(3071), "3071 bits"),
+        (rsa_key(16392), "16392 bits"),
+        (PRIVATE_KEY, "PRIVATE KEY"),
+    ],
+)
+def test_refused_keys(line: str, reason: str) -> None:
+    with pytest.raises(RefusedError, match=reason) as caught:
+        check_ssh_key(line)
+    assert "AAAA" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["-a", "a b", "a" * 33, "a\n", "älice", "", "a.b", "../a", "1a", "Al", "_apt"]
+)
+def test_no_user_names(name: str) -> None:
+    with pytest.raises(RefusedError, match="cannot be a user name"):
+        check_researcher_name(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["root", "docker", "sudo", "secondlock-sync", "systemd-x", "retired"]
+)
+def test_names_that_the_machine_has_already(name: str) -> None:
+    with pytest.raises(RefusedError, match="system user"):
+        check_researcher_name(name)
+
+
+@pytest.mark.parametrize(
+    ("cidrs", "is_open"),
+    [
+        (["10.0.0.0/8"], False),
+        (["10.0.0.0/8", "10.1.0.0/16"], False),  # counted once
+        (["127.0.0.0/8", "198.51.100.0/24", "2001::/16"], False),
+        (["10.0.0.0/7"], True),
+        (["10.0.0.0/8", "198.51.100.1/32"], True),
+        (["0.0.0.0/9", "64.0.0.0/9", "128.0.0.0/32"], True),
+        (["2000::/15"], True),
+        (["2001::/16", "3001::/128"], True),
+    ],
+)
+def test_open_to_the_world(cidrs: list[str], is_open: bool, folder: Path) -> None:
+    assert is_world_open(cidrs) is is_open
+    quoted = ", ".join(f"'{cidr}'" for cidr in cidrs)
+    text = request_text(allowed_from=f"[{quoted}]")
+    (folder / "alice.yaml").write_text(text + "open_to_world: true\n")
+    assert load_requests(folder)[0].open_to_world
+    (folder / "alice.yaml").write_text(text)
+    assert not is_open or "open to the world" in problems(folder)[0]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(5, 11), st.integers(0, 5))
+def test_cutting_a_network_up_does_not_make_it_smaller(start: int, prefix: int, cuts: int) -> None:
+    network = ipaddress.IPv4Network((start, prefix), strict=False)
+    parts = [str(part) for part in network.subnets(prefixlen_diff=cuts)]
+    assert is_world_open(parts) == is_world_open([str(network)])
+
+
+def test_local_target_holds_loopback_only(folder: Path) -> None:
+    (folder / "alice.yaml").write_text(
+        request_text(allowed_from="\n- 127.0.0.0/8\n- 203.0.113.0/24\n- '::1/128'\n- '::/128'")
+    )
+    found = [str(one).replace(f"{folder}/", "") for one in check_local(load_requests(folder))]
+    assert [one.split(" cannot hold")[0] for one in found] == [
+        "alice.yaml:5: allowed_from[1]: `203.0.113.0/24`",
+        "alice.yaml:7: allowed_from[3]: `::/128`",
+    ]
+    assert "10.0.2.2" in found[0]
+
+
+@settings(
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    st.one_of(
+        st.binary(max_size=80),
+        st.lists(
+            st.sampled_from(
+                ["researcher", "ssh_keys", "machine", ": ", "\n", "\n- ", "{", "}", "[", "]", "'"]
+                + ["1e5", "0b_", "~", "!", "&a", "*a", "<<", "=", "? ", "|", "1:2", "2026-99-99"]
+            ),
+            max_size=12,
+        ).map(lambda parts: "".join(parts).encode()),
+    )
+)
+@example(b"machine: {<<: {a: 1}}")
+@example(b"rebuild: " + b"9" * 5000)
+def test_whatever_stands_in_a_file_is_a_problem_and_not_a_crash(
+    folder: Path, content: bytes
+) -> None:
+    (folder / "alice.yaml").write_bytes(content)
+    assert problems(folder)
+
+
+def test_committed_schema_is_up_to_date() -> None:
+    """Else: python -m infra.requests > stacks/request.schema.json."""
+    assert (ROOT / "stacks" / "request.schema.json").read_text() == schema_text()

@@ -1,0 +1,1 @@
+"""Set-up, image building and demonstration: what makes the product run from a clone."""

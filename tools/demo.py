@@ -1,0 +1,338 @@
+"""The demo: a stack of its own with one researcher, made by plain `pulumi up` and `./secondlock`.
+
+`python -m tools.demo up` (`make demo`) can be run again at any time, after a crash too;
+`python -m tools.demo down` (`make demo-down`) leaves nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import fcntl
+import json
+import os
+import secrets
+import shlex
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from infra.enrollment import fingerprint
+from infra.local.host import sweep
+from tools.steps import ROOT, VENV, StepError, interrupts_reach_only_children
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+STACK = "demo"
+RESEARCHER = "alice"
+HOME = ROOT / ".secondlock" / STACK
+BACKEND = HOME / "pulumi"
+PASSPHRASE = HOME / "passphrase"
+ENV = HOME / "env"
+KEY = HOME / "id_ed25519"
+REQUESTS = ROOT / "stacks" / STACK
+REQUEST = REQUESTS / f"{RESEARCHER}.yaml"
+CONFIG = ROOT / "stacks" / f"Pulumi.{STACK}.yaml"
+SEED = "secondlock:enrollmentSeed"
+SEED_FINGERPRINT = "secondlock:seedFingerprint"
+SEED_BYTES = 32
+MEND_LOST = "make demo-down demo (a new machine, a new enrollment)"
+
+
+def environment() -> dict[str, str]:
+    """What a new shell needs to go on with plain `pulumi`; the file `env` holds the same."""
+    return {
+        "SECONDLOCK_STACK": STACK,
+        "PULUMI_BACKEND_URL": f"file://{BACKEND}",
+        "PULUMI_CONFIG_PASSPHRASE_FILE": str(PASSPHRASE),
+        "PULUMI_SKIP_UPDATE_CHECK": "1",
+        "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
+    }
+
+
+def child_environment() -> dict[str, str]:
+    """The environment of every command here: nothing of another stack's gets in."""
+    foreign = {"PULUMI_CONFIG_PASSPHRASE", "PULUMI_STACK"}
+    kept = {name: value for name, value in os.environ.items() if name not in foreign}
+    return {**kept, **environment()}
+
+
+def write_private(path: Path, text: str) -> None:
+    """Make `path` with mode 0600 and `text`, at once or not at all."""
+    part = path.with_name(f"{path.name}.part")
+    part.unlink(missing_ok=True)
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+    part.rename(path)
+
+
+def run(*command: str | Path, quiet: bool = False) -> None:
+    """Run a command that talks to the person (`quiet`: only of faults). Raises StepError."""
+    words = [str(word) for word in command]
+    out = subprocess.DEVNULL if quiet else None
+    with interrupts_reach_only_children():
+        result = subprocess.run(
+            words,
+            cwd=ROOT,
+            env=child_environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            check=False,
+        )
+    if result.returncode != 0:
+        raise StepError(f"`{shlex.join(words)}` failed", "see the message above; then run it again")
+
+
+def secondlock(command: str, *arguments: str, quiet: bool = False) -> None:
+    """Run the project's own command line on the demo's stack. Raises StepError."""
+    run(ROOT / "secondlock", command, *arguments, f"--stack={STACK}", quiet=quiet)
+
+
+def ask(*command: str, stdin: str = "") -> str:
+    """Run a command and return what it prints. Raises StepError with its message."""
+    with interrupts_reach_only_children():
+        result = subprocess.run(
+            command,
+            cwd=ROOT,
+            env=child_environment(),
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    if result.returncode == 0:
+        return result.stdout
+    raise StepError(f"`{shlex.join(command)}` failed:\n{result.stderr.strip()}", "make demo-down")
+
+
+def up(key: Path | None) -> None:
+    """Make the demo, or bring it up to date."""
+    check_key(key)
+    prepare_home()
+    public_key = key or own_key()
+    prepare_stack()
+    prepare_request(public_key)
+    recover()
+    print("\nPulumi makes the machine (the first boot takes a minute or more):", flush=True)
+    run("pulumi", "up", "--stack", STACK, "--yes", "--skip-preview", "--suppress-outputs")
+    secondlock("ssh-config", quiet=True)
+    # --force: whoever types `make demo` asks for the codes, also where a log takes the output.
+    secondlock("enroll", RESEARCHER, "--force")
+    print(next_step(public_key))
+
+
+def check_key(key: Path | None) -> None:
+    """Raises StepError for a key that is no file; what is in it the request's check tells."""
+    if key and not key.is_file():
+        raise StepError(f"KEY={key} is no file", "make demo KEY=~/.ssh/id_ed25519.pub")
+
+
+def prepare_home() -> None:
+    """Passphrase, backend and the file that names them."""
+    BACKEND.mkdir(mode=0o700, parents=True, exist_ok=True)
+    HOME.chmod(0o700)
+    if not PASSPHRASE.exists():
+        if (BACKEND / ".pulumi" / "stacks").exists():
+            raise StepError(f"{PASSPHRASE} is lost, so the demo's state cannot be read", MEND_LOST)
+        # Made for another passphrase, it cannot be read any more.
+        CONFIG.unlink(missing_ok=True)
+        write_private(PASSPHRASE, secrets.token_urlsafe(32) + "\n")
+    lines = [f"export {name}={shlex.quote(value)}" for name, value in environment().items()]
+    pulumi = shutil.which("pulumi")
+    folders = [VENV / "bin"]
+    if pulumi and Path(pulumi).parent != VENV / "bin":
+        folders.append(Path(pulumi).parent)
+    path = ":".join(shlex.quote(str(folder)) for folder in folders)
+    usage = f"# To go on with plain pulumi: . {shlex.quote(str(ENV.relative_to(ROOT)))}"
+    write_private(ENV, "\n".join([usage, *lines, f'export PATH={path}:"$PATH"']) + "\n")
+
+
+def own_key() -> Path:
+    """The demo's own key pair, made on the first call."""
+    public = KEY.with_name(f"{KEY.name}.pub")
+    if not public.exists():
+        KEY.unlink(missing_ok=True)
+        comment = f"{RESEARCHER}@{STACK}"
+        ask("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(KEY))
+    return public
+
+
+def prepare_stack() -> None:
+    """The Pulumi stack with its seed and the seed's pinned fingerprint."""
+    stacks = json.loads(ask("pulumi", "stack", "ls", "--json"))
+    if STACK not in {stack["name"] for stack in stacks}:
+        ask("pulumi", "stack", "init", STACK)
+    config = read_config()
+    if SEED not in config and SEED_FINGERPRINT not in config:
+        set_config("--secret", SEED, secrets.token_hex(SEED_BYTES))
+    if SEED_FINGERPRINT not in config:
+        seed = ask("pulumi", "config", "get", SEED, "--stack", STACK).strip()
+        set_config("--plaintext", SEED_FINGERPRINT, fingerprint(seed))
+
+
+def read_config() -> Mapping[str, Any]:
+    """The stack's settings as the stack file has them, secrets encrypted."""
+    try:
+        document = yaml.safe_load(CONFIG.read_text())
+    except FileNotFoundError:
+        return {}
+    return (document or {}).get("config") or {}
+
+
+def set_config(kind: str, name: str, value: str) -> None:
+    """Set one setting; its value goes by standard input, never by the command line."""
+    ask("pulumi", "config", "set", kind, name, "--stack", STACK, stdin=value)
+
+
+def prepare_request(public_key: Path) -> None:
+    """The researcher's request, written by the command line that people use."""
+    if not REQUEST.exists():
+        secondlock("request", RESEARCHER, f"--key={public_key}", quiet=True)
+        print(f"Request of {RESEARCHER}: {REQUEST.relative_to(ROOT)}", flush=True)
+        return
+    if " ".join(public_key.read_text().split()[:2]) not in REQUEST.read_text():
+        print(f"{REQUEST.relative_to(ROOT)} has other keys than {public_key}; it stays as it is.")
+
+
+def recover() -> None:
+    """Clear away what a killed `pulumi` left: its lock, and operations that never ended."""
+    locks = read_locks()
+    for lock in locks:
+        if lock["hostname"] == socket.gethostname() and not runs_pulumi(lock["pid"]):
+            continue
+        what = f"pulumi works on this stack already (process {lock['pid']} on {lock['hostname']})"
+        raise StepError(what, "wait for it to end, then run the command again")
+    if locks:
+        print("Pulumi was killed last time; cancelling its lock.", flush=True)
+        ask("pulumi", "cancel", "--yes", "--stack", STACK)
+    state = json.loads(ask("pulumi", "stack", "export", "--stack", STACK))
+    if state["deployment"].get("pending_operations"):
+        print("Clearing operations that were cut off.", flush=True)
+        flags = ["--yes", "--skip-preview", "--clear-pending-creates", "--non-interactive"]
+        ask("pulumi", "refresh", "--stack", STACK, *flags)
+
+
+def read_locks() -> list[dict[str, Any]]:
+    """The locks on the file backend: who holds each, and where."""
+    locks = []
+    for path in BACKEND.glob(".pulumi/locks/**/*.json"):
+        # Its holder may end, and take it away, this very moment.
+        with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):
+            locks.append(json.loads(path.read_text()))
+    return locks
+
+
+def runs_pulumi(pid: int) -> bool:
+    """Whether `pid` is a living Pulumi and not another program that got its number."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().startswith("pulumi")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def next_step(public_key: Path) -> str:
+    """What to type now."""
+    ssh = f"ssh -F {(HOME / 'ssh_config').relative_to(ROOT)}"
+    private = public_key.with_suffix("")
+    if public_key.suffix == ".pub" and private != KEY and private.is_file():
+        ssh += f" -i {shlex.quote(str(private))}"
+    return f"""
+Scan the QR with an authenticator app. Then log in; the code is the six digits of the app:
+
+    {ssh} {RESEARCHER}.{STACK}
+
+and there:
+
+    python -c "import tensorflow as tf; print(tf.__version__)"
+
+Jupyter in your browser:  {ssh} {RESEARCHER}.{STACK}.jupyter
+Go on with plain pulumi:  . {ENV.relative_to(ROOT)} && pulumi stack
+Remove all of it:         make demo-down"""
+
+
+def down(*, force: bool) -> None:
+    """Destroy the demo and remove every file of it; fine when there is none.
+
+    `force` does without Pulumi, for a state that cannot be read any more.
+    """
+    if not HOME.exists() and not REQUESTS.exists() and not CONFIG.exists():
+        print("No demo here: nothing to remove.")
+        return
+    if not force and has_state():
+        recover()
+        destroy()
+    # What no state knows of: a run that was cut off before Pulumi began, or lost its passphrase.
+    sweep(HOME)
+    for folder in (HOME, REQUESTS):
+        shutil.rmtree(folder, ignore_errors=True)
+    CONFIG.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        HOME.parent.rmdir()
+    print("The demo is gone: no process, no file, no resource is left.")
+
+
+def destroy() -> None:
+    """`pulumi destroy`. Raises StepError."""
+    try:
+        run("pulumi", "destroy", "--stack", STACK, "--yes", "--skip-preview", "--remove")
+    except StepError:
+        what = "`pulumi destroy` failed; its message is above"
+        raise StepError(what, "run it again, or without Pulumi: make demo-down FORCE=1") from None
+
+
+def has_state() -> bool:
+    """Whether Pulumi knows the stack and can still read it."""
+    if not PASSPHRASE.exists() or not BACKEND.exists():
+        return False
+    stacks = json.loads(ask("pulumi", "stack", "ls", "--json"))
+    return STACK in {stack["name"] for stack in stacks}
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """Let one run at a time work on the demo. The lock leaves no file."""
+    folder = os.open(ROOT / "stacks", os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            what = "another `make demo` or `make demo-down` works here"
+            raise StepError(what, "wait for it to end, then run the command again") from None
+        yield
+    finally:
+        os.close(folder)
+
+
+def main() -> int:
+    """Do what the command line says; 1 for a fault, 130 when interrupted."""
+    parser = argparse.ArgumentParser(prog="python -m tools.demo", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    up_parser = commands.add_parser("up", help="make the demo")
+    up_parser.add_argument("--key", type=Path, help="your public key (default: a new pair)")
+    down_parser = commands.add_parser("down", help="remove it")
+    down_parser.add_argument("--force", action="store_true", help="without Pulumi")
+    options = parser.parse_args()
+    try:
+        with alone():
+            if options.command == "up":
+                up(options.key.expanduser().absolute() if options.key else None)
+            else:
+                down(force=options.force)
+    except StepError as error:
+        print(f"\n{error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nInterrupted. Run the same command again: it goes on from here.", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

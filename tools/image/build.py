@@ -1,0 +1,109 @@
+"""The steps that make the golden image, each cached by a hash of its recipe."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from cloudinit.packages import PACKAGES, RELEASE
+from infra.local.image import image_folder, tensorflow_folder
+from tools.image.bake import PROGRAM, bake
+from tools.image.kernel import write_vmlinux
+from tools.image.rootfs import FOLDER, build_rootfs, script_hook, upload_hook, write_disk
+from tools.image.tensorflow import build_tensorflow
+from tools.setup import ensure_uv, uv_version
+from tools.steps import Step, StepError, appears_whole, cache_dir, locked, run_logged
+
+_PROGRAMS = ("mmdebstrap", "mke2fs", "zstd", "qemu-system-x86_64")
+_ROOM_GIB = 8
+
+
+def build() -> Path:
+    """Make the golden image where it is missing; return its folder. Raises StepError.
+
+    A second builder waits for the first. What an interrupted one left is removed.
+    """
+    target = image_folder()
+    if target.exists():
+        Step("Golden image").done("there")
+        return target
+    _require()
+    with locked(cache_dir() / "image.lock", "Another build of the image is running; waiting ..."):
+        if not target.exists():
+            _build(target)
+    return target
+
+
+def _build(target: Path) -> None:
+    print("Building the golden image, once: 3 to 10 minutes, 3 GB in", target.parent.parent)
+    uv = ensure_uv(f"[1/5] uv {uv_version()}")
+    archive = tensorflow_folder() / "rootfs.tar"
+    step = Step("[2/5] TensorFlow 2.9.3 on Debian 11")
+    if not archive.exists():
+        with appears_whole(archive.parent) as part:
+            build_tensorflow(step, uv, part / archive.name)
+    step.done()
+    with appears_whole(target) as part:
+        _build_guest(Step("[3/5] Debian 13 for the machines"), part)
+        _build_disk(Step("[4/5] Disk image"), part)
+        step = Step("[5/5] TensorFlow into the disk image")
+        bake(step, part, archive)
+        step.done()
+
+
+def _build_guest(step: Step, part: Path) -> None:
+    hooks = [
+        script_hook("essential", "initramfs.sh"),
+        script_hook("customize", "customize.sh"),
+        upload_hook(FOLDER / "bake.sh", PROGRAM),
+        f'--customize-hook=chmod 755 "$1{PROGRAM}"',
+    ]
+    build_rootfs(step, RELEASE, PACKAGES, hooks, part / "rootfs.tar")
+    step.done()
+
+
+def _build_disk(step: Step, part: Path) -> None:
+    archive = part / "rootfs.tar"
+    boot = part / "boot"
+    run_logged(
+        ["tar", "--extract", "--file", archive, "--directory", part, "--no-same-owner"]
+        + ["--wildcards", "./boot/vmlinuz-*", "./boot/initrd.img-*"],
+        what="the new system has no kernel",
+        mend="make image",
+    )
+    (vmlinuz,), (initrd,) = boot.glob("vmlinuz-*"), boot.glob("initrd.img-*")
+    write_vmlinux(vmlinuz, part / "vmlinux")
+    initrd.rename(part / "initrd.img")
+    shutil.rmtree(boot)
+    write_disk(step, archive, part / "disk.raw")
+    archive.unlink()
+    step.done()
+
+
+def _require() -> None:
+    """Raise StepError for what would make the build fail later, with a plainer reason."""
+    absent = [name for name in _PROGRAMS if not shutil.which(name)]
+    if absent:
+        raise StepError(f"These programs are missing: {', '.join(absent)}", "make setup")
+    cache = cache_dir()
+    cache.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(cache).free / 2**30
+    if free < _ROOM_GIB:
+        what = f"{cache} has {free:.1f} GiB free, the build needs {_ROOM_GIB}"
+        raise StepError(what, "make room, or set XDG_CACHE_HOME to a larger disk")
+    if os.geteuid() != 0:
+        _require_subordinate_ids()
+
+
+def _require_subordinate_ids() -> None:
+    import getpass
+
+    user = getpass.getuser()
+    for table in (Path("/etc/subuid"), Path("/etc/subgid")):
+        owners = table.read_text().splitlines() if table.exists() else []
+        if not any(line.split(":")[0] in (user, str(os.getuid())) for line in owners):
+            raise StepError(
+                f"{user} has no range of user ids in {table}, which unprivileged builds need",
+                f"sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {user}",
+            )

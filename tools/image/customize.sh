@@ -1,0 +1,57 @@
+# Runs once in the building of the guest's root file system, as root of that file system's
+# owner, with its folder as $1, after all packages are installed.
+set -eu
+root=$1
+
+enable() { chroot "$root" systemctl --quiet enable "$@"; }
+disable() { chroot "$root" systemctl --quiet disable "$@"; }
+mask() { chroot "$root" systemctl --quiet mask "$@"; }
+
+# The door stays shut until secondlock-sync has a roster and a host key; both locks start with it.
+disable ssh.service ssh.socket fail2ban.service
+rm -f "$root"/etc/ssh/ssh_host_*
+enable docker.service containerd.service chrony.service systemd-networkd.service \
+    systemd-resolved.service
+
+# Nobody logs in at a console, and crash dumps, LVM-style scrubbing and boot splash have no use.
+mask getty@tty1.service serial-getty@ttyS0.service systemd-pstore.service \
+    e2scrub_reap.service e2scrub_all.timer
+
+cat >"$root/etc/fstab" <<'EOF'
+LABEL=sl-root / ext4 rw,relatime,errors=remount-ro 0 1
+EOF
+
+cat >"$root/etc/cloud/cloud.cfg.d/90-secondlock.cfg" <<'EOF'
+datasource_list: [NoCloud, Ec2, None]
+apt: {preserve_sources_list: true}
+EOF
+
+cat >"$root/etc/locale.conf" <<'EOF'
+LANG=C.UTF-8
+EOF
+ln -sf ../locale.conf "$root/etc/default/locale"
+
+# What mmdebstrap wrote names the building host's keyring and, perhaps, its mirror.
+rm -f "$root"/etc/apt/sources.list "$root"/etc/apt/sources.list.d/*
+cat >"$root/etc/apt/sources.list.d/debian.sources" <<'EOF'
+Types: deb
+URIs: http://deb.debian.org/debian
+Suites: trixie trixie-updates
+Components: main
+Signed-By: /usr/share/keyrings/debian-archive-keyring.pgp
+
+Types: deb
+URIs: http://deb.debian.org/debian-security
+Suites: trixie-security
+Components: main
+Signed-By: /usr/share/keyrings/debian-archive-keyring.pgp
+EOF
+
+# mmdebstrap copied these from the building host; cloud-init and resolved write their own.
+rm -f "$root/etc/hostname" "$root/etc/resolv.conf"
+ln -s ../run/systemd/resolve/stub-resolv.conf "$root/etc/resolv.conf"
+
+# What systemd would do at every machine's first boot because /usr is newer than its notes of it.
+chroot "$root" ldconfig
+chroot "$root" journalctl --quiet --update-catalog
+chroot "$root" /usr/lib/systemd/systemd-update-done

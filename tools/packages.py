@@ -1,0 +1,102 @@
+"""The Debian packages that Secondlock needs on this computer; only apt is run by sudo."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from typing import TYPE_CHECKING
+
+from tools.steps import Step, StepError, run_logged
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+DEMO_PACKAGES = (
+    "ca-certificates",
+    "e2fsprogs",
+    "genisoimage",
+    "mmdebstrap",
+    "openssh-client",
+    "openssl",
+    "python3",
+    "python3-venv",
+    "qemu-system-x86",
+    "qemu-utils",
+    "uidmap",
+    "zstd",
+)
+
+# Independent clients and attackers of the machine tests.
+TEST_PACKAGES = (
+    "dropbear-bin",
+    "iproute2",
+    "nftables",
+    "oathtool",
+    "putty-tools",
+    "rsync",
+    "zbar-tools",
+)
+
+
+def missing(wanted: Iterable[str]) -> list[str]:
+    """Those of `wanted` that dpkg does not list as installed."""
+    query = subprocess.run(
+        ["dpkg-query", "--show", "--showformat=${Package} ${db:Status-Status}\n", *wanted],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    lines = (line.split() for line in query.stdout.splitlines())
+    installed = {words[0] for words in lines if words[1:] == ["installed"]}
+    return [name for name in wanted if name not in installed]
+
+
+def ensure_packages(title: str, *, tests: bool) -> None:
+    """Install what is missing; asks for nothing when all is there."""
+    step = Step(title)
+    wanted = DEMO_PACKAGES + (TEST_PACKAGES if tests else ())
+    if not shutil.which("dpkg-query"):
+        what = "This is neither Debian nor Ubuntu: dpkg-query is missing"
+        raise StepError(what, f"use Debian 12+ or Ubuntu 22.04+, which have {' '.join(wanted)}")
+    names = missing(wanted)
+    if not names:
+        step.done("all installed")
+        return
+    _install(step, names)
+    step.done(f"installed {' '.join(names)}")
+
+
+def _install(step: Step, names: list[str]) -> None:
+    apt = ["apt-get", "-q", "-y", "-o", "DPkg::Lock::Timeout=300"]
+    mend = f"sudo apt-get update && sudo apt-get install {' '.join(names)}"
+    sudo = _sudo(mend)
+    with step.heartbeat("updating the package lists"):
+        run_logged([*sudo, *apt, "update"], what="apt-get update failed", mend=mend)
+    with step.heartbeat(f"installing {len(names)} packages"):
+        run_logged(
+            [
+                *sudo,
+                "env",
+                "DEBIAN_FRONTEND=noninteractive",
+                *apt,
+                "install",
+                "--no-install-recommends",
+                *names,
+            ],
+            what="apt-get install failed",
+            mend=mend,
+        )
+
+
+def _sudo(mend: str) -> list[str]:
+    if os.geteuid() == 0:
+        return []
+    if not shutil.which("sudo"):
+        what = "Debian packages are missing and there is no sudo"
+        raise StepError(what, f"as root: {mend.replace('sudo ', '')}")
+    # Asked for here, where the question can be seen: later output goes to a log.
+    if subprocess.run(["sudo", "--validate"], check=False).returncode != 0:
+        what = "Debian packages are missing and sudo was refused"
+        raise StepError(what, f"as root: {mend.replace('sudo ', '')}")
+    return ["sudo"]
