@@ -41,7 +41,7 @@ lint: setup ## ruff, mypy and shellcheck
 
 .PHONY: bench
 bench: setup image ## Measure, and print the table that docs/ keeps
-	@$(IN_VENV) python -m bench
+	@$(IN_VENV) python -m bench --write
 
 .PHONY: setup
 setup: ## Packages, Python environment and Pulumi CLI, each only if missing

@@ -1,0 +1,151 @@
+"""From `up` to the first login, against a bare boot; and a login's time with and without a code."""
+
+from __future__ import annotations
+
+import shutil
+import statistics
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import pyotp
+
+from bench.table import Row
+from infra.enrollment import fingerprint
+from infra.local import qemu
+from infra.local.image import golden_image
+from infra.plan import make_plan
+from tests.machine.client import drive
+from tests.machine.people import make_key
+from tests.program.project import STACK, Project
+
+GOAL = 1.25
+MEMORY_MIB, CPUS, ROOT_GIB = 4096, 2, 20
+PATIENCE = 900.0  # seconds
+LOGINS = 3
+STEP = 30
+
+# sshd with a key and nothing else, as early as the image allows.
+BARE = """\
+#cloud-config
+hostname: bare
+ssh_genkeytypes: [ed25519]
+users:
+  - {{name: person, shell: /bin/bash, lock_passwd: false, ssh_authorized_keys: ["{key}"]}}
+bootcmd:
+  - [systemctl, start, --no-block, ssh.service]
+"""
+
+
+def measure() -> list[Row]:
+    """Rows for the way to the first login, and for later logins."""
+    with tempfile.TemporaryDirectory(prefix="secondlock-bench-") as folder:
+        bare_boot, bare_login = _bare(Path(folder) / "bare")
+        ours_up, ours_login = _lab(Path(folder) / "lab")
+    return [
+        Row(
+            "from `pulumi up` to inside the workspace, seconds",
+            f"{ours_up:.0f}",
+            f"{bare_boot:.0f} (bare boot of the same image to a key login)",
+            ours_up / bare_boot,
+            GOAL,
+        ),
+        Row(
+            f"login with key and code, seconds (median of {LOGINS})",
+            f"{ours_login:.1f}",
+            f"{bare_login:.1f} (key only, no workspace)",
+            ours_login / bare_login,
+        ),
+    ]
+
+
+def _ssh(port: int, user: str, key: Path) -> list[str]:
+    options = {
+        "StrictHostKeyChecking": "no",
+        "UserKnownHostsFile": "/dev/null",
+        "LogLevel": "ERROR",
+        "IdentitiesOnly": "yes",
+        "ConnectTimeout": "10",
+    }
+    words = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
+    return ["ssh", "-F", "none", *words, "-i", str(key), "-p", str(port), f"{user}@127.0.0.1"]
+
+
+def _bare(place: Path) -> tuple[float, float]:
+    """Seconds from the start of QEMU to a login by key; and of such a login later."""
+    machine = place / "machine"
+    machine.mkdir(parents=True, mode=0o700)
+    key = make_key(place / "key")
+    image = golden_image()
+    started = time.monotonic()
+    qemu.create_root_disk(machine, image.disk, ROOT_GIB)
+    qemu.create_seed(machine, BARE.format(key=key).encode(), "bare", "bare")
+    qemu.create_data(place / "data", ROOT_GIB)
+    spec = qemu.start(
+        qemu.MachineSpec(
+            name="bare",
+            directory=machine,
+            data_directory=place / "data",
+            kernel=image.kernel,
+            initrd=image.initrd,
+            cpus=CPUS,
+            memory_mib=MEMORY_MIB,
+        )
+    )
+    try:
+        login = [*_ssh(spec.ssh_port, "person", place / "key"), "true"]
+        while subprocess.run(login, capture_output=True, check=False).returncode != 0:
+            if time.monotonic() - started > PATIENCE:
+                raise RuntimeError("the bare machine let nobody in")
+            time.sleep(0.5)
+        boot = time.monotonic() - started
+        return boot, statistics.median(_timed_key(login) for _ in range(LOGINS))
+    finally:
+        qemu.kill(machine)
+        shutil.rmtree(place)
+
+
+def _timed_key(login: list[str]) -> float:
+    started = time.monotonic()
+    subprocess.run(login, check=True, capture_output=True)
+    return time.monotonic() - started
+
+
+def _lab(place: Path) -> tuple[float, float]:
+    """Seconds from `pulumi up` to the end of the first login; and of a login later."""
+    project = Project(place)
+    machine = {"cpus": CPUS, "memory_gib": MEMORY_MIB // 1024, "root_disk_gib": ROOT_GIB}
+    project.request("alice", machine=machine)
+    key = next(path for path in (place / "keys").iterdir() if not path.suffix)
+    try:
+        started = time.monotonic()
+        project.up()
+        port = project.machines()["alice"]["port"]
+        enrollment = _enrollment(project)
+        _login(port, key, enrollment)
+        up = time.monotonic() - started
+        return up, statistics.median(_timed_code(port, key, enrollment) for _ in range(LOGINS))
+    finally:
+        project.end()
+
+
+def _enrollment(project: Project) -> dict[str, Any]:
+    values = {"seedFingerprint": fingerprint(project.seed)}
+    return make_plan(STACK, project.requests, values, project.seed).enrollments["alice"]
+
+
+def _login(port: int, key: Path, enrollment: dict[str, Any]) -> None:
+    phone = pyotp.parse_uri(enrollment["uri"])
+    assert isinstance(phone, pyotp.TOTP)
+    result = drive([*_ssh(port, "alice", key), "true"], [phone.now])
+    if result.exit != 0:
+        raise RuntimeError(f"the login failed: {result.errors}")
+
+
+def _timed_code(port: int, key: Path, enrollment: dict[str, Any]) -> float:
+    time.sleep(STEP + 1 - time.time() % STEP)  # a code is good once: wait for the next
+    started = time.monotonic()
+    _login(port, key, enrollment)
+    return time.monotonic() - started

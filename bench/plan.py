@@ -1,0 +1,124 @@
+"""Preview: time and memory for many requests, against a bare program with as many resources."""
+
+from __future__ import annotations
+
+import os
+import resource
+import secrets
+import tempfile
+import time
+from pathlib import Path
+
+import yaml
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from bench.table import Row
+from tests.program.project import Project
+
+COUNTS = (1, 100, 1000)
+GOAL = 1.2
+
+# The same tree of resources with the same kind of inputs, and nothing that is Secondlock's.
+BARE = """\
+import pulumi
+from pulumi import dynamic
+
+class Provider(dynamic.ResourceProvider):
+    serialize_as_secret_always = False
+
+class Thing(dynamic.Resource, module="bare", name="Thing"):
+    pass
+
+class Group(pulumi.ComponentResource):
+    def __init__(self, name):
+        super().__init__("bare:index:Group", name)
+        inside = pulumi.ResourceOptions(parent=self, depends_on=[host])
+        data = Thing(Provider(), name + "-data", {"directory": "x" * 80, "size": 20}, inside)
+        inside = pulumi.ResourceOptions(
+            parent=self, depends_on=[host], additional_secret_outputs=["roster"]
+        )
+        Thing(Provider(), name, {
+            "data": data.id, "user_data": "x" * 20000, "directory": "x" * 80,
+            "roster": pulumi.Output.secret("x" * 1500), "cpus": 2, "memory": 4, "port": None,
+        }, inside)
+
+host = Thing(Provider(), "host", {"directory": "x" * 80})
+for number in range(COUNT):
+    Group(f"r{number}")
+pulumi.export("enrollments", pulumi.Output.secret({
+    f"r{number}": {"uri": "x" * 150, "codes": ["12345678"] * 5} for number in range(COUNT)
+}))
+"""
+
+
+def measure(counts: tuple[int, ...] = COUNTS) -> list[Row]:
+    """Time and memory rows for each count, and one that says whether time grows in line."""
+    rows, seconds = [], {}
+    with tempfile.TemporaryDirectory(prefix="secondlock-bench-") as folder:
+        for count in counts:
+            ours = _preview(_lab(Path(folder) / f"lab{count}", count))
+            bare = _preview(_bare(Path(folder) / f"bare{count}", count))
+            seconds[count] = ours[0]
+            rows.append(_row(f"preview of {count}, seconds", ours[0], bare[0], "{:.1f}"))
+            rows.append(_row(f"preview of {count}, MiB at most", ours[1], bare[1], "{:.0f}"))
+    few, many = sorted(counts)[-2:]
+    slope = (seconds[many] / seconds[few]) / (many / few)
+    growth = Row(
+        f"growth from {few} to {many}, by the number of requests",
+        f"{seconds[many] / seconds[few]:.1f}",
+        f"{many / few:.0f}",
+        slope,
+        1.0,
+    )
+    return [*rows, growth]
+
+
+def _row(what: str, ours: float, bare: float, form: str) -> Row:
+    return Row(what, form.format(ours), f"{form.format(bare)} (bare program)", ours / bare, GOAL)
+
+
+def _lab(place: Path, count: int) -> Project:
+    project = Project(place)
+    for number in range(count):
+        request = {
+            "researcher": f"r{number}",
+            "ssh_keys": [_public_key()],
+            "allowed_from": ["127.0.0.0/8"],
+            "enrollment": secrets.token_hex(16),
+        }
+        (project.requests / f"r{number}.yaml").write_text(yaml.safe_dump(request))
+    return project
+
+
+def _public_key() -> str:
+    """A key of its own for each request, quicker than by ssh-keygen(1)."""
+    public = Ed25519PrivateKey.generate().public_key()
+    return public.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
+
+
+def _bare(place: Path, count: int) -> Project:
+    project = Project(place)
+    (project.place / "__main__.py").unlink()
+    (project.place / "__main__.py").write_text(BARE.replace("COUNT", str(count)))
+    return project
+
+
+def _preview(project: Project) -> tuple[float, float]:
+    """Seconds, and the largest process's memory in MiB (getrusage(2), ru_maxrss)."""
+    reader, writer = os.pipe()
+    started = time.monotonic()
+    child = os.fork()
+    if child == 0:
+        # A process of its own: the figure for children never goes down in this one.
+        code, out = project.run("preview")
+        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+        os.write(writer, f"{code} {peak} {out[-2000:] if code else ''}".encode())
+        os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader) as answer:
+        status, most, said = answer.read().split(" ", 2)
+    os.waitpid(child, 0)
+    if status != "0":
+        raise RuntimeError(f"the preview failed: {said}")
+    return time.monotonic() - started, float(most)
