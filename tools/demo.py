@@ -244,11 +244,11 @@ def next_step(public_key: Path) -> str:
     if public_key.suffix == ".pub" and private != KEY and private.is_file():
         ssh += f" -i {shlex.quote(str(private))}"
     return f"""
-Scan the QR with an authenticator app. Then log in; the code is the six digits of the app:
+Now log in; the verification code is the six digits that the app shows:
 
     {ssh} {RESEARCHER}.{STACK}
 
-and there:
+and train something, or for a start:
 
     python -c "import tensorflow as tf; print(tf.__version__)"
 

@@ -1,5 +1,7 @@
 """Researchers as the machine's accounts: made, changed, and ended."""
 
+import grp
+import os
 import pwd
 
 from guest import paths, workspace
@@ -23,6 +25,14 @@ def _entry(name: str) -> pwd.struct_passwd | None:
         return None
 
 
+def groups_of(name: str) -> set[str]:
+    """The names of the groups that the account is in; none where there is no account."""
+    entry = _entry(name)
+    if entry is None:
+        return set()
+    return {grp.getgrgid(gid).gr_name for gid in os.getgrouplist(name, entry.pw_gid)}
+
+
 def _account(researcher: Researcher, uid: int) -> bool:
     name, groups = researcher.name, f"{ALL},{GROUPS[researcher.factors]}"
     entry = _entry(name)
@@ -36,9 +46,7 @@ def _account(researcher: Researcher, uid: int) -> bool:
             "--password", "*", name,
         )  # fmt: skip
         return True
-    wanted = set(groups.split(","))
-    present = set(run("id", "-Gn", name).split()) - {name}
-    if present == wanted:
+    if groups_of(name) - {name} == set(groups.split(",")):
         return False
     run("usermod", "--expiredate", "", "--groups", groups, name)
     return True
@@ -109,7 +117,7 @@ def end_sessions(name: str) -> None:
 
 def is_active(name: str) -> bool:
     """Whether `remove` has still to be done, or done again, for this account."""
-    return _entry(name) is not None and ALL in run("id", "-Gn", name).split()
+    return ALL in groups_of(name)
 
 
 def remove(name: str) -> None:

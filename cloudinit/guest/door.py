@@ -34,12 +34,13 @@ def prepare() -> None:
     if paths.PREPARED.exists():
         return
     target = json.loads(paths.MACHINE.read_text())["target"]
-    run("systemctl", "daemon-reload")
     units = ["nftables.service", "secondlock-boot.service", "ssh.service", "fail2ban.service"]
     units.append("secondlock-status.timer")
     if target == "local":
         units.append("secondlock-hostclock.service")
-    run("systemctl", "enable", "--quiet", *units)
+    # Each reload costs seconds on an emulated machine: one is enough.
+    run("systemctl", "enable", "--quiet", "--no-reload", *units)
+    run("systemctl", "daemon-reload")
     run("systemctl", "restart", "--no-block", "systemd-journald.service", "chrony.service")
     run("systemctl", "start", "--no-block", "fail2ban.service", "secondlock-status.timer")
     if target == "local":
@@ -66,4 +67,6 @@ def offer_jupyter(roster: Roster) -> None:
     if len(roster.researchers) != 1:
         return
     (name,) = roster.researchers
-    run("systemctl", "enable", "--quiet", "--now", f"secondlock-jupyter-proxy@{name}.socket")
+    unit = f"secondlock-jupyter-proxy@{name}.socket"
+    run("systemctl", "enable", "--quiet", "--no-reload", unit)
+    run("systemctl", "start", unit)

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from guest import paths, state, workspace
+from guest import accounts, paths, state, workspace
 from guest.system import GuestError, run, write
 
 FREEZE_AFTER = 30
@@ -40,6 +40,8 @@ def _bans() -> list[str]:
 
 def _wrong_codes(name: str) -> int:
     """faillock(8) keeps each failure with its time; only the last day's count."""
+    if not (paths.FAILLOCK / name).exists():
+        return 0
     listed = run("faillock", "--dir", str(paths.FAILLOCK), "--user", name, check=False)
     since = _now().timestamp() - DAY
     count = 0
@@ -107,7 +109,7 @@ def _workspace(name: str) -> str:
 
 def _researcher(name: str, uid: int, sessions: dict[int, int], last: str | None) -> dict[str, Any]:
     wrong = _wrong_codes(name)
-    groups = run("id", "-Gn", name, check=False).split()
+    groups = accounts.groups_of(name)
     return {
         "factors": "password+totp" if "secondlock-password" in groups else "key+totp",
         "frozen": wrong >= FREEZE_AFTER,

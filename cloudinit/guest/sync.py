@@ -1,7 +1,7 @@
 """secondlock-sync: make the machine as its roster says.
 
 `apply` reads a roster from standard input and prints one JSON object; `boot` mounts the volumes of
-a machine that already has one. A roster that is refused changes nothing.
+a machine that already has one; `serial` says which it has. A refused roster changes nothing.
 """
 
 import contextlib
@@ -107,6 +107,12 @@ def boot() -> int:
     return 0
 
 
+def serial() -> int:
+    """Print the serial of the applied roster; 0 where there is none yet."""
+    print(state.load().serial)
+    return 0
+
+
 def main() -> int:
-    """The command line: `secondlock-sync apply|boot`."""
-    return {"apply": apply, "boot": boot}[sys.argv[1]]()
+    """The command line: `secondlock-sync apply|boot|serial`."""
+    return {"apply": apply, "boot": boot, "serial": serial}[sys.argv[1]]()

@@ -46,7 +46,7 @@ def _mount(volume: Volume, may_format: bool) -> None:
     if _is_blank(volume):
         if not may_format:
             raise GuestError(f"the volume {volume.label} holds no file system and is not new")
-        run("mkfs.ext4", "-q", "-m", "1", "-L", volume.label, str(volume.device))
+        run("mkfs.ext4", "-q", "-m", "1", "-E", "nodiscard", "-L", volume.label, str(volume.device))
     volume.mountpoint.mkdir(parents=True, exist_ok=True)
     run("mount", "-t", "ext4", "-o", volume.options, str(volume.device), str(volume.mountpoint))
     run("resize2fs", str(volume.device), check=False)

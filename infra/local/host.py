@@ -6,6 +6,7 @@ Whatever a crashed `up` left running or lying about is in it, and goes with it.
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,6 +42,8 @@ def sweep(home: Path) -> None:
     qemu.kill(machines_folder(home))
     for folder in (machines_folder(home), data_folder(home)):
         shutil.rmtree(folder, ignore_errors=True)
+    with suppress(OSError):
+        home.rmdir()  # unless it holds more, as the demo's does
 
 
 class _HostProvider(LocalProvider):

@@ -1,13 +1,14 @@
-"""Stock SSH clients, used as people use them: prompts on a terminal, data on the standard streams."""
+"""Stock SSH clients, used as people use them: prompts on a terminal, data on its own streams."""
 
 from __future__ import annotations
 
 import shutil
+import socket
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,11 @@ class Result:
     def output(self) -> str:
         """Standard output as text, without the last line's end."""
         return self.data.decode(errors="replace").rstrip("\n")
+
+    @property
+    def entered(self) -> bool:
+        """Whether a login without a command got through the door."""
+        return self.exit == 0 and self.data.startswith(b"SSH-2.0-")
 
     @property
     def denied(self) -> bool:
@@ -72,8 +78,15 @@ def drive(
             prompts = _answer(child, list(answers))
         finally:
             child.close(force=True)
-        status = child.exitstatus if child.exitstatus is not None else 128 + child.signalstatus
+        status = 128 + child.signalstatus if child.signalstatus else child.exitstatus
+        assert status is not None
         return Result(status, out.read_bytes(), err.read_text(errors="replace"), tuple(prompts))
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as probe:
+        return int(probe.getsockname()[1])
 
 
 def _environment() -> dict[str, str]:
@@ -132,7 +145,7 @@ class Client:
     def login(
         self,
         person: Person,
-        command: str = "id -un",
+        command: str | None = None,
         *,
         code: Answer | None = None,
         key: Path | None = None,
@@ -140,13 +153,19 @@ class Client:
         options: Sequence[str] = (),
         timeout: float = PATIENCE,
     ) -> Result:
-        """One connection of its own: `command` with the person's factors, or with those given."""
+        """One connection of its own, with the person's factors or with those given.
+
+        Without a `command` it only shows that the door opens, and no workspace is started: the
+        connection is led on to the machine's sshd, which greets.
+        """
         if answers is None:
             answers = [person.code if code is None else code]
             if person.enrollment.password:
                 answers = [person.password, *answers]
-        argv = [*self.argv(person, *options, key=key), command]
-        return drive(argv, answers, timeout=timeout)
+        if command is None:
+            options = ["-W", "127.0.0.1:22", *options]
+        argv = self.argv(person, *options, key=key)
+        return drive([*argv, *([command] if command else [])], answers, timeout=timeout)
 
     @contextmanager
     def terminal(
@@ -220,7 +239,9 @@ class Session:
         """Wait until the machine has ended the connection."""
         self.master.expect(pexpect.EOF, timeout=timeout)
 
-    def run(self, command: str, *options: str, stdin: bytes = b"", timeout: float = PATIENCE) -> Result:
+    def run(
+        self, command: str, *options: str, stdin: bytes = b"", timeout: float = PATIENCE
+    ) -> Result:
         """Run a command and wait for its end."""
         done = subprocess.run(
             [*self.argv(*options), command], input=stdin, capture_output=True, timeout=timeout,

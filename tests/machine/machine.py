@@ -308,6 +308,24 @@ class Machine:
         self.apply()
 
     @contextmanager
+    def draft(self) -> Iterator[Lab]:
+        """Edits to the requests that are taken back at the end: the machine is to refuse them."""
+        requests, retired = dict(self.lab.requests), list(self.lab.retired)
+        try:
+            yield self.lab
+        finally:
+            self.lab.requests, self.lab.retired = requests, retired
+
+    @contextmanager
+    def clock_off(self, seconds: int) -> Iterator[None]:
+        """The machine's clock wrong by `seconds`, until chrony puts it right."""
+        self.succeed(f"date --set '{seconds:+d} seconds'")
+        try:
+            yield
+        finally:
+            self.wait_for("chronyc makestep && chronyc waitsync 1 0.5", timeout=120)
+
+    @contextmanager
     def unchanged(self) -> Iterator[None]:
         """Whatever is done within must leave the machine's accounts and secrets as they were."""
         digest = (

@@ -6,14 +6,15 @@ import base64
 import os
 import shutil
 import subprocess
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import paramiko
 import pytest
 
-from tests.machine.client import PATIENCE, drive
-from tests.machine.people import make_key
+from tests.machine.client import PATIENCE, Answer, drive
+from tests.machine.people import STEP, make_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -33,9 +34,9 @@ def test_key_and_code_let_in(machine: Machine, client: Client) -> None:
 def test_a_code_is_good_once(machine: Machine, client: Client) -> None:
     person = machine.researcher()
     code = person.code()
-    assert client.login(person, code=code).exit == 0
+    assert client.login(person, code=code).entered
     assert client.login(person, code=code).denied
-    assert client.login(person, code=lambda: person.code(1)).exit == 0
+    assert client.login(person, code=lambda: person.code(1)).entered
 
 
 def test_a_wrong_code_is_refused(machine: Machine, client: Client) -> None:
@@ -88,7 +89,7 @@ def test_a_password_does_not_stand_in_for_the_key(machine: Machine, client: Clie
         *("-o", "PubkeyAuthentication=no"),
         *("-o", "PreferredAuthentications=password,keyboard-interactive"),
     ]
-    answers = ["correct-horse-battery", person.code]
+    answers: list[Answer] = ["correct-horse-battery", person.code]
     result = client.login(person, options=options, answers=answers)
     assert result.denied
     assert result.prompts == ()
@@ -104,7 +105,7 @@ def test_password_mode_takes_the_password_and_then_the_code(
 ) -> None:
     person = machine.researcher("password+totp")
     result = client.login(person)
-    assert (result.exit, result.output) == (0, person.name), result
+    assert result.entered, result
     assert ["assword" in prompt for prompt in result.prompts] == [True, False]
 
 
@@ -136,15 +137,15 @@ def test_password_mode_takes_no_key(machine: Machine, client: Client) -> None:
 def test_an_emergency_code_works_once(machine: Machine, client: Client) -> None:
     person = machine.researcher()
     code = person.emergency_codes[0]
-    assert client.login(person, code=code).exit == 0
+    assert client.login(person, code=code).entered
     assert machine.person_status(person)["emergency_codes_left"] == 4
     assert client.login(person, code=code).denied
 
 
 def test_a_phone_may_be_one_step_off(machine: Machine, client: Client) -> None:
     person = machine.researcher()
-    assert client.login(person, code=lambda: person.code(-1)).exit == 0
-    assert client.login(person, code=lambda: person.code(1)).exit == 0
+    assert client.login(person, code=lambda: person.code(-1)).entered
+    assert client.login(person, code=lambda: person.code(1)).entered
 
 
 def test_a_phone_may_not_be_two_steps_off(machine: Machine, client: Client) -> None:
@@ -157,12 +158,13 @@ def test_a_fourth_try_within_half_a_minute_is_refused_even_if_right(
     machine: Machine, client: Client
 ) -> None:
     person = machine.researcher()
-    wrong = person.wrong_code()
-    # In one connection, so that nothing but the limit stands between the tries.
-    options = ["-o", "NumberOfPasswordPrompts=4"]
-    result = client.login(person, answers=[wrong, wrong, wrong, person.code], options=options)
-    assert result.exit != 0
-    assert len(result.prompts) == 4
+    started, wrong = time.monotonic(), person.wrong_code()
+    options = ["-o", "NumberOfPasswordPrompts=3"]
+    assert len(client.login(person, answers=[wrong] * 3, options=options).prompts) == 3
+    result = client.login(person)
+    if time.monotonic() - started > STEP:
+        pytest.skip("this computer is too busy for four tries in half a minute")
+    assert result.denied
 
 
 def test_nothing_but_local_forwarding_is_granted(
@@ -239,9 +241,7 @@ def test_dropbear_gets_in(machine: Machine, client: Client, tmp_path: Path) -> N
     known_hosts.parent.mkdir(mode=0o700)
     known_hosts.write_text(f"{client.address} {machine.host_key.public_openssh}\n")
     argv = ["dbclient", "-i", str(key), "-p", str(client.port), "-l", person.name]
-    result = drive(
-        [*argv, client.address, "id -un"], [person.code], env={"HOME": str(tmp_path)}
-    )
+    result = drive([*argv, client.address, "id -un"], [person.code], env={"HOME": str(tmp_path)})
     assert (result.exit, result.output) == (0, person.name), result
 
 

@@ -19,6 +19,7 @@ import yaml
 from infra.enrollment import fingerprint
 from infra.local import qemu
 from infra.local.host import sweep
+from infra.plan import make_plan
 from tests.machine.people import make_key
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -113,9 +114,12 @@ class Project:
 
     def secrets(self) -> set[str]:
         """Everything that must be in clear nowhere on this computer."""
-        out = self.succeed("stack", "output", "enrollments", "--json", "--show-secrets")
-        found = {self.seed, "OPENSSH PRIVATE KEY"}
-        for enrollment in json.loads(out).values():
+        values = {"seedFingerprint": fingerprint(self.seed)}
+        plan = make_plan(STACK, self.requests, values, self.seed)
+        found = {self.seed}
+        for machine in plan.machines:
+            found.add(json.loads(machine.roster)["host_key"].splitlines()[3])
+        for enrollment in plan.enrollments.values():
             found |= {*enrollment["emergency_codes"], enrollment["uri"]}
             found.add(re.findall("secret=([A-Z2-7]+)", enrollment["uri"])[0])
         return found
@@ -161,13 +165,12 @@ def exists(pid: int) -> bool:
 
 def leaks(folder: Path, needles: set[str]) -> list[str]:
     """Files below `folder` that hold one of `needles`, named with the needle's first characters."""
-    return [
-        f"{path}: {needle[:3]}..."
-        for path in folder.rglob("*")
-        if path.is_file() and not path.is_symlink()
-        for needle in needles
-        if needle.encode() in path.read_bytes()
-    ]
+    found = []
+    for path in folder.rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            content = path.read_bytes()
+            found += [f"{path}: {one[:3]}..." for one in needles if one.encode() in content]
+    return found
 
 
 def machine_processes(project: Project) -> list[int]:

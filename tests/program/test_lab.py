@@ -6,21 +6,25 @@ import base64
 import gzip
 import json
 import secrets
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pulumi
 import pytest
+from pulumi.runtime.rpc import _special_secret_sig, _special_sig_key
 
 from infra.enrollment import fingerprint
 from infra.lab import Lab
 from infra.plan import Plan, make_plan
 from infra.problems import ProblemsError
+from tests.machine.people import make_key
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGL2Nbo1mnuYCAuRjyqpGtCKZYWit5yvwF8iokavymCb"
 SEED = secrets.token_hex(32)
+_Test = TypeVar("_Test", bound=Callable[..., Any])
+_in_engine: Callable[[_Test], _Test] = pulumi.runtime.test  # waits for all that a test registers
 VALUES = {"seedFingerprint": fingerprint(SEED)}
 
 
@@ -36,8 +40,8 @@ class _Engine(pulumi.runtime.Mocks):
         self.made[args.typ, args.name] = args.inputs
         return f"{args.name}-id", {**args.inputs, "port": 22022, "serial": 1, "running": True}
 
-    def call(self, args: pulumi.runtime.MockCallArgs) -> dict[str, Any]:
-        raise NotImplementedError(args.token)
+    def call(self, args: pulumi.runtime.MockCallArgs) -> tuple[dict[Any, Any], None]:
+        raise AssertionError(f"the program calls {args.token}")
 
 
 @pytest.fixture
@@ -51,12 +55,15 @@ def engine() -> _Engine:
 @pytest.fixture
 def plan(tmp_path: Path) -> Plan:
     """The plan of a stack with two researchers."""
+    requests = tmp_path / "requests"
+    requests.mkdir()
     for number, name in enumerate(("alice", "bob")):
-        tmp_path.joinpath(f"{name}.yaml").write_text(
-            f"researcher: {name}\nssh_keys: [{KEY}]\nallowed_from: [127.0.0.0/8]\n"
+        requests.joinpath(f"{name}.yaml").write_text(
+            f"researcher: {name}\nssh_keys: [{make_key(tmp_path / name)}]\n"
+            "allowed_from: [127.0.0.0/8]\n"
             f"enrollment: {number:031x}f\n"
         )
-    return make_plan("trial", tmp_path, VALUES, SEED)
+    return make_plan("trial", requests, VALUES, SEED)
 
 
 @pytest.fixture
@@ -69,7 +76,7 @@ async def _of(value: pulumi.Output[Any]) -> tuple[Any, bool]:
     return await value.future(), await value.is_secret()
 
 
-@pulumi.runtime.test
+@_in_engine
 def test_every_machine_has_its_own_data_on_one_host(lab: Lab, engine: _Engine) -> Any:
     def check(_: Any) -> None:
         kinds = {
@@ -81,31 +88,33 @@ def test_every_machine_has_its_own_data_on_one_host(lab: Lab, engine: _Engine) -
         assert sorted(kinds["dynamic/secondlock:Machine"]) == ["alice", "bob"]
         alice = engine.made["pulumi-python:dynamic/secondlock:Machine", "alice"]
         assert alice["data"] == "alice-data-id"
-        assert "bob" not in alice["roster"]
 
     return pulumi.Output.from_input(lab.machines).apply(check)
 
 
-@pulumi.runtime.test
+@_in_engine
 def test_the_roster_is_the_only_place_of_a_machines_secrets(
     lab: Lab, engine: _Engine, plan: Plan
 ) -> Any:
     def check(_: Any) -> None:
         for name in ("alice", "bob"):
             inputs = dict(engine.made["pulumi-python:dynamic/secondlock:Machine", name])
-            roster = json.loads(inputs.pop("roster"))
+            sent = inputs.pop("roster")
+            assert sent[_special_sig_key] == _special_secret_sig
+            roster = json.loads(sent["value"])
             told = plan.enrollments[name]
             assert roster["researchers"][name]["emergency_codes"] == told["emergency_codes"]
             inputs["user_data"] = gzip.decompress(base64.b64decode(inputs["user_data"])).decode()
+            assert list(roster["researchers"]) == [name]
             rest = json.dumps(inputs)
             for secret in (*told["emergency_codes"], roster["researchers"][name]["totp_secret"]):
                 assert secret not in rest
-            assert "OPENSSH PRIVATE KEY" not in rest
+            assert roster["host_key"].splitlines()[3] not in rest
 
     return pulumi.Output.from_input(lab.machines).apply(check)
 
 
-@pulumi.runtime.test
+@_in_engine
 def test_enrollments_are_a_secret_output_and_machines_are_not(lab: Lab) -> Any:
     async def check() -> None:
         enrollments, secret = await _of(lab.enrollments)

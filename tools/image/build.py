@@ -8,15 +8,14 @@ from pathlib import Path
 
 from cloudinit.packages import PACKAGES, RELEASE
 from infra.local.image import image_folder, tensorflow_folder
-from tools.image.bake import PROGRAM, bake
 from tools.image.kernel import write_vmlinux
-from tools.image.rootfs import FOLDER, build_rootfs, script_hook, upload_hook, write_disk
+from tools.image.rootfs import build_rootfs, script_hook, write_disk
 from tools.image.tensorflow import build_tensorflow
 from tools.setup import ensure_uv, uv_version
 from tools.steps import Step, StepError, appears_whole, cache_dir, locked, run_logged
 
-_PROGRAMS = ("mmdebstrap", "mke2fs", "zstd", "qemu-system-x86_64")
-_ROOM_GIB = 8
+_PROGRAMS = ("mmdebstrap", "mke2fs", "zstd", "unshare")
+_ROOM_GIB = 9
 
 
 def build() -> Path:
@@ -36,42 +35,35 @@ def build() -> Path:
 
 
 def _build(target: Path) -> None:
-    print("Building the golden image, once: 3 to 10 minutes, 3 GB in", target.parent.parent)
-    uv = ensure_uv(f"[1/5] uv {uv_version()}")
+    print("Building the golden image, once: a few minutes and 4 GB in", target.parent.parent)
+    uv = ensure_uv(f"[1/4] uv {uv_version()}")
     archive = tensorflow_folder() / "rootfs.tar"
-    step = Step("[2/5] TensorFlow 2.9.3 on Debian 11")
+    step = Step("[2/4] TensorFlow 2.9.3 on Debian 11")
     if not archive.exists():
         with appears_whole(archive.parent) as part:
             build_tensorflow(step, uv, part / archive.name)
     step.done()
     with appears_whole(target) as part:
-        _build_guest(Step("[3/5] Debian 13 for the machines"), part)
-        _build_disk(Step("[4/5] Disk image"), part)
-        step = Step("[5/5] TensorFlow into the disk image")
-        bake(step, part, archive)
-        step.done()
+        _build_guest(Step("[3/4] Debian 13 for the machines"), archive, part)
+        _build_disk(Step("[4/4] Disk image"), part)
 
 
-def _build_guest(step: Step, part: Path) -> None:
+def _build_guest(step: Step, tensorflow: Path, part: Path) -> None:
     hooks = [
         script_hook("essential", "initramfs.sh"),
         script_hook("customize", "customize.sh"),
-        upload_hook(FOLDER / "bake.sh", PROGRAM),
-        f'--customize-hook=chmod 755 "$1{PROGRAM}"',
+        script_hook("customize", "docker.sh"),
     ]
-    build_rootfs(step, RELEASE, PACKAGES, hooks, part / "rootfs.tar")
+    build_rootfs(step, RELEASE, PACKAGES, hooks, part / "rootfs.tar", feed=tensorflow)
     step.done()
 
 
 def _build_disk(step: Step, part: Path) -> None:
     archive = part / "rootfs.tar"
     boot = part / "boot"
-    run_logged(
-        ["tar", "--extract", "--file", archive, "--directory", part, "--no-same-owner"]
-        + ["--wildcards", "./boot/vmlinuz-*", "./boot/initrd.img-*"],
-        what="the new system has no kernel",
-        mend="make image",
-    )
+    unpack = ["tar", "--extract", "--file", str(archive), "--directory", str(part)]
+    unpack += ["--no-same-owner", "--wildcards", "./boot/vmlinuz-*", "./boot/initrd.img-*"]
+    run_logged(unpack, what="the new system has no kernel", mend="make image")
     (vmlinuz,), (initrd,) = boot.glob("vmlinuz-*"), boot.glob("initrd.img-*")
     write_vmlinux(vmlinuz, part / "vmlinux")
     initrd.rename(part / "initrd.img")

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import struct
 import subprocess
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tools.steps import StepError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _ZSTD = b"\x28\xb5\x2f\xfd"
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-import shlex
 import shutil
 import tempfile
-from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tools.steps import Step, run_logged
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
 
 FOLDER = Path(__file__).resolve().parent
 DEFAULT_MIRROR = "http://deb.debian.org/debian"
@@ -44,17 +46,17 @@ def script_hook(kind: str, script: str) -> str:
     return f"--{kind}-hook={(FOLDER / script).read_text()}"
 
 
-def upload_hook(source: Path, target: str) -> str:
-    """A hook that copies the file `source` to the path `target` of the new system."""
-    return f"--customize-hook=upload {shlex.quote(str(source))} {target}"
-
-
 def build_rootfs(
-    step: Step, release: str, packages: Iterable[str], options: list[str], archive: Path
+    step: Step,
+    release: str,
+    packages: Iterable[str],
+    options: Iterable[str],
+    archive: Path,
+    feed: Path = Path(os.devnull),
 ) -> None:
     """Write `release` with `packages` to the tar file `archive`; `options` are mmdebstrap's own.
 
-    Raises StepError.
+    Hooks can read the file `feed` as descriptor 8. Raises StepError.
     """
     said = ["starting mmdebstrap"]
 
@@ -67,9 +69,10 @@ def build_rootfs(
     with scratch_for_namespace() as scratch, step.heartbeat(lambda: said[0]):
         keys = Path(shutil.copy(KEYS, scratch))
         keys.chmod(0o644)
+        command = ["mmdebstrap", "--variant=minbase", f"--include={','.join(packages)}"]
+        command += [*options, release, str(archive), *sources(release, keys)]
         run_logged(
-            ["mmdebstrap", "--variant=minbase", f"--include={','.join(packages)}"]
-            + [*options, release, archive, *sources(release, keys)],
+            _opened(feed, Path(os.devnull), command),
             what=f"mmdebstrap could not build Debian {release}",
             mend=f"check that this computer reaches {mirror()}, or name another mirror: "
             "SECONDLOCK_DEBIAN_MIRROR=URL make image",
@@ -83,20 +86,27 @@ def write_disk(step: Step, archive: Path, disk: Path) -> None:
 
     Raises StepError.
     """
-    # Root of a user namespace is a stranger to our files: it gets them as open descriptors.
-    opened = 'exec 8<"$0" 9<>"$1"; shift; exec "$@"'
-    inside = [] if os.geteuid() == 0 else ["mmdebstrap", "--unshare-helper"]
+    command = ["sh", "-c", (FOLDER / "disk.sh").read_text()]
+    if os.geteuid() != 0:
+        command = ["mmdebstrap", "--unshare-helper", *command]
     disk.touch()
     disk.chmod(0o666)
     with step.heartbeat("writing the file system"):
         run_logged(
-            ["sh", "-c", opened, archive, disk, *inside]
-            + ["sh", "-c", (FOLDER / "disk.sh").read_text()],
+            _opened(archive, disk, command),
             what="the disk image could not be written",
             mend="make room in the cache folder and /var/tmp, then: make image",
             env=namespace_env(),
         )
     disk.chmod(0o644)
+
+
+def _opened(source: Path, target: Path, command: Sequence[str]) -> list[str]:
+    """`command` with the file `source` as descriptor 8 and `target` as 9.
+
+    Root of a user namespace is a stranger to our files: what is open it can use all the same.
+    """
+    return ["sh", "-c", 'exec 8<"$0" 9<>"$1"; shift; exec "$@"', str(source), str(target), *command]
 
 
 def scratch_for_namespace() -> tempfile.TemporaryDirectory[str]:

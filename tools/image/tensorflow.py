@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -15,7 +16,6 @@ from pathlib import Path
 from tools.image.rootfs import FOLDER, build_rootfs, script_hook
 from tools.steps import Step, run_logged
 
-TAG = "secondlock/tensorflow:2.9.3"
 RELEASE = "bullseye"
 REQUIREMENTS = FOLDER / "tensorflow-requirements.txt"
 PYTHON = "3.9.2"
@@ -57,17 +57,18 @@ def build_tensorflow(step: Step, uv: Path, archive: Path) -> None:
         work = Path(folder)
         _install_packages(step, uv, work / "wheels")
         packages = _pack(step, work)
-        options = [*_NO_MANUALS, f"--customize-hook=tar-in {packages} /"]
+        options = [*_NO_MANUALS, f"--customize-hook=tar-in {shlex.quote(str(packages))} /"]
         options.append(script_hook("customize", "tensorflow.sh"))
         build_rootfs(step, RELEASE, PACKAGES, options, archive)
 
 
 def _install_packages(step: Step, uv: Path, target: Path) -> None:
+    command = [str(uv), "pip", "install", "--quiet", "--no-cache", "--target", str(target)]
+    command += ["--python-version", PYTHON, "--python-platform", "x86_64-manylinux2014"]
+    command += ["--only-binary", ":all:", "--no-deps", "--require-hashes", "-r", str(REQUIREMENTS)]
     with step.heartbeat("downloading TensorFlow (about 400 MB)"):
         run_logged(
-            [uv, "pip", "install", "--quiet", "--no-cache", "--target", target]
-            + ["--python-version", PYTHON, "--python-platform", "x86_64-manylinux2014"]
-            + ["--only-binary", ":all:", "--no-deps", "--require-hashes", "-r", REQUIREMENTS],
+            command,
             what="uv could not install TensorFlow's packages",
             mend="check that this computer reaches its Python package index, then: make image",
             # uv reads certificates of its own unless told to use this computer's.
@@ -88,12 +89,10 @@ def _pack(step: Step, work: Path) -> Path:
     libraries.mkdir(parents=True)
     wheels.rename(libraries / "dist-packages")
     packages = work / "packages.tar"
+    command = ["tar", "--create", "--file", str(packages), "--directory", str(work / "root")]
+    command += ["--owner=0", "--group=0", "--numeric-owner", "--mode=u=rwX,go=rX", "usr"]
     with step.heartbeat("packing"):
-        subprocess.run(
-            ["tar", "--create", "--file", packages, "--owner=0", "--group=0", "--numeric-owner"]
-            + ["--mode=u=rwX,go=rX", "--directory", work / "root", "usr"],
-            check=True,
-        )
+        subprocess.run(command, check=True)
     shutil.rmtree(work / "root")
     return packages
 

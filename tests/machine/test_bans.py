@@ -1,0 +1,128 @@
+"""Addresses: who is banned, for how long, and who may knock at all.
+
+QEMU's user-mode network shows the machine one address for all clients, so this one has a tap
+device, in a network namespace of its own where clients have several.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.machine.machine import Machine, Network
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.machine.client import Result
+    from tests.machine.people import Person
+
+GUEST = "10.77.0.100"
+HOME, CAFE, ABROAD = "10.77.0.2", "10.77.0.3", "10.77.0.200"
+ALLOWED = "10.77.0.0/25"
+BAN = 20  # seconds, in place of the product's ten minutes
+SHUT = ("Connection refused", "Connection timed out", "Operation timed out")
+
+
+@pytest.fixture(scope="module")
+def namespace() -> Iterator[str]:
+    """A network namespace with a tap device and the clients' addresses on it."""
+    if os.geteuid() != 0 or not Path("/dev/net/tun").exists():
+        pytest.skip("a tap device in a network namespace needs root and /dev/net/tun")
+    name = f"secondlock-{os.getpid()}"
+    subprocess.run(["ip", "netns", "add", name], check=True, timeout=30)
+    try:
+        steps = [["link", "set", "lo", "up"], ["tuntap", "add", "tap0", "mode", "tap"]]
+        steps += [["addr", "add", f"{each}/24", "dev", "tap0"] for each in (HOME, CAFE, ABROAD)]
+        for step in [*steps, ["link", "set", "tap0", "up"]]:
+            subprocess.run(["ip", "-n", name, *step], check=True, timeout=30)
+        yield name
+    finally:
+        subprocess.run(["ip", "netns", "delete", name], check=True, timeout=30)
+
+
+@pytest.fixture(scope="module")
+def tapped(
+    image: None, namespace: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Machine]:
+    """A machine on that tap device."""
+    interface = {"addresses": [f"{GUEST}/24"], "dhcp4": False}
+    network = Network(
+        netdev="tap,id=net0,ifname=tap0,script=no,downscript=no",
+        launcher=("ip", "netns", "exec", namespace),
+        config={"version": 2, "ethernets": {"eth0": interface}},
+        address=GUEST,
+        allowed_from=(ALLOWED,),
+    )
+    machine = Machine(tmp_path_factory.mktemp("tapped"), network)
+    try:
+        machine.boot()
+        machine.enlist("key+totp", 4)
+        machine.enlist("password+totp", 1)
+        machine.apply()
+        machine.lift_bans(5)
+        machine.succeed(f"fail2ban-client set sshd bantime {BAN}")
+        yield machine
+    finally:
+        machine.end()
+
+
+def _login(
+    machine: Machine, person: Person, source: str, *options: str, **how: list[str]
+) -> Result:
+    own = ["-o", f"BindAddress={source}", "-o", "ConnectTimeout=8"]
+    return machine.client.login(person, options=[*own, *options], answers=how.get("answers"))
+
+
+def _is_shut(result: Result) -> bool:
+    return result.exit != 0 and any(word in result.errors for word in SHUT)
+
+
+def _wait_banned(machine: Machine, source: str) -> None:
+    machine.wait_for(f"fail2ban-client get sshd banip | grep -wF {source}", timeout=30)
+
+
+def _wait_forgiven(machine: Machine, source: str) -> None:
+    machine.wait_for(f"! fail2ban-client get sshd banip | grep -wF {source}", timeout=120)
+
+
+def test_an_address_without_a_key_is_banned_for_a_while_and_no_other(tapped: Machine) -> None:
+    person, colleague = tapped.researcher(), tapped.researcher()
+    for _ in range(5):
+        assert _login(tapped, person, CAFE, "-o", "PubkeyAuthentication=no").denied
+    _wait_banned(tapped, CAFE)
+    assert _is_shut(_login(tapped, person, CAFE))
+    assert tapped.status()["bans"] == [CAFE]
+    assert _login(tapped, colleague, HOME).entered
+    _wait_forgiven(tapped, CAFE)
+    assert _login(tapped, person, CAFE).entered
+
+
+def test_guessing_passwords_is_banned(tapped: Machine) -> None:
+    person = tapped.researcher("password+totp")
+    for _ in range(5):
+        assert _login(tapped, person, CAFE, answers=["not-the-password"]).exit != 0
+    _wait_banned(tapped, CAFE)
+    assert _is_shut(_login(tapped, person, CAFE))
+    _wait_forgiven(tapped, CAFE)
+    assert _login(tapped, person, CAFE).entered
+
+
+def test_an_address_outside_allowed_from_reaches_nothing(tapped: Machine) -> None:
+    person = tapped.researcher()
+    assert _is_shut(_login(tapped, person, ABROAD))
+    assert _login(tapped, person, HOME).entered
+
+
+def test_a_changed_allowed_from_holds_at_once(tapped: Machine) -> None:
+    person = tapped.researcher()
+    for name, request in tapped.lab.requests.items():
+        update = {"allowed_from": (f"{ABROAD}/32",)}
+        tapped.lab.requests[name] = request.model_copy(update=update)
+    tapped.apply()
+    assert _is_shut(_login(tapped, person, HOME))
+    assert _login(tapped, person, ABROAD).entered

@@ -1,0 +1,58 @@
+"""Guessing codes with a stolen key: it freezes its owner's entry, and nobody else's."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.machine.client import Client
+    from tests.machine.machine import Machine
+    from tests.machine.people import Person
+
+TRIES = 3  # in one connection
+PRODUCT_MAXRETRY = 5
+
+
+@pytest.fixture
+def guarded(machine: Machine) -> Iterator[Machine]:
+    """The machine with fail2ban as the product sets it."""
+    machine.lift_bans(PRODUCT_MAXRETRY)
+    yield machine
+    machine.lift_bans()
+
+
+def _guess(client: Client, person: Person, codes: int) -> None:
+    """`codes` wrong codes after the right key, three in a connection."""
+    wrong = person.wrong_code()
+    for start in range(0, codes, TRIES):
+        tries = min(TRIES, codes - start)
+        options = ["-o", f"NumberOfPasswordPrompts={tries}"]
+        result = client.login(person, answers=[wrong] * tries, options=options)
+        assert result.exit != 0
+        assert len(result.prompts) == tries
+
+
+def test_ten_wrong_codes_of_one_leave_the_others_of_the_address_alone(guarded: Machine) -> None:
+    victim, colleague = guarded.researcher(), guarded.researcher()
+    _guess(guarded.client, victim, 10)
+    assert guarded.client.login(colleague).entered
+    status = guarded.status()
+    assert status["bans"] == []
+    assert status["researchers"][victim.name]["wrong_codes"] == 10
+    assert not status["researchers"][victim.name]["frozen"]
+    assert "Total failed:\t0" in guarded.succeed("fail2ban-client status sshd")
+
+
+def test_thirty_wrong_codes_freeze_until_a_new_enrollment(machine: Machine, client: Client) -> None:
+    victim = machine.researcher()
+    _guess(client, victim, 30)
+    assert machine.person_status(victim)["frozen"]
+    assert client.login(victim).denied
+    assert client.login(victim, code=victim.emergency_codes[0]).denied
+    renewed = machine.rotate(victim)
+    assert not machine.person_status(renewed)["frozen"]
+    assert client.login(renewed).entered

@@ -1,0 +1,78 @@
+"""The machine as an attacker or an auditor finds it."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.machine.client import Client
+    from tests.machine.machine import Machine
+
+FAILURE, UNREACHED = 3, 1  # ssh-audit(1), exit codes
+
+
+def test_ssh_audit_finds_no_failure(machine: Machine, client: Client) -> None:
+    program = Path(sys.executable).with_name("ssh-audit")
+    argv = [str(program), "--skip-rate-test", "-n", "-p", str(client.port), client.address]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=300)
+    assert done.returncode not in {FAILURE, UNREACHED}, done.stdout
+
+
+def test_only_ssh_listens_beyond_the_machine_itself(machine: Machine) -> None:
+    lines = machine.succeed("ss -Hltnu").splitlines()
+    listening = {line.split()[4] for line in lines}
+    outside = {each for each in listening if not re.match(r"(127\.|\[::1\])", each)}
+    own = machine.succeed("hostname -I").split()[0]
+    assert outside <= {"0.0.0.0:22", "[::]:22", f"{own}%eth0:68"}, listening
+
+
+def test_the_firewall_drops_what_nothing_allows(machine: Machine) -> None:
+    listed = json.loads(machine.succeed("nft -j list table inet secondlock"))["nftables"]
+    chains = {one["chain"]["name"]: one["chain"]["policy"] for one in listed if "chain" in one}
+    assert chains == {"input": "drop", "forward": "drop", "output": "accept"}
+
+
+def test_no_unit_has_failed(machine: Machine) -> None:
+    assert machine.succeed("systemctl --failed --plain --no-legend") == ""
+
+
+def test_upgrades_leave_what_would_end_peoples_work(machine: Machine) -> None:
+    dump = machine.succeed("apt-config dump Unattended-Upgrade::Package-Blacklist")
+    patterns = re.findall(r'Blacklist:: "(.*)";', dump)
+
+    def held(package: str) -> bool:
+        return any(re.match(pattern, package) for pattern in patterns)
+
+    kept = ["docker.io", "docker-ce", "containerd", "containerd.io", "runc", "nvidia-driver"]
+    kept += ["linux-image-cloud-amd64", "nvidia-container-toolkit"]
+    assert [package for package in kept if not held(package)] == []
+    assert not any(held(package) for package in ("openssh-server", "sudo", "libc6", "systemd"))
+    machine.succeed("systemctl is-enabled apt-daily-upgrade.timer")
+
+
+def test_nobody_else_can_change_what_root_runs_or_reads(machine: Machine) -> None:
+    places = "/usr/local /etc/secondlock /etc/ssh /etc/pam.d /etc/sudoers.d /var/lib/secondlock"
+    found = machine.succeed(f"find {places} ! -type l \\( -perm /022 -o ! -uid 0 \\) -print")
+    assert found == ""
+    assert machine.succeed("stat -c %a /var/lib/secondlock").strip() == "700"
+    assert machine.succeed("stat -c %a /var/lib/secondlock/ssh_host_ed25519_key").strip() == "600"
+
+
+def test_sshd_asks_everyone_for_two_factors(machine: Machine) -> None:
+    person, other = machine.researcher(), machine.researcher("password+totp")
+    methods = "sshd -T -C user={},host=x,addr=10.0.2.2 | grep -i ^authenticationmethods"
+    first = machine.succeed(methods.format(person.name)).split()[1:]
+    assert first == ["publickey,keyboard-interactive:pam"]
+    assert machine.succeed(methods.format(other.name)).split()[1:] == ["keyboard-interactive:pam"]
+    assert machine.succeed(methods.format("root")).split()[1:] == first
+
+
+def test_a_researcher_has_no_way_to_root_but_the_one_helper(machine: Machine) -> None:
+    person = machine.researcher()
+    listed = machine.succeed(f"sudo -n -l -U {person.name} | sed -n '/may run/,$p' | tail -n +2")
+    assert listed.split() == ["(root)", "NOPASSWD:", "/usr/local/lib/secondlock/enter", '""']

@@ -1,0 +1,155 @@
+"""The life of a stack's machines, as `pulumi` and the accidents of a computer make it.
+
+One stack with two researchers goes through all of it, in the order of this file.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from infra.local import qemu
+from infra.local.agent import GuestAgent
+from tests.program.project import (
+    STACK,
+    Project,
+    exists,
+    leaks,
+    machine_processes,
+    providers,
+    wait_until,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# Two boots at once by software emulation, and a roster for each.
+pytestmark = pytest.mark.timeout(2400, method="signal")
+
+
+@pytest.fixture(scope="module")
+def stack(image: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    """A stack with the researchers alice and bob."""
+    if shutil.which("pulumi", path=f"{Path(sys.executable).parent}") is None:
+        pytest.skip("no pulumi in the virtual environment: make setup")
+    project = Project(tmp_path_factory.mktemp("lifecycle") / "project")
+    for name in ("alice", "bob"):
+        project.request(name)
+    yield project
+    project.end()
+
+
+def _agent(stack: Project, machine: str) -> GuestAgent:
+    return GuestAgent(stack.directory(machine))
+
+
+def _boot_id(stack: Project, machine: str) -> bytes:
+    return _agent(stack, machine).run(["/bin/cat", "/proc/sys/kernel/random/boot_id"])[1]
+
+
+def _pid(stack: Project, machine: str) -> int:
+    (pid,) = qemu.processes(stack.directory(machine))
+    return pid
+
+
+def _listening(port: int) -> set[str]:
+    """The addresses (IPv4, in hex as /proc/net/tcp has them) that the port is open on."""
+    lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
+    local = [line.split()[1] for line in lines if line.split()[3] == "0A"]
+    return {
+        address for address, _, end in (one.partition(":") for one in local) if int(end, 16) == port
+    }
+
+
+def test_two_machines_come_up_side_by_side_and_no_secret_is_left(stack: Project) -> None:
+    out = stack.up()
+    assert re.search(r"alice creating .*booting", out)
+    machines = stack.machines()
+    assert sorted(machines) == ["alice", "bob"]
+    for machine in machines.values():
+        assert machine["running"]
+        assert machine["serial"] == 1
+        assert _listening(machine["port"]) == {"0100007F"}
+    needles = stack.secrets()
+    assert len(needles) == 17
+    assert not any(needle in out for needle in needles)
+    assert leaks(stack.backend, needles) == []
+    outside = [path for path in stack.home.iterdir() if path.name != "data"]
+    assert [leak for folder in outside for leak in leaks(folder, needles)] == []
+    for pid in machine_processes(stack):
+        arguments = Path(f"/proc/{pid}/cmdline").read_bytes()
+        assert not any(needle.encode() in arguments for needle in needles)
+
+
+def test_a_second_up_changes_nothing(stack: Project) -> None:
+    stack.up("--expect-no-changes")
+
+
+def test_a_new_key_reaches_a_running_machine(stack: Project) -> None:
+    before, other = _boot_id(stack, "alice"), stack.machines()["bob"]
+    keys = stack.request("alice")["ssh_keys"]
+    new = stack.request("carol")["ssh_keys"]
+    (stack.requests / "carol.yaml").unlink()
+    stack.request("alice", ssh_keys=keys + new)
+    stack.up()
+    assert _boot_id(stack, "alice") == before
+    assert stack.machines()["alice"]["serial"] == 2
+    assert stack.machines()["bob"] == other
+    found = _agent(stack, "alice").run(["/bin/cat", "/etc/secondlock/authorized_keys/alice"])[1]
+    assert new[0].split()[1] in found.decode()
+
+
+def test_a_killed_machine_is_seen_and_started_again(stack: Project) -> None:
+    port, bob = stack.machines()["alice"]["port"], _pid(stack, "bob")
+    os.kill(_pid(stack, "alice"), signal.SIGKILL)
+    wait_until(lambda: not qemu.processes(stack.directory("alice")), "alice's machine died")
+    stack.succeed("refresh", "--yes", "--skip-preview")
+    assert stack.machines()["alice"]["running"] is False
+    stack.up()
+    alice = stack.machines()["alice"]
+    assert alice["running"] is True
+    assert alice["port"] == port
+    assert alice["serial"] == 2
+    assert _pid(stack, "bob") == bob
+
+
+def test_a_machine_whose_disk_is_gone_is_gone(stack: Project) -> None:
+    qemu.kill(stack.directory("alice"))
+    shutil.rmtree(stack.directory("alice"))
+    stack.succeed("refresh", "--yes", "--skip-preview")
+    left = stack.resources()
+    assert left.count("alice") == 1  # the component, without its machine
+    assert "alice-data" in left
+
+
+def test_who_is_revoked_loses_the_machine_and_the_other_keeps_theirs(stack: Project) -> None:
+    alice = stack.requests / "alice.yaml"
+    alice.unlink()
+    stack.up()
+    assert not stack.directory("alice").exists()
+    assert sorted(stack.machines()) == ["bob"]
+    assert qemu.is_running(stack.directory("bob"))
+
+
+def test_after_a_crash_of_up_destroy_leaves_nothing(stack: Project) -> None:
+    stack.request("dave")
+    up = stack.start("up", "--yes", "--skip-preview")
+    wait_until(lambda: qemu.processes(stack.directory("dave")), "dave's machine started")
+    started = providers(up.pid)
+    assert started
+    stack.kill_up(up)
+    # Nobody goes on making what no state records; the machine itself is detached.
+    wait_until(lambda: not any(map(exists, started)), "the providers ended")
+    assert qemu.processes(stack.directory("dave"))
+    stack.succeed("cancel", "--yes", STACK)
+    stack.succeed("destroy", "--yes", "--skip-preview")
+    assert stack.resources() == []
+    assert machine_processes(stack) == []
+    assert not stack.home.exists()

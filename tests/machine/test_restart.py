@@ -1,0 +1,105 @@
+"""What a machine remembers: over a reboot, and when it is replaced and keeps its data volumes."""
+
+from __future__ import annotations
+
+import urllib.error
+import urllib.request
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.machine.client import free_port
+
+if TYPE_CHECKING:
+    from tests.machine.machine import Machine
+    from tests.machine.people import Person
+
+JUPYTER = 400  # seconds; an emulated machine loads Python slowly
+
+
+@pytest.fixture(scope="session")
+def veteran(machine: Machine) -> Person:
+    """Someone who has used their first emergency code before the machine restarts."""
+    person = machine.researcher()
+    assert machine.client.login(person, code=person.emergency_codes[0]).entered
+    machine.succeed(f"cd /home/{person.name} && echo work >thesis && chown {person.name}: thesis")
+    return person
+
+
+@pytest.fixture(scope="session")
+def rebooted(machine: Machine, veteran: Person) -> Machine:
+    """The shared machine after a reboot."""
+    machine.reboot()
+    return machine
+
+
+@pytest.fixture(scope="session")
+def replaced(rebooted: Machine, veteran: Person) -> Machine:
+    """Another machine with the old one's data volumes; only the veteran is in its roster."""
+    rebooted.lab.requests = {veteran.name: veteran.request}
+    rebooted.lab.fresh = []
+    rebooted.replace()
+    rebooted.apply()
+    rebooted.lift_bans()
+    return rebooted
+
+
+def test_a_rebooted_machine_is_as_it_was(rebooted: Machine) -> None:
+    status = rebooted.status()
+    assert (status["error"], status["serial"]) == (None, rebooted.lab.serial)
+    assert rebooted.succeed("systemctl --failed --plain --no-legend") == ""
+
+
+def test_a_used_emergency_code_stays_used_after_a_reboot(
+    rebooted: Machine, veteran: Person
+) -> None:
+    assert rebooted.client.login(veteran, code=veteran.emergency_codes[0]).denied
+    assert rebooted.client.login(veteran).entered
+
+
+def test_a_used_emergency_code_stays_used_on_a_replaced_machine(
+    replaced: Machine, veteran: Person
+) -> None:
+    assert replaced.client.login(veteran, code=veteran.emergency_codes[0]).denied
+    assert replaced.client.login(veteran, code=veteran.emergency_codes[1]).entered
+
+
+def test_a_replaced_machine_keeps_homes_and_uids(replaced: Machine, veteran: Person) -> None:
+    thesis = f"/home/{veteran.name}/thesis"
+    assert replaced.succeed(f"cat {thesis}") == "work\n"
+    assert replaced.succeed(f"stat -c %U {thesis}").strip() == veteran.name
+
+
+@pytest.mark.timeout(900, method="signal")
+def test_jupyter_answers_through_the_tunnel_and_only_with_its_token(
+    replaced: Machine, veteran: Person
+) -> None:
+    with replaced.client.session(veteran, code=veteran.emergency_codes[2]) as session:
+        near = free_port()
+        assert session.forward("-L", f"127.0.0.1:{near}:127.0.0.1:8888").exit == 0
+        shown = session.start("secondlock-jupyter")
+        try:
+            assert shown.stdout is not None
+            token = shown.stdout.readline().decode().strip().partition("token=")[2]
+            address = f"http://127.0.0.1:{near}/api/contents"
+            assert len(token) == 64
+            assert _get(address) == 403
+            assert _get(f"{address}?token={'0' * 64}") == 403
+            assert _get(f"{address}?token={token}") == 200
+        finally:
+            shown.kill()
+            shown.wait(30)
+    for place in ("cmdline", "environ"):
+        code, out, _ = replaced.run(f"grep -lF -f - /proc/[0-9]*/{place}", token.encode())
+        assert code != 0, f"the token is in {out}"
+    replaced.succeed(f"test $(find /home/{veteran.name} -name '*.json' -perm /077 | wc -l) = 0")
+
+
+def _get(address: str) -> int:
+    """The HTTP status of a request that no proxy sees."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(address, timeout=JUPYTER) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code

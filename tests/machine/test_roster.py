@@ -1,0 +1,196 @@
+"""Rosters on a running machine: who comes, who goes, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.machine.client import Client
+    from tests.machine.machine import Machine
+
+
+def test_a_new_researcher_gets_in_without_a_reboot(machine: Machine, client: Client) -> None:
+    before = machine.succeed("cat /proc/sys/kernel/random/boot_id; pidof -s sshd")
+    (person,) = machine.add()
+    assert machine.apply() == [
+        f"{person.name}: {what}" for what in ("account", "keys", "enrollment")
+    ]
+    assert client.login(person).entered
+    assert machine.succeed("cat /proc/sys/kernel/random/boot_id; pidof -s sshd") == before
+
+
+def test_the_same_roster_again_changes_nothing(machine: Machine) -> None:
+    machine.apply()
+    with machine.unchanged():
+        document = machine.envelope(serial=machine.lab.serial)
+        answer = machine.deliver(json.dumps(document).encode())
+    assert answer == {"applied": True, "serial": machine.lab.serial, "changed": []}
+
+
+def test_rotation_shuts_out_the_old_phone_and_leaves_open_sessions(
+    machine: Machine, client: Client
+) -> None:
+    person = machine.researcher()
+    with client.session(person) as session:
+        renewed = machine.rotate(person)
+        assert session.succeed("id -un") == person.name
+        assert client.login(person, code=lambda: person.code(1)).denied
+        assert client.login(person, code=person.emergency_codes[0]).denied
+        assert client.login(renewed).entered
+        assert session.is_open()
+
+
+def test_rotation_ends_open_sessions_where_the_request_says_so(
+    machine: Machine, client: Client
+) -> None:
+    person = machine.researcher()
+    with client.session(person) as session:
+        session.succeed("nohup sleep 1000 >/dev/null 2>&1 &")
+        renewed = machine.rotate(person, end_sessions=True)
+        session.wait_closed()
+    machine.fail(f"pgrep -u {person.name}")
+    assert client.login(renewed).entered
+
+
+def test_removal_ends_everything_but_the_home(machine: Machine, client: Client) -> None:
+    person = machine.researcher()
+    machine.succeed(f"echo '* * * * * true' | crontab -u {person.name} -")
+    with client.session(person) as session:
+        session.succeed("echo work >thesis; nohup sleep 1000 >/dev/null 2>&1 &")
+        machine.succeed(f"docker container inspect workspace-{person.name}")
+        machine.revoke(person)
+        session.wait_closed()
+    machine.fail(f"pgrep -u {person.name}")
+    machine.fail(f"docker container inspect workspace-{person.name}")
+    machine.fail(f"crontab -l -u {person.name}")
+    assert client.login(person, code=lambda: person.code(1)).denied
+    assert client.login(person, code=person.emergency_codes[0]).denied
+    assert person.name not in machine.status()["researchers"]
+    assert machine.succeed(f"cat /home/{person.name}/thesis") == "work\n"
+
+
+def test_a_leaver_comes_back_only_with_a_new_enrollment(machine: Machine, client: Client) -> None:
+    person = machine.researcher()
+    uid = machine.succeed(f"id -u {person.name}")
+    machine.revoke(person)
+    with machine.draft() as lab, machine.unchanged():
+        lab.requests[person.name] = person.request
+        answer = machine.deliver(json.dumps(machine.envelope()).encode())
+        assert "retired" in answer["error"]
+        assert machine.status()["error"] == answer["error"]
+        # The commit that wrote it into retired.yaml was reverted too: the machine remembers.
+        lab.retired.pop()
+        assert "retired" in machine.deliver(json.dumps(machine.envelope()).encode())["error"]
+    back = machine.change(person, {"enrollment": secrets.token_hex(16)})
+    assert machine.status()["error"] is None
+    assert client.login(person, code=person.emergency_codes[0]).denied
+    assert client.login(back).entered
+    assert machine.succeed(f"id -u {person.name}") == uid
+
+
+def test_a_uid_is_never_anothers(machine: Machine) -> None:
+    person = machine.researcher()
+    uid = machine.succeed(f"id -u {person.name}")
+    machine.revoke(person)
+    (newcomer,) = machine.add()
+    machine.apply()
+    assert machine.succeed(f"id -u {newcomer.name}") != uid
+
+
+def test_a_used_emergency_code_stays_used_after_a_roster_update(
+    machine: Machine, client: Client
+) -> None:
+    person = machine.researcher()
+    code = person.emergency_codes[0]
+    assert client.login(person, code=code).entered
+    machine.add()
+    machine.apply()
+    assert client.login(person, code=code).denied
+
+
+def _half(machine: Machine) -> bytes:
+    document = json.dumps(machine.envelope()).encode()
+    return document[: len(document) // 2]
+
+
+def _edited(**changes: Any) -> Any:
+    def make(machine: Machine) -> bytes:
+        envelope = machine.envelope()
+        envelope["roster"] |= changes
+        return json.dumps(envelope).encode()
+
+    return make
+
+
+def _older(machine: Machine) -> bytes:
+    machine.apply()
+    return json.dumps(machine.envelope(serial=machine.lab.serial - 1)).encode()
+
+
+def _without_keys(machine: Machine) -> bytes:
+    envelope = machine.envelope()
+    for entry in envelope["roster"]["researchers"].values():
+        entry["ssh_keys"] = []
+    return json.dumps(envelope).encode()
+
+
+@pytest.mark.parametrize(
+    ("make", "word"),
+    [
+        pytest.param(_half, "part of it", id="half"),
+        pytest.param(lambda _: b"", "empty", id="empty"),
+        pytest.param(lambda _: b"researchers: none", "not JSON", id="not-json"),
+        pytest.param(lambda _: b"null", "not a mapping", id="null"),
+        pytest.param(_older, "older", id="older"),
+        pytest.param(_edited(machine="another"), "another machine", id="foreign"),
+        pytest.param(_edited(version=2), "version", id="unknown-version"),
+        pytest.param(_edited(host_key=""), "host key", id="no-host-key"),
+        pytest.param(_edited(host_key="-----BEGIN OPENSSH PRIVATE KEY-----\nx\n"), "host key",
+                     id="broken-host-key"),
+        pytest.param(_without_keys, "SSH key", id="no-keys"),
+    ],
+)  # fmt: skip
+def test_a_roster_that_is_refused_changes_nothing_and_status_says_why(
+    machine: Machine, client: Client, make: Any, word: str
+) -> None:
+    document = make(machine)
+    with machine.unchanged():
+        answer = machine.deliver(document)
+        assert not answer["applied"]
+        assert word in answer["error"]
+        assert machine.status()["error"] == answer["error"]
+    machine.apply()
+    assert machine.status()["error"] is None
+
+
+def test_an_hour_off_only_an_emergency_code_opens_and_status_names_the_offset(
+    machine: Machine, client: Client
+) -> None:
+    person = machine.researcher()
+    with machine.clock_off(3600):
+        assert client.login(person).denied
+        assert client.login(person, code=person.emergency_codes[0]).entered
+        machine.wait_for("chronyc -c tracking | awk -F, '{exit !($5 > 3500 || $5 < -3500)}'", 120)
+        clock = machine.status()["clock"]
+        assert abs(abs(clock["offset_seconds"]) - 3600) < 60, clock
+    assert abs(machine.status()["clock"]["offset_seconds"]) < 1
+    assert client.login(person, code=lambda: person.code(1)).entered
+
+
+def test_a_full_state_volume_lets_nobody_in_and_status_says_so(
+    machine: Machine, client: Client
+) -> None:
+    person = machine.researcher()
+    machine.fail("dd if=/dev/zero of=/var/lib/secondlock/filler bs=4k")
+    try:
+        assert client.login(person).denied
+        assert client.login(person, code=person.emergency_codes[0]).denied
+        assert "full" in machine.status()["error"]
+    finally:
+        machine.succeed("rm /var/lib/secondlock/filler")
+    assert machine.status()["error"] is None
+    assert client.login(person, code=lambda: person.code(1)).entered

@@ -1,0 +1,325 @@
+"""The workspace behind the door: what researchers do there, and what they cannot reach."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import shutil
+import socket
+import struct
+import subprocess
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pexpect
+import pytest
+
+from tests.machine.client import PATIENCE, free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.machine.client import Client, Session
+    from tests.machine.machine import Machine
+    from tests.machine.people import Person
+
+MIB = 2**20
+
+TRAIN = """
+import tensorflow as tf
+print(tf.__version__)
+x = tf.random.stateless_normal((64, 4), seed=(1, 2))
+y = tf.reduce_sum(x, axis=1, keepdims=True)
+model = tf.keras.Sequential([tf.keras.layers.Dense(1)])
+model.compile("sgd", "mse")
+losses = model.fit(x, y, epochs=3, verbose=0).history["loss"]
+print(losses[-1] < losses[0])
+"""
+
+SERVER = """
+import http.server, os, pathlib
+server = http.server.HTTPServer(("127.0.0.1", 0), http.server.SimpleHTTPRequestHandler)
+os.chdir("/tmp")
+pathlib.Path("greeting").write_text("from the workspace")
+pathlib.Path("port.new").write_text(str(server.server_port))
+os.rename("port.new", "port")
+server.serve_forever()
+"""
+
+
+@pytest.fixture(scope="module")
+def person(machine: Machine) -> Person:
+    """Whose workspace the tests look at from within."""
+    return machine.researcher()
+
+
+@pytest.fixture(scope="module")
+def inside(machine: Machine, person: Person) -> Iterator[Session]:
+    """One login with many commands in it: a code is good for only one."""
+    with machine.client.session(person) as session:
+        assert session.succeed("id -un", timeout=300) == person.name
+        yield session
+
+
+@pytest.mark.timeout(1200, method="signal")
+def test_tensorflow_trains_a_model(inside: Session) -> None:
+    result = inside.run("python -", stdin=TRAIN.encode(), timeout=900)
+    assert (result.exit, result.output.split()) == (0, ["2.9.3", "True"]), result.errors
+
+
+# Commands and data
+
+
+@pytest.mark.parametrize("code", [0, 1, 7, 126, 255])
+def test_exit_codes_come_through(inside: Session, code: int) -> None:
+    assert inside.run(f"exit {code}").exit == code
+
+
+def test_standard_error_stays_apart(inside: Session) -> None:
+    result = inside.run("echo out; echo err >&2")
+    assert (result.output, result.errors.strip()) == ("out", "err")
+
+
+def test_a_hundred_megabytes_arrive_as_they_were(inside: Session, tmp_path: Path) -> None:
+    path = tmp_path / "data"
+    path.write_bytes(os.urandom(MIB) * 100)
+    expected = hashlib.sha256(path.read_bytes()).hexdigest()
+    with path.open("rb") as data:
+        done = subprocess.run(
+            [*inside.argv(), "sha256sum"], stdin=data, capture_output=True, timeout=400
+        )
+    assert done.stdout.split() == [expected.encode(), b"-"], done.stderr
+
+
+def test_binary_output_is_not_touched(inside: Session) -> None:
+    assert inside.run("cat", stdin=bytes(range(256)) * 3).data == bytes(range(256)) * 3
+
+
+def test_scp_sftp_and_rsync_carry_files_both_ways(
+    inside: Session, client: Client, person: Person, tmp_path: Path
+) -> None:
+    ours, host = tmp_path / "ours", f"{person.name}@{client.address}"
+    ours.write_bytes(os.urandom(100_000))
+    options = ["-o", f"ControlPath={inside.control}", *client.options(person.key)]
+
+    def run(*argv: str, stdin: str = "") -> None:
+        done = subprocess.run(argv, input=stdin, capture_output=True, text=True, timeout=PATIENCE)
+        assert done.returncode == 0, done.stderr
+
+    run("scp", *options, str(ours), f"{host}:by-scp")
+    run("sftp", *options, "-b", "-", host, stdin=f"put {ours} by-sftp\nget by-scp {tmp_path}/1\n")
+    if shutil.which("rsync"):
+        shell = " ".join(["ssh", *options])
+        run("rsync", "-e", shell, str(ours), f"{host}:by-rsync")
+        run("rsync", "-e", shell, f"{host}:by-sftp", str(tmp_path / "2"))
+        assert (tmp_path / "2").read_bytes() == ours.read_bytes()
+    assert (tmp_path / "1").read_bytes() == ours.read_bytes()
+
+
+HOSTILE = [
+    """echo 'single "double" inside' "double 'single' inside" \\\\ \\' """,
+    "echo `echo back`; echo $(echo dollar) && echo 'two  spaces'",
+    "printf '%s\\n' one\nprintf two; # a comment\necho three",
+    "echo one; echo two & wait; (echo three) | cat; true || false",
+    "--help-me",
+    "-- ; id",
+    "-c id",
+    "$(exit 3)",
+    'echo "\'"\'"; rm -rf / #\'"\'"',
+    "echo ../../etc/passwd {a,b} ~nobody [x] *? !",
+    "printf '\\377\\001'; echo '\udcff\udcfe'",
+    "echo " + "x" * 100_000,
+    'echo "unterminated',
+    "",
+]
+
+
+@pytest.mark.parametrize("command", HOSTILE, ids=range(len(HOSTILE)))
+def test_a_command_is_what_bash_would_make_of_it(inside: Session, command: str) -> None:
+    if not command:
+        # An empty command asks for a login shell (sshd(8)), which ends at the end of its input.
+        assert inside.run(command).exit == 0
+        return
+    here = subprocess.run(["bash", "-c", command], capture_output=True, timeout=60)
+    there = inside.run(command)
+    assert (there.exit, there.data) == (here.returncode, here.stdout)
+
+
+def test_commands_leave_nothing_outside_the_workspace(
+    machine: Machine, inside: Session, person: Person
+) -> None:
+    mark = f"escaped-{secrets.token_hex(4)}"
+    for command in (f"touch /tmp/{mark}", f"x'; touch /tmp/{mark}; '", f"$(touch /tmp/{mark})"):
+        inside.run(command)
+    assert inside.succeed(f"ls /tmp/{mark}") == f"/tmp/{mark}"
+    machine.fail(f"test -e /tmp/{mark}")
+    inside.run("echo x >/usr/local/x; echo x >/etc/x; echo x >/x")
+    machine.fail("test -e /usr/local/x -o -e /etc/x -o -e /x")
+
+
+# Tunnels
+
+
+@pytest.fixture(scope="module")
+def port(inside: Session) -> Iterator[int]:
+    """A random port of the workspace, where a web server greets."""
+    server = inside.start("python3 -")
+    assert server.stdin is not None
+    server.stdin.write(SERVER.encode())
+    server.stdin.close()
+    try:
+        yield int(inside.succeed("until cat /tmp/port 2>/dev/null; do sleep 0.2; done"))
+    finally:
+        server.kill()
+        server.wait(30)
+        inside.run("pkill python3; rm -f /tmp/port")
+
+
+def _greeting(connection: socket.socket) -> bytes:
+    connection.settimeout(PATIENCE)
+    connection.sendall(b"GET /greeting HTTP/1.0\r\n\r\n")
+    with connection.makefile("rb") as answer:
+        return answer.read().rpartition(b"\r\n")[2]
+
+
+def test_a_tunnel_reaches_a_port_of_the_workspace(inside: Session, port: int) -> None:
+    near = free_port()
+    assert inside.forward("-L", f"127.0.0.1:{near}:127.0.0.1:{port}").exit == 0
+    with socket.create_connection(("127.0.0.1", near), PATIENCE) as connection:
+        assert _greeting(connection) == b"from the workspace"
+
+
+def test_a_socks_proxy_reaches_a_port_of_the_workspace(inside: Session, port: int) -> None:
+    near = free_port()
+    assert inside.forward("-D", f"127.0.0.1:{near}").exit == 0
+    with socket.create_connection(("127.0.0.1", near), PATIENCE) as connection:
+        connection.settimeout(PATIENCE)
+        connection.sendall(b"\x05\x01\x00")  # RFC 1928: version 5, one method, no authentication
+        assert connection.recv(2) == b"\x05\x00"
+        connection.sendall(b"\x05\x01\x00\x01\x7f\x00\x00\x01" + struct.pack(">H", port))
+        assert connection.recv(10)[:2] == b"\x05\x00"
+        assert _greeting(connection) == b"from the workspace"
+
+
+def test_a_tunnel_leads_nowhere_else(inside: Session) -> None:
+    for target in ("10.0.2.2:22", "169.254.169.254:80"):
+        done = subprocess.run(
+            inside.argv("-W", target), input=b"", capture_output=True, timeout=PATIENCE
+        )
+        assert done.returncode != 0
+        assert b"prohibited" in done.stderr or b"forwarding failed" in done.stderr
+
+
+def test_a_tunnel_does_not_reach_dockers_socket(inside: Session, tmp_path: Path) -> None:
+    near = tmp_path / "docker.sock"
+    inside.forward("-L", f"{near}:/run/docker.sock")
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(PATIENCE)
+        connection.connect(str(near))
+        connection.sendall(b"GET /version HTTP/1.0\r\n\r\n")
+        assert connection.recv(100) == b""
+
+
+def test_another_session_of_the_connection_needs_no_code(inside: Session) -> None:
+    batch = ["-o", "BatchMode=yes"]
+    assert inside.run("true", *batch).exit == 0
+
+
+# Terminals
+
+
+def test_a_terminal_has_its_size_and_passes_ctrl_c(machine: Machine, client: Client) -> None:
+    with client.terminal(machine.researcher(), size=(33, 77)) as terminal:
+        terminal.sendline("stty size")
+        terminal.expect(r"\b33 77\b", timeout=300)
+        terminal.setwinsize(40, 100)
+        terminal.sendline("sleep 1; stty size")
+        terminal.expect(r"\b40 100\b")
+        terminal.sendline("echo ready; sleep 1000")
+        terminal.expect(r"\nready")
+        terminal.sendintr()
+        terminal.sendline("echo ended with $?")
+        terminal.expect("ended with 130")
+        terminal.sendline("exit 5")
+        terminal.expect(pexpect.EOF)
+        terminal.close()
+        assert terminal.exitstatus == 5
+
+
+def test_tmux_and_nohup_survive_a_cut_connection_and_nothing_else(
+    machine: Machine, client: Client
+) -> None:
+    person = machine.researcher()
+    with client.terminal(person, size=(24, 80)) as terminal:
+        terminal.sendline("tmux new-session -d 'sleep 4001'; nohup sleep 4002 >/dev/null 2>&1 &")
+        terminal.sendline("echo ready; sleep 4003")
+        terminal.expect(r"\nready", timeout=300)
+        for each in (4001, 4002, 4003):
+            machine.wait_for(f"pgrep -x -u {person.name} -f 'sleep {each}'")
+    machine.wait_for("! pgrep -x -f 'sleep 4003'")
+    machine.succeed("pgrep -x -f 'sleep 4001' && pgrep -x -f 'sleep 4002'")
+
+
+# Limits
+
+
+def test_it_has_no_privileges(inside: Session) -> None:
+    lines = inside.succeed("cat /proc/self/status").splitlines()
+    status = dict(line.split(":\t", 1) for line in lines if ":\t" in line)
+    for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
+        assert int(status[name], 16) == 0, name
+    assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
+    assert inside.succeed("cat /proc/self/attr/current") == "docker-default (enforce)"
+
+
+def test_it_is_limited_in_memory_processors_and_processes(inside: Session) -> None:
+    limits = inside.succeed("cd /sys/fs/cgroup && cat memory.max memory.swap.max pids.max cpu.max")
+    memory, swap, pids, cpu, _ = limits.split()
+    total = int(inside.succeed("awk '/MemTotal/ {print $2}' /proc/meminfo")) * 1024
+    assert 0 < int(memory) <= total - 500 * MIB
+    assert (int(swap), int(pids)) == (0, 4096)
+    assert cpu != "max"
+    assert inside.succeed("cat /proc/self/cgroup") == "0::/"
+
+
+def test_the_login_uid_is_kept_for_the_audit(
+    machine: Machine, inside: Session, person: Person
+) -> None:
+    uid = machine.succeed(f"id -u {person.name}").strip()
+    assert inside.succeed("cat /proc/self/loginuid") == uid
+    assert inside.succeed("id -u") == uid
+
+
+def test_it_sees_its_own_home_and_nothing_of_the_machine(
+    machine: Machine, inside: Session, person: Person
+) -> None:
+    assert inside.succeed("ls /home") == person.name
+    for path in ("/run/docker.sock", "/var/run/docker.sock", "/var/lib/secondlock",
+                 "/etc/secondlock", "/run/secondlock", "/etc/shadow"):  # fmt: skip
+        assert inside.run(f"cat {path}; ls {path}/").exit != 0, path
+    machine.succeed("test -S /run/docker.sock && test -d /var/lib/secondlock")
+    assert inside.run("kill -0 1 2>/dev/null; ps -eo user=").output.split().count("root") == 0
+
+
+def test_it_does_not_reach_the_host_or_the_metadata_address(
+    machine: Machine, inside: Session
+) -> None:
+    connect = "timeout 10 bash -c '</dev/tcp/{}/{}'"
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        port = listener.getsockname()[1]
+        machine.succeed(connect.format("10.0.2.2", port))
+        result = inside.run(connect.format("10.0.2.2", port))
+    assert "refused" in result.errors
+    assert "refused" in inside.run(connect.format("169.254.169.254", 80)).errors
+
+
+def test_a_workspace_that_ended_starts_again_at_the_next_login(
+    machine: Machine, client: Client
+) -> None:
+    person = machine.researcher()
+    with client.session(person) as session:
+        session.succeed("echo kept >file", timeout=300)
+        machine.succeed(f"docker kill workspace-{person.name}")
+        assert session.succeed("cat file", timeout=300) == "kept"
