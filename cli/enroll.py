@@ -144,10 +144,12 @@ def _show(
     typer.echo(f"{researcher} on machine {enrollment.machine} of stack {stack.name}\n")
     typer.echo(seen)
     typer.echo(_facts(enrollment, show_uri=show_uri))
+    config, host = stack.state / "ssh_config", f"{researcher}.{stack.name}"
+    if config.exists() and f"Host {host}\n" in config.read_text():
+        return
     typer.echo("Log in:")
     typer.echo(f"  {command('ssh-config', stack=stack)}")
-    config = shown(stack.state / "ssh_config")
-    typer.echo(f"  ssh -F {config} {researcher}.{stack.name}")
+    typer.echo(f"  ssh -F {shown(config)} {host}")
 
 
 def _facts(enrollment: Enrollment, *, show_uri: bool) -> str:

@@ -31,8 +31,8 @@ PACKAGES: tuple[str, ...] = (
     "netbase",
     "nftables",
     "ca-certificates",
-    # The two locks and their guard; fail2ban reads the journal through python3-systemd, which it
-    # only recommends, and ships its rules for python3-pyinotify-less machines.
+    # The two locks and their guard; fail2ban only recommends python3-systemd, but reads the
+    # journal through it.
     "openssh-server",
     "libpam-google-authenticator",
     "fail2ban",

@@ -30,6 +30,7 @@ FILES: dict[str, tuple[str, str]] = {
     "docker.service.conf": ("/etc/systemd/system/docker.service.d/secondlock.conf", "0644"),
     "sudoers": ("/etc/sudoers.d/secondlock", "0440"),
     "unattended-upgrades.conf": ("/etc/apt/apt.conf.d/52secondlock", "0644"),
+    "resolved.conf": ("/etc/systemd/resolved.conf.d/secondlock.conf", "0644"),
     "journald.conf": ("/etc/systemd/journald.conf.d/secondlock.conf", "0644"),
     "secondlock-boot.service": ("/etc/systemd/system/secondlock-boot.service", "0644"),
     "secondlock-status.service": ("/etc/systemd/system/secondlock-status.service", "0644"),

@@ -29,6 +29,18 @@ def set_firewall(allowed_from: tuple[str, ...], target: str) -> bool:
     return changed
 
 
+def check_host_key(host_key: str) -> None:
+    """Refuse what ssh-keygen(1) cannot read, before anything changes: sshd would not start."""
+    trial = paths.RUN / "host_key"
+    write(trial, host_key, 0o600)
+    try:
+        run("ssh-keygen", "-y", "-P", "", "-f", str(trial))
+    except GuestError:
+        raise GuestError("the roster is refused: its host key cannot be read") from None
+    finally:
+        trial.unlink()
+
+
 def prepare() -> None:
     """Once in a machine's life: switch on what cloud-init has written."""
     if paths.PREPARED.exists():
@@ -41,7 +53,8 @@ def prepare() -> None:
     # Each reload costs seconds on an emulated machine: one is enough.
     run("systemctl", "enable", "--quiet", "--no-reload", *units)
     run("systemctl", "daemon-reload")
-    run("systemctl", "restart", "--no-block", "systemd-journald.service", "chrony.service")
+    restarted = ["systemd-journald.service", "systemd-resolved.service", "chrony.service"]
+    run("systemctl", "restart", "--no-block", *restarted)
     run("systemctl", "start", "--no-block", "fail2ban.service", "secondlock-status.timer")
     if target == "local":
         run("systemctl", "start", "--no-block", "secondlock-hostclock.service")

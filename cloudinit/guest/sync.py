@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from guest import accounts, door, paths, state, volumes
 from guest.roster import Roster, parse
 from guest.state import State
-from guest.system import GuestError, folder, run, write
+from guest.system import GuestError, folder, write
 
 
 @contextlib.contextmanager
@@ -53,6 +53,7 @@ def _remember(roster: Roster, known: State) -> None:
 def _apply(roster: Roster) -> list[str]:
     machine = json.loads(paths.MACHINE.read_text())
     _refuse_foreign(roster, machine)
+    door.check_host_key(roster.host_key)
     volumes.mount_all(roster.new_volumes)
     known = state.load()
     _refuse_old(roster, known)
@@ -91,7 +92,6 @@ def apply() -> int:
             return 1
         paths.ERROR.unlink(missing_ok=True)
         print(json.dumps({"applied": True, "serial": roster.serial, "changed": changed}))
-    run("systemctl", "start", "--no-block", "secondlock-status.service", check=False)
     return 0
 
 

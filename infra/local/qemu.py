@@ -160,7 +160,8 @@ def start(spec: MachineSpec, timeout: float = 30.0) -> MachineSpec:
     Gives back the spec as it runs: with user-mode networking another port is chosen when the
     wanted one is taken. A machine that runs already is left alone. Raises MachineError.
     """
-    if is_running(spec.directory):
+    if processes(spec.directory):
+        _resume(spec.directory)
         return load_spec(spec.directory)
     if spec.netdev is None and (not spec.ssh_port or port_taken(spec.ssh_port)):
         spec = replace(spec, ssh_port=free_port(str(spec.directory)))
@@ -259,6 +260,16 @@ def _kill(pid: int, folder: Path) -> None:
                 select.select([descriptor], [], [], 10.0)
         finally:
             os.close(descriptor)
+
+
+def _resume(directory: Path) -> None:
+    """Let a machine go on that QEMU halted, as it does when the disks' file system is full."""
+    with suppress(ChannelError, ValueError):
+        monitor(directory, "cont")
+    if is_running(directory):
+        return
+    pids = " ".join(map(str, processes(directory)))
+    raise MachineError(f"QEMU is there but its machine stands still (kill {pids})")
 
 
 def _press_power_button(directory: Path) -> bool:

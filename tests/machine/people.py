@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 STEP = 30  # seconds a code lasts (RFC 6238, section 4.1)
+EDGE = 2  # seconds that clocks may differ by
 CALM = 15  # seconds of a step that a login needs at most
 
 
@@ -47,12 +48,12 @@ class Person:
     def code(self, steps: int = 0) -> str:
         """What the phone shows `steps` steps of 30 s from now.
 
-        For another step than this one, waits until the next begins when this one is nearly over:
-        the login is to end within it.
+        For another step than this one, waits for the middle of a step: the machine's clock may
+        differ by a second, and the login is to end within the step.
         """
         into = time.time() % STEP
-        if steps and into > STEP - CALM:
-            time.sleep(STEP - into)
+        if steps and not EDGE <= into <= STEP - CALM:
+            time.sleep((STEP + EDGE - into) % STEP)
         return pyotp.TOTP(self.enrollment.totp_secret).at(int(time.time()) + steps * STEP)
 
     def wrong_code(self) -> str:

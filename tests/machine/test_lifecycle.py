@@ -111,7 +111,7 @@ def test_a_killed_machine_is_seen_and_started_again(stack: Project) -> None:
     os.kill(_pid(stack, "alice"), signal.SIGKILL)
     wait_until(lambda: not qemu.processes(stack.directory("alice")), "alice's machine died")
     stack.succeed("refresh", "--yes", "--skip-preview")
-    assert stack.machines()["alice"]["running"] is False
+    assert stack.resource("dynamic/secondlock:Machine", "alice")["running"] is False
     stack.up()
     alice = stack.machines()["alice"]
     assert alice["running"] is True

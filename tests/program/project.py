@@ -104,9 +104,19 @@ class Project:
 
     def resources(self) -> list[str]:
         """The names of everything in the stack's state, the stack and its providers apart."""
-        state = json.loads(self.succeed("stack", "export"))
-        urns = [resource["urn"] for resource in state["deployment"].get("resources") or []]
+        urns = [resource["urn"] for resource in self._state()]
         return [urn.split("::")[-1] for urn in urns if "::pulumi:" not in urn]
+
+    def resource(self, kind: str, name: str) -> dict[str, Any]:
+        """The outputs of a resource as the state has them: `refresh` renews no stack output."""
+        end = f"{kind}::{name}"
+        (found,) = [each["outputs"] for each in self._state() if each["urn"].endswith(end)]
+        outputs: dict[str, Any] = found
+        return outputs
+
+    def _state(self) -> list[dict[str, Any]]:
+        deployment = json.loads(self.succeed("stack", "export"))["deployment"]
+        return deployment.get("resources") or []
 
     def directory(self, machine: str) -> Path:
         """The folder of a machine."""

@@ -84,7 +84,7 @@ def _pack(step: Step, work: Path) -> Path:
         (wheels / shared).rename(local / shared)
     shutil.rmtree(local / "share" / "man", ignore_errors=True)
     for script in (local / "bin").iterdir():
-        _fix_interpreter(script)
+        fix_interpreter(script)
     libraries = local / "lib" / "python3.9"
     libraries.mkdir(parents=True)
     wheels.rename(libraries / "dist-packages")
@@ -97,6 +97,6 @@ def _pack(step: Step, work: Path) -> Path:
     return packages
 
 
-def _fix_interpreter(script: Path) -> None:
+def fix_interpreter(script: Path) -> None:
     """Point an installed script at the image's Python instead of the building computer's."""
     script.write_bytes(_INTERPRETER.sub(b"#!/usr/bin/python3\n", script.read_bytes(), count=1))

@@ -4,7 +4,9 @@ root=$1
 libraries=/usr/local/lib/python3.9/dist-packages
 
 ln -s /usr/bin/python3 "$root/usr/local/bin/python"
-rm -f "$root"/usr/local/bin/pip3.* "$root/etc/hostname" "$root/etc/resolv.conf"
+rm -f "$root"/usr/local/bin/pip3.*
+# These are the building computer's.
+rm -f "$root/etc/hostname" "$root/etc/resolv.conf" "$root/etc/apt/sources.list"
 
 # A container cannot write byte code here, and would compile all of TensorFlow at every start.
 # Some packages carry files for other versions of Python: those do not compile.

@@ -1,0 +1,100 @@
+"""The golden image's name and parts; building and booting it is for the machine tests."""
+
+from __future__ import annotations
+
+import struct
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from infra.local.image import golden_image, image_folder, recipe
+from infra.problems import ProblemsError
+from tools.image import rootfs, tensorflow
+from tools.image.kernel import write_vmlinux
+from tools.steps import StepError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+
+def test_a_missing_image_names_the_command_that_makes_it() -> None:
+    with pytest.raises(ProblemsError, match="make image"):
+        golden_image()
+
+
+def test_a_built_image_is_found() -> None:
+    image_folder().mkdir(parents=True)
+    image = golden_image()
+    assert image.disk.parent == image.directory == image_folder()
+    assert image.recipe in str(image.directory)
+
+
+def test_any_change_of_a_recipe_is_another_image(tmp_path: Path) -> None:
+    one, two = tmp_path / "one.sh", tmp_path / "two.sh"
+    one.write_text("a")
+    two.write_text("b")
+    before = recipe([one, two])
+    assert recipe([two, one]) == before
+    one.write_text("b")
+    two.write_text("a")
+    assert recipe([one, two]) != before
+
+
+def bzimage(kernel: bytes, size: int) -> bytes:
+    """A file with the parts of a bzImage that the unpacker reads: two sectors of set-up code."""
+    packed = subprocess.run(["zstd", "-qc"], input=kernel, capture_output=True, check=True).stdout
+    payload = packed + struct.pack("<I", size)
+    header = bytearray(2 * 512)
+    header[0x1F1] = 1
+    header[0x248:0x250] = struct.pack("<II", 16, len(payload))
+    return bytes(header) + bytes(16) + payload + b"more code"
+
+
+def test_the_kernel_is_unpacked(tmp_path: Path) -> None:
+    kernel = b"\x7fELF" + bytes(range(256)) * 100
+    (tmp_path / "vmlinuz").write_bytes(bzimage(kernel, len(kernel)))
+    write_vmlinux(tmp_path / "vmlinuz", tmp_path / "vmlinux")
+    assert (tmp_path / "vmlinux").read_bytes() == kernel
+
+
+def test_a_damaged_kernel_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "vmlinuz").write_bytes(bzimage(b"\x7fELF", 5))
+    with pytest.raises(StepError, match="damaged"):
+        write_vmlinux(tmp_path / "vmlinuz", tmp_path / "vmlinux")
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "#!/home/someone/.venv/bin/python\n",
+        "#!/bin/sh\n'''exec' '/a very long/path/bin/python3.11' \"$0\" \"$@\"\n' '''\n",
+    ],
+)
+def test_installed_scripts_use_the_images_python(tmp_path: Path, head: str) -> None:
+    script = tmp_path / "jupyter"
+    script.write_text(head + "import sys\n")
+    tensorflow.fix_interpreter(script)
+    assert script.read_text() == "#!/usr/bin/python3\nimport sys\n"
+
+
+def test_other_scripts_stay_as_they_are(tmp_path: Path) -> None:
+    script = tmp_path / "tool"
+    script.write_bytes(b"#!/bin/sh\nexec true\n")
+    tensorflow.fix_interpreter(script)
+    assert script.read_bytes() == b"#!/bin/sh\nexec true\n"
+
+
+def test_another_mirror_serves_every_suite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECONDLOCK_DEBIAN_MIRROR", "http://mirror.example/debian/")
+    addresses = [line.split()[2] for line in rootfs.sources("trixie", tmp_path / "keys.asc")]
+    assert addresses == [
+        "http://mirror.example/debian",
+        "http://mirror.example/debian",
+        "http://mirror.example/debian-security",
+    ]
