@@ -4,7 +4,7 @@ import grp
 import os
 import pwd
 
-from guest import paths, workspace
+from guest import door, paths, workspace
 from guest.roster import Researcher
 from guest.system import GuestError, folder, run, write
 
@@ -128,7 +128,7 @@ def remove(name: str) -> None:
     for place in (paths.AUTHORIZED_KEYS, paths.TOTP, paths.FAILLOCK):
         (place / name).unlink(missing_ok=True)
     run("usermod", "--expiredate", "1", "--password", "*", name)
-    run("systemctl", "disable", "--now", f"secondlock-jupyter-proxy@{name}.socket", check=False)
+    door.withdraw_jupyter(name)
     run("crontab", "-r", "-u", name, check=False)
     end_sessions(name)
     run("usermod", "--groups", "", name)

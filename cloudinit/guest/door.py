@@ -41,23 +41,29 @@ def check_host_key(host_key: str) -> None:
         trial.unlink()
 
 
+def _at_boot(target: str, *units: str) -> None:
+    """Have a target want these units, without a reload for each.
+
+    Not `systemctl enable`: for a unit with an old init script beside it that runs for seconds.
+    """
+    run("systemctl", "add-wants", "--quiet", "--no-reload", target, *units)
+
+
 def prepare() -> None:
     """Once in a machine's life: switch on what cloud-init has written."""
     if paths.PREPARED.exists():
         return
     target = json.loads(paths.MACHINE.read_text())["target"]
-    units = ["nftables.service", "secondlock-boot.service", "ssh.service", "fail2ban.service"]
-    units.append("secondlock-status.timer")
+    services = ["nftables.service", "secondlock-boot.service", "ssh.service", "fail2ban.service"]
+    now = ["fail2ban.service", "secondlock-status.timer"]
     if target == "local":
-        units.append("secondlock-hostclock.service")
-    # Each reload costs seconds on an emulated machine: one is enough.
-    run("systemctl", "enable", "--quiet", "--no-reload", *units)
+        services.append("secondlock-hostclock.service")
+        now.append("secondlock-hostclock.service")
+    _at_boot("multi-user.target", *services)
+    _at_boot("timers.target", "secondlock-status.timer")
     run("systemctl", "daemon-reload")
-    restarted = ["systemd-journald.service", "systemd-resolved.service", "chrony.service"]
-    run("systemctl", "restart", "--no-block", *restarted)
-    run("systemctl", "start", "--no-block", "fail2ban.service", "secondlock-status.timer")
-    if target == "local":
-        run("systemctl", "start", "--no-block", "secondlock-hostclock.service")
+    run("systemctl", "restart", "--no-block", "systemd-journald.service", "chrony.service")
+    run("systemctl", "start", "--no-block", *now)
     write(paths.PREPARED, "", 0o644)
 
 
@@ -75,11 +81,21 @@ def open_door(roster: Roster) -> bool:
     return changed
 
 
+def _jupyter_port(name: str) -> str:
+    return f"secondlock-jupyter-proxy@{name}.socket"
+
+
 def offer_jupyter(roster: Roster) -> None:
     """Port 8888 belongs to the researcher of a dedicated machine; a shared one offers none."""
     if len(roster.researchers) != 1:
         return
     (name,) = roster.researchers
-    unit = f"secondlock-jupyter-proxy@{name}.socket"
-    run("systemctl", "enable", "--quiet", "--no-reload", unit)
-    run("systemctl", "start", unit)
+    _at_boot("sockets.target", _jupyter_port(name))
+    run("systemctl", "start", _jupyter_port(name))
+
+
+def withdraw_jupyter(name: str) -> None:
+    """Take the port back from a researcher who is gone."""
+    unit = _jupyter_port(name)
+    (paths.WANTED_SOCKETS / unit).unlink(missing_ok=True)
+    run("systemctl", "stop", unit, check=False)

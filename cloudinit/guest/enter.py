@@ -33,7 +33,16 @@ def _environment(account: pwd.struct_passwd) -> dict[str, str]:
 def _command() -> list[str]:
     """As sshd(8) does it: a login shell, or the whole command as one opaque word for the shell."""
     asked = os.environ.get("SSH_ORIGINAL_COMMAND")
-    return ["/bin/bash", "-l"] if asked is None else ["/bin/bash", "-c", asked]
+    return ["/bin/bash", "-l"] if asked is None else ["/bin/bash", "-c", _as_utf8(asked)]
+
+
+def _as_utf8(command: str) -> str:
+    """runc hands on its arguments as JSON, which spoils other bytes: bash is to spell those."""
+    try:
+        command.encode()
+    except UnicodeEncodeError:
+        return "eval $'" + "".join(f"\\x{byte:02x}" for byte in os.fsencode(command)) + "'"
+    return command
 
 
 def _researcher() -> pwd.struct_passwd:

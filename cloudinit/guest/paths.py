@@ -8,6 +8,7 @@ AUTHORIZED_KEYS = ETC / "authorized_keys"
 WORKSPACES = ETC / "workspaces"
 ALLOWED = ETC / "allowed.nft"
 PREPARED = ETC / "prepared"
+WANTED_SOCKETS = Path("/etc/systemd/system/sockets.target.wants")
 
 # The state volume: root only, survives the machine.
 STATE = Path("/var/lib/secondlock")

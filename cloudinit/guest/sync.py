@@ -7,6 +7,7 @@ a machine that already has one; `serial` says which it has. A refused roster cha
 import contextlib
 import fcntl
 import json
+import os
 import sys
 from collections.abc import Iterator
 
@@ -86,6 +87,7 @@ def apply() -> int:
         try:
             roster = parse(sys.stdin.read())
             changed = _apply(roster)
+            os.sync()  # what is said to be applied outlives a power cut
         except GuestError as error:
             write(paths.ERROR, f"{error}\n", 0o644)
             print(json.dumps({"applied": False, "error": str(error)}))

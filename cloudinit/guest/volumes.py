@@ -7,6 +7,8 @@ from pathlib import Path
 from guest import paths
 from guest.system import GuestError, folder, run
 
+PATIENCE = 60  # seconds
+
 
 @dataclass(frozen=True)
 class Volume:
@@ -41,6 +43,8 @@ def _is_blank(volume: Volume) -> bool:
 def _mount(volume: Volume, may_format: bool) -> None:
     if os.path.ismount(volume.mountpoint):
         return
+    # Early in a boot udev may not have named it yet.
+    run("udevadm", "wait", f"--timeout={PATIENCE}", str(volume.device), check=False)
     if not volume.device.exists():
         raise GuestError(f"the volume {volume.label} is not attached")
     if _is_blank(volume):

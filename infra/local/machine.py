@@ -38,7 +38,7 @@ SYNC_SECONDS = 300.0
 ADDRESS = "127.0.0.1"
 _READY = "/etc/secondlock/machine.json"
 _SYNC = ["/usr/local/sbin/secondlock-sync", "apply"]
-_STATUS = ["/usr/local/sbin/secondlock-status"]
+_SERIAL = ["/usr/local/sbin/secondlock-sync", "serial"]
 # What a machine is made of: a change of any makes another machine.
 _MADE_OF = (
     "directory", "data_directory", "data", "image", "cpus", "memory_gib", "root_disk_gib",
@@ -223,11 +223,10 @@ def _deliver(machine: _Machine, serial: int) -> int:
 
 
 def _reported_serial(machine: _Machine) -> int:
-    code, out, _ = machine.agent.run(_STATUS)
-    try:
-        return int(json.loads(out)["serial"] or 0)
-    except (ValueError, KeyError):
-        raise qemu.MachineError(f"secondlock-status in the guest ended with code {code}") from None
+    code, out, _ = machine.agent.run(_SERIAL)
+    if code != 0 or not out.strip().isdigit():
+        raise qemu.MachineError(f"secondlock-sync in the guest ended with code {code}")
+    return int(out)
 
 
 def _wait_for_door(machine: _Machine, port: int) -> None:

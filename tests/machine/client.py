@@ -232,7 +232,7 @@ class Session:
         if not self.control.exists():
             return False
         return subprocess.run(
-            self.argv("-O", "check"), capture_output=True, timeout=30, check=False
+            self.argv("-O", "check"), capture_output=True, timeout=30
         ).returncode == 0  # fmt: skip
 
     def wait_closed(self, timeout: float = 60.0) -> None:
@@ -242,11 +242,9 @@ class Session:
     def run(
         self, command: str, *options: str, stdin: bytes = b"", timeout: float = PATIENCE
     ) -> Result:
-        """Run a command and wait for its end."""
-        done = subprocess.run(
-            [*self.argv(*options), command], input=stdin, capture_output=True, timeout=timeout,
-            check=False,
-        )  # fmt: skip
+        """Run a command and wait for its end; ssh looks for its own options up to `--`."""
+        argv = [*self.argv(*options), "--", command]
+        done = subprocess.run(argv, input=stdin, capture_output=True, timeout=timeout)
         return Result(done.returncode, done.stdout, done.stderr.decode(errors="replace"))
 
     def succeed(self, command: str, *, stdin: bytes = b"", timeout: float = PATIENCE) -> str:
@@ -265,6 +263,6 @@ class Session:
     def forward(self, kind: str, what: str) -> Result:
         """Ask for a tunnel (`-L`, `-R` or `-D`) in the open connection."""
         done = subprocess.run(
-            self.argv("-O", "forward", kind, what), capture_output=True, timeout=30, check=False
+            self.argv("-O", "forward", kind, what), capture_output=True, timeout=30
         )
         return Result(done.returncode, done.stdout, done.stderr.decode(errors="replace"))

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tests.machine.people import Person
 
 TRIES = 3  # in one connection
+THREE = ["-o", f"NumberOfPasswordPrompts={TRIES}"]
 PRODUCT_MAXRETRY = 5
 
 
@@ -25,31 +26,32 @@ def guarded(machine: Machine) -> Iterator[Machine]:
     machine.lift_bans()
 
 
-def _guess(client: Client, person: Person, codes: int) -> None:
-    """`codes` wrong codes after the right key, three in a connection."""
+def _guess(machine: Machine, person: Person, codes: int) -> None:
+    """At least `codes` wrong codes after the right key, three in a connection.
+
+    The module asks for none while its own limit holds (three in 30 s); that too is a wrong code.
+    """
     wrong = person.wrong_code()
-    for start in range(0, codes, TRIES):
-        tries = min(TRIES, codes - start)
-        options = ["-o", f"NumberOfPasswordPrompts={tries}"]
-        result = client.login(person, answers=[wrong] * tries, options=options)
-        assert result.exit != 0
-        assert len(result.prompts) == tries
+    for _ in range(codes):
+        assert machine.client.login(person, answers=[wrong] * TRIES, options=THREE).exit != 0
+        if machine.person_status(person)["wrong_codes"] >= codes:
+            return
+    pytest.fail(f"{codes} wrong codes were not counted")
 
 
 def test_ten_wrong_codes_of_one_leave_the_others_of_the_address_alone(guarded: Machine) -> None:
     victim, colleague = guarded.researcher(), guarded.researcher()
-    _guess(guarded.client, victim, 10)
+    _guess(guarded, victim, 10)
     assert guarded.client.login(colleague).entered
     status = guarded.status()
     assert status["bans"] == []
-    assert status["researchers"][victim.name]["wrong_codes"] == 10
     assert not status["researchers"][victim.name]["frozen"]
     assert "Total failed:\t0" in guarded.succeed("fail2ban-client status sshd")
 
 
 def test_thirty_wrong_codes_freeze_until_a_new_enrollment(machine: Machine, client: Client) -> None:
     victim = machine.researcher()
-    _guess(client, victim, 30)
+    _guess(machine, victim, 30)
     assert machine.person_status(victim)["frozen"]
     assert client.login(victim).denied
     assert client.login(victim, code=victim.emergency_codes[0]).denied

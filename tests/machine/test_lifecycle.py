@@ -17,6 +17,7 @@ import pytest
 
 from infra.local import qemu
 from infra.local.agent import GuestAgent
+from infra.local.qmp import monitor
 from tests.program.project import (
     STACK,
     Project,
@@ -57,6 +58,10 @@ def _boot_id(stack: Project, machine: str) -> bytes:
 def _pid(stack: Project, machine: str) -> int:
     (pid,) = qemu.processes(stack.directory(machine))
     return pid
+
+
+def _runs(stack: Project, machine: str) -> bool:
+    return bool(qemu.processes(stack.directory(machine)))
 
 
 def _listening(port: int) -> set[str]:
@@ -109,7 +114,7 @@ def test_a_new_key_reaches_a_running_machine(stack: Project) -> None:
 def test_a_killed_machine_is_seen_and_started_again(stack: Project) -> None:
     port, bob = stack.machines()["alice"]["port"], _pid(stack, "bob")
     os.kill(_pid(stack, "alice"), signal.SIGKILL)
-    wait_until(lambda: not qemu.processes(stack.directory("alice")), "alice's machine died")
+    wait_until(lambda: not _runs(stack, "alice"), "alice's machine died")
     stack.succeed("refresh", "--yes", "--skip-preview")
     assert stack.resource("dynamic/secondlock:Machine", "alice")["running"] is False
     stack.up()
@@ -118,6 +123,15 @@ def test_a_killed_machine_is_seen_and_started_again(stack: Project) -> None:
     assert alice["port"] == port
     assert alice["serial"] == 2
     assert _pid(stack, "bob") == bob
+
+
+def test_a_machine_that_qemu_halted_goes_on(stack: Project) -> None:
+    pid = _pid(stack, "alice")
+    monitor(stack.directory("alice"), "stop")
+    assert not qemu.is_running(stack.directory("alice"))
+    stack.up()
+    assert qemu.is_running(stack.directory("alice"))
+    assert _pid(stack, "alice") == pid
 
 
 def test_a_machine_whose_disk_is_gone_is_gone(stack: Project) -> None:
@@ -141,13 +155,14 @@ def test_who_is_revoked_loses_the_machine_and_the_other_keeps_theirs(stack: Proj
 def test_after_a_crash_of_up_destroy_leaves_nothing(stack: Project) -> None:
     stack.request("dave")
     up = stack.start("up", "--yes", "--skip-preview")
-    wait_until(lambda: qemu.processes(stack.directory("dave")), "dave's machine started")
+    wait_until(lambda: up.poll() is not None or _runs(stack, "dave"), "dave's machine started")
+    assert up.poll() is None, up.communicate()
     started = providers(up.pid)
     assert started
     stack.kill_up(up)
     # Nobody goes on making what no state records; the machine itself is detached.
     wait_until(lambda: not any(map(exists, started)), "the providers ended")
-    assert qemu.processes(stack.directory("dave"))
+    assert _runs(stack, "dave")
     stack.succeed("cancel", "--yes", STACK)
     stack.succeed("destroy", "--yes", "--skip-preview")
     assert stack.resources() == []

@@ -9,7 +9,7 @@ import shutil
 import socket
 import struct
 import subprocess
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -72,9 +72,8 @@ def test_tensorflow_trains_a_model(inside: Session) -> None:
 # Commands and data
 
 
-@pytest.mark.parametrize("code", [0, 1, 7, 126, 255])
-def test_exit_codes_come_through(inside: Session, code: int) -> None:
-    assert inside.run(f"exit {code}").exit == code
+def test_exit_codes_come_through(inside: Session) -> None:
+    assert [inside.run(f"exit {code}").exit for code in (0, 7, 255)] == [0, 7, 255]
 
 
 def test_standard_error_stays_apart(inside: Session) -> None:
@@ -128,7 +127,7 @@ HOSTILE = [
     "-c id",
     "$(exit 3)",
     'echo "\'"\'"; rm -rf / #\'"\'"',
-    "echo ../../etc/passwd {a,b} ~nobody [x] *? !",
+    "echo ../../etc/passwd {a,b} [x] /et[c] '*' !",
     "printf '\\377\\001'; echo '\udcff\udcfe'",
     "echo " + "x" * 100_000,
     'echo "unterminated',
@@ -203,13 +202,16 @@ def test_a_socks_proxy_reaches_a_port_of_the_workspace(inside: Session, port: in
         assert _greeting(connection) == b"from the workspace"
 
 
-def test_a_tunnel_leads_nowhere_else(inside: Session) -> None:
-    for target in ("10.0.2.2:22", "169.254.169.254:80"):
-        done = subprocess.run(
-            inside.argv("-W", target), input=b"", capture_output=True, timeout=PATIENCE
-        )
-        assert done.returncode != 0
-        assert b"prohibited" in done.stderr or b"forwarding failed" in done.stderr
+def test_a_tunnel_leads_nowhere_else(machine: Machine, inside: Session) -> None:
+    def reach(target: str) -> int:
+        argv = inside.argv("-W", target)
+        return subprocess.run(argv, input=b"", capture_output=True, timeout=PATIENCE).returncode
+
+    assert reach("127.0.0.1:22") == 0
+    for host, port in (("10.0.2.2", 22), ("169.254.169.254", 80)):
+        assert reach(f"{host}:{port}") != 0
+        refusal = f"connect to host {host} port {port}, but the request was denied"
+        machine.succeed(f"journalctl -t sshd-session --since -5min | grep -F '{refusal}'")
 
 
 def test_a_tunnel_does_not_reach_dockers_socket(inside: Session, tmp_path: Path) -> None:
@@ -218,8 +220,9 @@ def test_a_tunnel_does_not_reach_dockers_socket(inside: Session, tmp_path: Path)
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(PATIENCE)
         connection.connect(str(near))
-        connection.sendall(b"GET /version HTTP/1.0\r\n\r\n")
-        assert connection.recv(100) == b""
+        with suppress(ConnectionError):
+            connection.sendall(b"GET /version HTTP/1.0\r\n\r\n")
+            assert connection.recv(100) == b""
 
 
 def test_another_session_of_the_connection_needs_no_code(inside: Session) -> None:
@@ -238,7 +241,7 @@ def test_a_terminal_has_its_size_and_passes_ctrl_c(machine: Machine, client: Cli
         terminal.sendline("sleep 1; stty size")
         terminal.expect(r"\b40 100\b")
         terminal.sendline("echo ready; sleep 1000")
-        terminal.expect(r"\nready")
+        terminal.expect(r"[\r\n]ready")
         terminal.sendintr()
         terminal.sendline("echo ended with $?")
         terminal.expect("ended with 130")
@@ -255,7 +258,7 @@ def test_tmux_and_nohup_survive_a_cut_connection_and_nothing_else(
     with client.terminal(person, size=(24, 80)) as terminal:
         terminal.sendline("tmux new-session -d 'sleep 4001'; nohup sleep 4002 >/dev/null 2>&1 &")
         terminal.sendline("echo ready; sleep 4003")
-        terminal.expect(r"\nready", timeout=300)
+        terminal.expect(r"[\r\n]ready", timeout=300)
         for each in (4001, 4002, 4003):
             machine.wait_for(f"pgrep -x -u {person.name} -f 'sleep {each}'")
     machine.wait_for("! pgrep -x -f 'sleep 4003'")

@@ -9,6 +9,7 @@ mask() { chroot "$root" systemctl --quiet mask "$@"; }
 
 # The door stays shut until secondlock-sync has a roster and a host key; both locks start with it.
 disable ssh.service ssh.socket fail2ban.service
+mask sshd-keygen.service
 rm -f "$root"/etc/ssh/ssh_host_*
 enable docker.service containerd.service chrony.service systemd-networkd.service \
     systemd-resolved.service
