@@ -19,9 +19,9 @@ from tests.program.project import Project
 COUNTS = (1, 100, 1000)
 GOAL = 1.2
 
-# The same tree of resources with the same kind of inputs, and nothing that is Secondlock's.
-BARE = """\
-import pulumi
+# In a module of its own, so that it is pickled by reference: Pulumi's SDK 3.272.0 nests a wrapper
+# at each dynamic resource and fails at about the thousandth that is pickled by value.
+PROVIDER = """\
 from pulumi import dynamic
 
 class Provider(dynamic.ResourceProvider):
@@ -29,6 +29,12 @@ class Provider(dynamic.ResourceProvider):
 
 class Thing(dynamic.Resource, module="bare", name="Thing"):
     pass
+"""
+
+# The same tree of resources with the same kind of inputs, and nothing that is Secondlock's.
+BARE = """\
+import pulumi
+from things import Provider, Thing
 
 class Group(pulumi.ComponentResource):
     def __init__(self, name):
@@ -99,6 +105,7 @@ def _public_key() -> str:
 
 def _bare(place: Path, count: int) -> Project:
     project = Project(place)
+    (project.place / "things.py").write_text(PROVIDER)
     (project.place / "__main__.py").unlink()
     (project.place / "__main__.py").write_text(BARE.replace("COUNT", str(count)))
     return project

@@ -357,4 +357,4 @@ class LocalMachine(pulumi.ComponentResource):
         self.host_key = plan.host_key
         self.directory = str(directory.resolve())
         self.port, self.running, self.serial = process.port, process.running, process.serial
-        self.register_outputs({"port": self.port, "running": self.running, "serial": self.serial})
+        self.register_outputs({})
