@@ -62,7 +62,8 @@ def prepare() -> None:
     _at_boot("multi-user.target", *services)
     _at_boot("timers.target", "secondlock-status.timer")
     run("systemctl", "daemon-reload")
-    run("systemctl", "restart", "--no-block", "systemd-journald.service", "chrony.service")
+    changed = ["systemd-journald.service", "systemd-resolved.service", "chrony.service"]
+    run("systemctl", "restart", "--no-block", *changed)
     run("systemctl", "start", "--no-block", *now)
     write(paths.PREPARED, "", 0o644)
 

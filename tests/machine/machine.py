@@ -7,7 +7,7 @@ import json
 import os
 import secrets
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from cloudinit.render import MachineValues, render_user_data
 from infra.enrollment import Factors, derive_host_key
 from infra.local import qemu
-from infra.local.agent import GuestAgent
+from infra.local.agent import AgentError, GuestAgent
 from infra.local.image import golden_image
 from infra.requests import InstanceRequest, RetiredEnrollment
 from infra.roster import build_roster
@@ -148,18 +148,21 @@ class Machine:
 
     def reboot(self) -> None:
         """Restart the system within the machine and wait until sshd answers again."""
-        before = self.succeed("cat /proc/sys/kernel/random/boot_id")
+        before = self._boot_id()
         self.agent.run(["/bin/sh", "-c", "systemctl reboot"])
         deadline = time.monotonic() + BOOT
-        while True:
-            self.agent.wait_ready(BOOT, alive=lambda: self.running)
-            code, out, _ = self.agent.run(["/bin/cat", "/proc/sys/kernel/random/boot_id"])
-            if code == 0 and out.decode() != before:
-                break
+        while self._boot_id() in {before, None}:
             assert time.monotonic() < deadline, "the machine did not restart"
             time.sleep(1)
         self.wait_for("systemctl is-active ssh.service", timeout=BOOT)
         self.lift_bans()
+
+    def _boot_id(self) -> str | None:
+        """Which boot this is; None while the system goes down or comes up."""
+        with suppress(AgentError):
+            argv = ["/bin/cat", "/proc/sys/kernel/random/boot_id"]
+            return self.agent.run(argv, timeout=10)[1].decode()
+        return None
 
     def replace(self) -> None:
         """A new machine with the old one's data volumes, as a changed image makes it."""
