@@ -4,10 +4,12 @@ import http.client
 import json
 import socket
 from typing import Any
+from urllib.parse import quote
 
 from guest.system import GuestError
 
 SOCKET = "/run/docker.sock"
+BAD_REQUEST, NOT_FOUND = 400, 404
 
 
 class _Connection(http.client.HTTPConnection):
@@ -17,11 +19,40 @@ class _Connection(http.client.HTTPConnection):
         self.sock.connect(SOCKET)
 
 
+def pull(image: str) -> None:
+    """Fetch an image by its digest; the answer is a line of JSON for each step.
+
+    Raises GuestError where the registry does not give it, and for a mere name, which anybody
+    could have taken there.
+    """
+    if "@sha256:" not in image:
+        raise GuestError(f"the image {image} is not on this machine: rebuild it")
+    status, text = _request("POST", f"/images/create?fromImage={quote(image, safe='')}", None)
+    _check(status, text)
+    for line in text.splitlines():
+        fault = json.loads(line).get("error")
+        if fault:
+            raise GuestError(f"the image {image} cannot be fetched: {fault}")
+
+
 def call(method: str, path: str, body: Any = None, missing_ok: bool = False) -> Any:
     """One request; the parsed answer, or None where there is none.
 
     Raises GuestError with Docker's own message, or where it does not answer within two minutes.
     """
+    status, text = _request(method, path, body)
+    if status == NOT_FOUND and missing_ok:
+        return None
+    _check(status, text)
+    return json.loads(text) if text else None
+
+
+def _check(status: int, text: bytes) -> None:
+    if status >= BAD_REQUEST:
+        raise GuestError(f"Docker refused: {text.decode(errors='replace').strip()[:300]}")
+
+
+def _request(method: str, path: str, body: Any) -> tuple[int, bytes]:
     connection = _Connection("localhost", timeout=120)
     try:
         payload = None if body is None else json.dumps(body)
@@ -32,8 +63,4 @@ def call(method: str, path: str, body: Any = None, missing_ok: bool = False) -> 
         raise GuestError(f"Docker does not answer: {error}") from error
     finally:
         connection.close()
-    if answer.status == 404 and missing_ok:
-        return None
-    if answer.status >= 400:
-        raise GuestError(f"Docker refused: {text.decode(errors='replace').strip()[:300]}")
-    return json.loads(text) if text else None
+    return answer.status, text

@@ -98,6 +98,17 @@ def _cached(user: str) -> str | None:
     return found if found and (RUNC_ROOT / found / "state.json").exists() else None
 
 
+def _create(account: pwd.struct_passwd, image: str) -> Any:
+    """The new container; an image that was not baked in is fetched first."""
+    path = f"/containers/create?name={container_name(account.pw_name)}"
+    definition = _definition(account, image)
+    made = docker.call("POST", path, definition, missing_ok=True)
+    if made is None:
+        docker.pull(image)
+        made = docker.call("POST", path, definition)
+    return made
+
+
 def ensure(account: pwd.struct_passwd) -> str:
     """The id of the researcher's running container; made or started where it is not.
 
@@ -110,8 +121,7 @@ def ensure(account: pwd.struct_passwd) -> str:
     with _alone(user):
         found = _inspect(user)
         if found is None:
-            path = f"/containers/create?name={container_name(user)}"
-            found = docker.call("POST", path, _definition(account, image))
+            found = _create(account, image)
         docker.call("POST", f"/containers/{found['Id']}/start")
         (paths.RUN / "workspaces" / f"{user}.id").write_text(found["Id"])
     return str(found["Id"])

@@ -142,6 +142,14 @@ def test_an_emergency_code_works_once(machine: Machine, client: Client) -> None:
     assert client.login(person, code=code).denied
 
 
+def test_without_an_enrollment_on_the_machine_nobody_gets_in(
+    machine: Machine, client: Client
+) -> None:
+    person = machine.researcher()
+    machine.succeed(f"rm /var/lib/secondlock/totp/{person.name}")
+    assert client.login(person).denied
+
+
 def test_a_phone_may_be_one_step_off(machine: Machine, client: Client) -> None:
     person = machine.researcher()
     assert client.login(person, code=lambda: person.code(-1)).entered
