@@ -24,7 +24,7 @@ import yaml
 
 from infra.enrollment import fingerprint
 from infra.local.host import sweep
-from tools.steps import ROOT, VENV, StepError, interrupts_reach_only_children
+from tools.steps import ROOT, VENV, StepError, exit_code, interrupts_reach_only_children
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -319,19 +319,15 @@ def main() -> int:
     down_parser = commands.add_parser("down", help="remove it")
     down_parser.add_argument("--force", action="store_true", help="without Pulumi")
     options = parser.parse_args()
-    try:
+
+    def work() -> None:
         with alone():
             if options.command == "up":
                 up(options.key.expanduser().absolute() if options.key else None)
             else:
                 down(force=options.force)
-    except StepError as error:
-        print(f"\n{error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("\nInterrupted. Run the same command again: it goes on from here.", file=sys.stderr)
-        return 130
-    return 0
+
+    return exit_code(work)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from tools.steps import (
     StepError,
     appears_whole,
     cache_dir,
+    exit_code,
     locked,
     run_logged,
     uv_install,
@@ -126,19 +127,15 @@ def main() -> int:
     parser.add_argument("--tests", action="store_true", help="also what only the tests need")
     options = parser.parse_args()
     lock = cache_dir() / "setup.lock"
-    try:
+
+    def work() -> None:
         with locked(lock, "Another set-up is running; waiting for it to end ..."):
             ensure_packages("[1/4] Debian packages", tests=options.tests)
             uv = ensure_uv(f"[2/4] uv {uv_version()}")
             ensure_environment("[3/4] Python environment .venv", uv, tests=options.tests)
             ensure_pulumi(f"[4/4] Pulumi CLI {PULUMI_VERSION}", uv)
-    except StepError as error:
-        print(f"\n{error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("\nInterrupted. Run the same command again: it goes on from here.", file=sys.stderr)
-        return 130
-    return 0
+
+    return exit_code(work)
 
 
 if __name__ == "__main__":

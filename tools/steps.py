@@ -98,6 +98,19 @@ class Step:
         print(f"\r\033[K{text[:width] if not end else text}", end=end, flush=True)
 
 
+def exit_code(work: Callable[[], object]) -> int:
+    """Do a command's work; 1 when a step failed, 130 when interrupted, as shells say."""
+    try:
+        work()
+    except StepError as error:
+        print(f"\n{error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nInterrupted. Run the same command again: it goes on from here.", file=sys.stderr)
+        return 130
+    return 0
+
+
 @contextlib.contextmanager
 def interrupts_reach_only_children() -> Iterator[None]:
     """Let Ctrl-C end the running command, which tidies up; Python then only reports it.

@@ -5,21 +5,7 @@ from __future__ import annotations
 import sys
 
 from tools.image.build import build
-from tools.steps import StepError
-
-
-def main() -> int:
-    """Build; 1 when a step failed, 130 when interrupted."""
-    try:
-        build()
-    except StepError as error:
-        print(f"\n{error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("\nInterrupted. Run the same command again: it goes on from here.", file=sys.stderr)
-        return 130
-    return 0
-
+from tools.steps import exit_code
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code(build))
