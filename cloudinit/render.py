@@ -165,11 +165,6 @@ def _tail(values: MachineValues) -> str:
     return f', {json.dumps(last)}], "hostname": {json.dumps(hostname)}}}\n'
 
 
-def cloud_config(values: MachineValues) -> str:
-    """The machine's cloud-config as text (cloud-init's reference, "cloud config")."""
-    return _head(values.target) + _tail(values)
-
-
 @functools.cache
 def _packed_head(target: str) -> _Packed:
     """The head compressed once for all machines: it counts with a thousand requests."""
