@@ -45,11 +45,19 @@ PACKAGES: tuple[str, ...] = (
     "docker.io",
     "docker-cli",
     "apparmor",
+    # What an image of one's own may lack (tools/image/toolbox.sh)
+    "openssh-sftp-server",
+    "openssh-client",
+    "rsync",
+    "tmux",
     # Upkeep
     "unattended-upgrades",
     "debian-archive-keyring",
     "logrotate",
     "cron",
+    # The target aws: its roster, its logs, and the parts of its data volume
+    "python3-botocore",
+    "fdisk",
     # What an administrator expects
     "python3",
     "procps",

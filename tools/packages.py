@@ -7,10 +7,11 @@ import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
-from tools.steps import Step, StepError, run_logged
+from tools.steps import Step, StepError, appears_whole, cache_dir, run_logged
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
 DEMO_PACKAGES = (
     "ca-certificates",
@@ -30,6 +31,7 @@ DEMO_PACKAGES = (
 # Independent clients and attackers of the machine tests.
 TEST_PACKAGES = (
     "dropbear-bin",
+    "fdisk",
     "iproute2",
     "nftables",
     "oathtool",
@@ -37,6 +39,14 @@ TEST_PACKAGES = (
     "rsync",
     "zbar-tools",
 )
+
+# Only their programs, unpacked into the cache: installed, each would start a service that listens.
+UNPACKED = ("docker-registry",)
+
+
+def unpacked(name: str) -> Path:
+    """Where the files of one of UNPACKED are, or will be."""
+    return cache_dir() / "packages" / name
 
 
 def missing(wanted: Iterable[str]) -> list[str]:
@@ -60,11 +70,24 @@ def ensure_packages(title: str, *, tests: bool) -> None:
         what = "This is neither Debian nor Ubuntu: dpkg-query is missing"
         raise StepError(what, f"use Debian 12+ or Ubuntu 22.04+, which have {' '.join(wanted)}")
     names = missing(wanted)
-    if not names:
-        step.done("all installed")
-        return
-    _install(step, names)
-    step.done(f"installed {' '.join(names)}")
+    if names:
+        _install(step, names)
+    if tests:
+        _unpack_missing(step)
+    step.done(f"installed {' '.join(names)}" if names else "all installed")
+
+
+def _unpack_missing(step: Step) -> None:
+    for name in UNPACKED:
+        if unpacked(name).exists():
+            continue
+        with appears_whole(unpacked(name)) as part, step.heartbeat(f"unpacking {name}"):
+            run_logged(
+                ["sh", "-c", 'cd "$1" && apt-get -q download "$0" && dpkg-deb -x ./*.deb .',
+                 name, part],
+                what=f"apt-get could not download {name}",
+                mend="sudo apt-get update",
+            )  # fmt: skip
 
 
 def _install(step: Step, names: list[str]) -> None:

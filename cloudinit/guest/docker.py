@@ -4,7 +4,6 @@ import http.client
 import json
 import socket
 from typing import Any
-from urllib.parse import quote
 
 from guest.system import GuestError
 
@@ -17,22 +16,6 @@ class _Connection(http.client.HTTPConnection):
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.settimeout(self.timeout)
         self.sock.connect(SOCKET)
-
-
-def pull(image: str) -> None:
-    """Fetch an image by its digest; the answer is a line of JSON for each step.
-
-    Raises GuestError where the registry does not give it, and for a mere name, which anybody
-    could have taken there.
-    """
-    if "@sha256:" not in image:
-        raise GuestError(f"the image {image} is not on this machine: rebuild it")
-    status, text = _request("POST", f"/images/create?fromImage={quote(image, safe='')}", None)
-    _check(status, text)
-    for line in text.splitlines():
-        fault = json.loads(line).get("error")
-        if fault:
-            raise GuestError(f"the image {image} cannot be fetched: {fault}")
 
 
 def call(method: str, path: str, body: Any = None, missing_ok: bool = False) -> Any:

@@ -65,6 +65,8 @@ def main() -> NoReturn:
             account, container, _command(), _environment(account), terminal
         )
         os.execv(workspace.RUNC, argv)  # noqa: S606 (no shell: that is the point)
+    except KeyboardInterrupt:
+        sys.exit(130)
     except (GuestError, KeyError, ValueError, OSError, json.JSONDecodeError) as error:
         print(f"secondlock: your workspace cannot be entered: {error}", file=sys.stderr)
         print("secondlock: tell your admin; `secondlock status` shows more.", file=sys.stderr)

@@ -4,19 +4,27 @@ import fcntl
 import json
 import os
 import pwd
+import subprocess
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from guest import docker, paths
-from guest.system import folder
+from guest.system import GuestError, folder
 
 RUNC = "/usr/sbin/runc"
 # Where Docker's runc keeps the containers that it runs (dockerd(8), namespace "moby").
 RUNC_ROOT = Path("/run/docker/runtime-runc/moby")
 TOOLS = "/usr/local/share/secondlock/workspace"
-SEARCH_PATH = f"{TOOLS}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+# What the image has comes first; what it lacks is in the tools (tools/image/toolbox.sh).
+SEARCH_PATH = f"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:{TOOLS}"
+FETCH = "/usr/local/lib/secondlock/fetch-image"
+# What it says of an image that is not here yet, or cannot be fetched.
+NOTE = paths.RUN / "image"
+# What secondlock-gpu.service writes where there is a GPU (Container Device Interface).
+GPU_LIST = Path("/run/cdi/nvidia.yaml")
+GPUS = {"Driver": "cdi", "DeviceIDs": ["nvidia.com/gpu=all"]}
 MIB = 1024 * 1024
 # What the machine keeps for itself: sshd must answer while a workspace eats all it may have.
 RESERVED_MEMORY = 512 * MIB
@@ -65,6 +73,7 @@ def _definition(account: pwd.struct_passwd, image: str) -> dict[str, Any]:
             "ShmSize": memory // 4,
             "IpcMode": "private",
             "RestartPolicy": {"Name": "unless-stopped"},
+            "DeviceRequests": [GPUS] if GPU_LIST.exists() else [],
             "Binds": [
                 f"{account.pw_dir}:{account.pw_dir}",
                 f"{paths.HOME}/.tmp/{account.pw_name}:/tmp",
@@ -72,6 +81,9 @@ def _definition(account: pwd.struct_passwd, image: str) -> dict[str, Any]:
                 f"{files}/passwd:/etc/passwd:ro",
                 f"{files}/group:/etc/group:ro",
                 f"{TOOLS}:{TOOLS}:ro",
+                f"{TOOLS}/profile.sh:/etc/profile.d/secondlock.sh:ro",
+                # Where sshd's and every client's Subsystem looks for it.
+                f"{TOOLS}/sftp-server:/usr/lib/openssh/sftp-server:ro",
             ],
         },
     }
@@ -82,9 +94,11 @@ def _inspect(user: str) -> Any:
 
 
 def state(user: str) -> str:
-    """`running`, `stopped` or `none`."""
+    """`running`, `stopped` or `none`, with what is the matter with its image."""
     found = _inspect(user)
     if found is None:
+        with suppress(OSError):
+            return NOTE.read_text().strip()
         return "none"
     return "running" if found["State"]["Running"] else "stopped"
 
@@ -98,15 +112,16 @@ def _cached(user: str) -> str | None:
     return found if found and (RUNC_ROOT / found / "state.json").exists() else None
 
 
-def _create(account: pwd.struct_passwd, image: str) -> Any:
-    """The new container; an image that was not baked in is fetched first."""
-    path = f"/containers/create?name={container_name(account.pw_name)}"
-    definition = _definition(account, image)
-    made = docker.call("POST", path, definition, missing_ok=True)
-    if made is None:
-        docker.pull(image)
-        made = docker.call("POST", path, definition)
-    return made
+def _fetch(image: str) -> None:
+    """Have an image that is not here fetched; the program shows the person how far it is.
+
+    The golden image brings it, and runs it before anybody asks (tools/image).
+    """
+    if docker.call("GET", f"/images/{image}/json", missing_ok=True) is not None:
+        return
+    # Standard output is the session's data.
+    if subprocess.run([FETCH], stdout=2, check=False).returncode != 0:
+        raise GuestError("its image is not here")
 
 
 def ensure(account: pwd.struct_passwd) -> str:
@@ -118,10 +133,12 @@ def ensure(account: pwd.struct_passwd) -> str:
     if known := _cached(user):
         return known
     image = json.loads(paths.MACHINE.read_text())["image"]
+    _fetch(image)
     with _alone(user):
         found = _inspect(user)
         if found is None:
-            found = _create(account, image)
+            path = f"/containers/create?name={container_name(user)}"
+            found = docker.call("POST", path, _definition(account, image))
         docker.call("POST", f"/containers/{found['Id']}/start")
         (paths.RUN / "workspaces" / f"{user}.id").write_text(found["Id"])
     return str(found["Id"])

@@ -142,11 +142,24 @@ def test_an_emergency_code_works_once(machine: Machine, client: Client) -> None:
     assert client.login(person, code=code).denied
 
 
-def test_without_an_enrollment_on_the_machine_nobody_gets_in(
-    machine: Machine, client: Client
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "rm {}",
+        "truncate --size 0 {}",
+        "sed -i '1d' {}",
+        # What somebody else could have written (pam_google_authenticator(8), no_strict_owner and
+        # allowed_perm).
+        "chown nobody {}",
+        "chmod 666 {}",
+    ],
+    ids=["gone", "empty", "without a secret", "not root's", "open to all"],
+)
+def test_without_a_sound_enrollment_on_the_machine_nobody_gets_in(
+    machine: Machine, client: Client, damage: str
 ) -> None:
     person = machine.researcher()
-    machine.succeed(f"rm /var/lib/secondlock/totp/{person.name}")
+    machine.succeed(damage.format(f"/var/lib/secondlock/totp/{person.name}"))
     assert client.login(person).denied
 
 

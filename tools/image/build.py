@@ -8,14 +8,17 @@ from pathlib import Path
 
 from cloudinit.packages import PACKAGES, RELEASE
 from infra.local.image import image_folder, tensorflow_folder
+from tools.emulation import require_avx
 from tools.image.kernel import write_vmlinux
-from tools.image.rootfs import build_rootfs, script_hook, write_disk
+from tools.image.rootfs import FOLDER, build_rootfs, script_hook, write_disk
 from tools.image.tensorflow import build_tensorflow
 from tools.setup import ensure_uv, uv_version
 from tools.steps import Step, StepError, appears_whole, cache_dir, locked, run_logged
 
 _PROGRAMS = ("mmdebstrap", "mke2fs", "zstd", "unshare")
 _ROOM_GIB = 9
+_LIBRARY, _UNITS = "/usr/local/lib/secondlock", "/etc/systemd/system"
+_TOOLS = "/usr/local/share/secondlock/workspace"  # as toolbox.sh and cloudinit/guest know it
 
 
 def build() -> Path:
@@ -23,6 +26,7 @@ def build() -> Path:
 
     A second builder waits for the first. What an interrupted one left is removed.
     """
+    require_avx()
     target = image_folder()
     if target.exists():
         Step("Golden image").done("there")
@@ -51,11 +55,22 @@ def _build(target: Path) -> None:
 def _build_guest(step: Step, tensorflow: Path, part: Path) -> None:
     hooks = [
         script_hook("essential", "initramfs.sh"),
+        _file_hook("fetch-image", f"{_LIBRARY}/fetch-image", "755"),
+        _file_hook("secondlock-image.service", f"{_UNITS}/secondlock-image.service", "644"),
+        _file_hook("secondlock-jupyter", f"{_TOOLS}/secondlock-jupyter", "755"),
+        script_hook("customize", "toolbox.sh"),
         script_hook("customize", "customize.sh"),
         script_hook("customize", "docker.sh"),
     ]
     build_rootfs(step, RELEASE, PACKAGES, hooks, part / "rootfs.tar", feed=tensorflow)
     step.done()
+
+
+def _file_hook(name: str, path: str, mode: str) -> str:
+    """A hook that writes the file `name` of this folder to `path` in the new system."""
+    target, text = f'"$1{path}"', (FOLDER / name).read_text()
+    make = f"mkdir -p $(dirname {target}) && cat >{target} <<'END OF FILE'"
+    return f"--customize-hook={make}\n{text}END OF FILE\nchmod {mode} {target}"
 
 
 def _build_disk(step: Step, part: Path) -> None:

@@ -12,7 +12,7 @@ disable ssh.service ssh.socket fail2ban.service
 mask sshd-keygen.service
 rm -f "$root"/etc/ssh/ssh_host_*
 enable docker.service containerd.service chrony.service systemd-networkd.service \
-    systemd-resolved.service
+    systemd-resolved.service secondlock-image.service
 
 # Nobody logs in at a console; there is no firmware log to keep and no LVM to check.
 mask getty@tty1.service serial-getty@ttyS0.service systemd-pstore.service \
@@ -21,6 +21,13 @@ mask getty@tty1.service serial-getty@ttyS0.service systemd-pstore.service \
 # It would open a second door: sshd on a local socket, started at every boot, roster or not.
 mkdir -p "$root/etc/systemd/system-generators"
 ln -s /dev/null "$root/etc/systemd/system-generators/systemd-ssh-generator"
+
+# Only Docker asks containerd for anything: its Kubernetes part would listen on the loopback, which
+# workspaces share.
+cat >"$root/etc/containerd/config.toml" <<'EOF'
+version = 2
+disabled_plugins = ["io.containerd.grpc.v1.cri"]
+EOF
 
 cat >"$root/etc/fstab" <<'EOF'
 LABEL=sl-root / ext4 rw,relatime,errors=remount-ro 0 1
