@@ -25,6 +25,7 @@ GOAL = 1.25
 MEMORY_MIB, CPUS, ROOT_GIB = 4096, 2, 20
 PATIENCE = 900.0  # seconds
 LOGINS = 3
+BOOTS = 2
 STEP = 30
 
 # sshd with a key and nothing else, as early as the image allows.
@@ -41,12 +42,18 @@ bootcmd:
 
 def measure() -> list[Row]:
     """Rows for the way to the first login, and for later logins."""
+    bare, ours = [], []
     with tempfile.TemporaryDirectory(prefix="secondlock-bench-") as folder:
-        bare_boot, bare_login = _bare(Path(folder) / "bare")
-        ours_up, ours_login = _lab(Path(folder) / "lab")
+        for boot in range(BOOTS):
+            logins = LOGINS if boot == BOOTS - 1 else 0
+            bare.append(_bare(Path(folder) / f"bare{boot}", logins))
+            ours.append(_lab(Path(folder) / f"lab{boot}", logins))
+    # The quicker boot of each: what disturbs a computer only ever makes it slower.
+    (bare_boot, ours_up) = (min(up for up, _ in each) for each in (bare, ours))
+    (bare_login, ours_login) = (statistics.median(each[-1][1]) for each in (bare, ours))
     return [
         Row(
-            "from `pulumi up` to inside the workspace, seconds",
+            f"from `pulumi up` to inside the workspace, seconds (the best of {BOOTS})",
             f"{ours_up:.0f}",
             f"{bare_boot:.0f} (bare boot of the same image to a key login)",
             ours_up / bare_boot,
@@ -73,8 +80,8 @@ def _ssh(port: int, user: str, key: Path) -> list[str]:
     return ["ssh", "-F", "none", *words, "-i", str(key), "-p", str(port), f"{user}@127.0.0.1"]
 
 
-def _bare(place: Path) -> tuple[float, float]:
-    """Seconds from the start of QEMU to a login by key; and of such a login later."""
+def _bare(place: Path, logins: int) -> tuple[float, list[float]]:
+    """Seconds from the start of QEMU to a login by key; and of so many logins later."""
     machine = place / "machine"
     machine.mkdir(parents=True, mode=0o700)
     key = make_key(place / "key")
@@ -101,7 +108,7 @@ def _bare(place: Path) -> tuple[float, float]:
                 raise RuntimeError("the bare machine let nobody in")
             time.sleep(0.5)
         boot = time.monotonic() - started
-        return boot, statistics.median(_timed_key(login) for _ in range(LOGINS))
+        return boot, [_timed_key(login) for _ in range(logins)]
     finally:
         qemu.kill(machine)
         shutil.rmtree(place)
@@ -113,8 +120,8 @@ def _timed_key(login: list[str]) -> float:
     return time.monotonic() - started
 
 
-def _lab(place: Path) -> tuple[float, float]:
-    """Seconds from `pulumi up` to the end of the first login; and of a login later."""
+def _lab(place: Path, logins: int) -> tuple[float, list[float]]:
+    """Seconds from `pulumi up` to the end of the first login; and of so many logins later."""
     project = Project(place)
     machine = {"cpus": CPUS, "memory_gib": MEMORY_MIB // 1024, "root_disk_gib": ROOT_GIB}
     project.request("alice", machine=machine)
@@ -126,7 +133,7 @@ def _lab(place: Path) -> tuple[float, float]:
         enrollment = _enrollment(project)
         _login(port, key, enrollment)
         up = time.monotonic() - started
-        return up, statistics.median(_timed_code(port, key, enrollment) for _ in range(LOGINS))
+        return up, [_timed_code(port, key, enrollment) for _ in range(logins)]
     finally:
         project.end()
 

@@ -16,8 +16,8 @@ from cli.engine import Enrollment, enrollments, researcher_missing
 from cli.files import write_new
 from cli.options import JsonOption, ResearcherArgument, StackOption, echo_json
 from cli.project import Stack, check_researcher, choose_stack, command, pulumi, shown
-from infra.enrollment import qr_png, qr_terminal
 from infra.problems import Problem, ProblemsError
+from infra.qr import qr_png, qr_terminal
 from infra.requests import load_retired
 
 # Without what looks alike: 31 signs, so that 6 groups of 5 are 148 bits.

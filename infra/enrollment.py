@@ -18,7 +18,6 @@ from itertools import islice, pairwise
 from typing import Literal
 
 import pyotp
-import qrcode
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
@@ -118,34 +117,6 @@ def derive_host_key(seed: str, *, stack: str, machine: str) -> HostKey:
         private_openssh=_openssh_private_key(secret, public, blob),
         public_openssh=f"ssh-ed25519 {base64.b64encode(blob).decode()}",
     )
-
-
-def qr_png(uri: str) -> bytes:
-    """The QR code of an otpauth URI as a PNG file's bytes."""
-    code = qrcode.QRCode(error_correction=qrcode.ERROR_CORRECT_M, box_size=8, border=4)
-    code.add_data(uri)
-    buffer = io.BytesIO()
-    code.make_image().save(buffer)
-    return buffer.getvalue()
-
-
-def qr_terminal(uri: str) -> str:
-    """The QR code as lines of half blocks, two modules a character, with a quiet zone.
-
-    Colours are set (black on white, of the 256-colour cube, which themes leave alone), so that it
-    scans on dark and on light terminals.
-    """
-    code = qrcode.QRCode(error_correction=qrcode.ERROR_CORRECT_L, border=4)
-    code.add_data(uri)
-    rows = code.get_matrix()
-    if len(rows) % 2:
-        rows.append([False] * len(rows[0]))
-    blocks = {(0, 0): " ", (1, 0): "▀", (0, 1): "▄", (1, 1): "█"}
-    lines = (
-        "".join(blocks[bool(a), bool(b)] for a, b in zip(top, bottom, strict=True))
-        for top, bottom in zip(rows[::2], rows[1::2], strict=True)
-    )
-    return "\n".join(f"\x1b[38;5;16;48;5;231m{line}\x1b[0m" for line in lines) + "\n"
 
 
 def _seed_fault(seed: str | None, pinned: str | None, new_seed: bool, stack: str) -> Problem | None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from cloudinit.render import MachineValues, render_user_data
+from infra.aws.policies import log_group_name, roster_name
 from infra.enrollment import Enrollment, check_seed, derive, derive_host_key
 from infra.problems import Problem, ProblemsError
 from infra.requests import (
@@ -37,8 +38,12 @@ class MachinePlan:
     home_disk_gib: int
     rebuild: int
     researchers: tuple[str, ...]
+    request: InstanceRequest
+    """What else was asked for; the target takes from it what it knows."""
     host_key: str
     """The public one, as OpenSSH writes it."""
+    values: MachineValues
+    """What `user_data` is rendered from."""
     user_data: bytes = field(repr=False)
     roster: str = field(repr=False)
     """Secret."""
@@ -116,10 +121,7 @@ def _machine(
     retired: list[RetiredEnrollment],
 ) -> MachinePlan:
     first = people[0]
-    values = MachineValues(settings.stack, name, settings.target)
-    image = first.tensorflow_image or settings.tensorflow_image
-    if image is not None:
-        values = replace(values, image=image)
+    values = _values(settings, name, first)
     host_key = derive_host_key(seed, stack=settings.stack, machine=name)
     roster = build_roster(
         settings=settings,
@@ -131,13 +133,42 @@ def _machine(
     )
     return MachinePlan(
         name=name,
-        **first.machine.model_dump(),
+        cpus=first.machine.cpus,
+        memory_gib=first.machine.memory_gib,
+        root_disk_gib=first.machine.root_disk_gib,
+        home_disk_gib=first.machine.home_disk_gib,
         rebuild=first.rebuild,
         researchers=tuple(sorted(enrollments)),
+        request=first,
         host_key=host_key.public_openssh,
-        user_data=render_user_data(values),
+        values=values,
+        user_data=_user_data(values),
         roster=to_json(roster),
     )
+
+
+def _values(settings: Settings, machine: str, request: InstanceRequest) -> MachineValues:
+    values = MachineValues(settings.stack, machine, settings.target)
+    image = request.tensorflow_image or settings.tensorflow_image
+    if image is not None:
+        values = replace(values, image=image)
+    if settings.target == "local":
+        return values
+    return replace(
+        values,
+        region=settings.region,
+        parameter=roster_name(settings.stack, machine),
+        log_group=log_group_name(settings.stack),
+        baked=settings.bake,
+    )
+
+
+def _user_data(values: MachineValues) -> bytes:
+    try:
+        return render_user_data(values)
+    except ValueError as error:
+        mend = "this is a fault of Secondlock: please report it"
+        raise ProblemsError([Problem(None, None, str(error), mend)]) from None
 
 
 def _shown(enrollment: Enrollment, people: list[InstanceRequest]) -> dict[str, Any]:

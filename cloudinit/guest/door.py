@@ -49,23 +49,30 @@ def _at_boot(target: str, *units: str) -> None:
     run("systemctl", "add-wants", "--quiet", "--no-reload", target, *units)
 
 
-def prepare() -> None:
-    """Once in a machine's life: switch on what cloud-init has written."""
-    if paths.PREPARED.exists():
-        return
+def _services() -> list[str]:
+    """What runs beside sshd."""
     target = json.loads(paths.MACHINE.read_text())["target"]
-    services = ["nftables.service", "secondlock-boot.service", "ssh.service", "fail2ban.service"]
-    now = ["fail2ban.service", "secondlock-status.timer"]
-    if target == "local":
-        services.append("secondlock-hostclock.service")
-        now.append("secondlock-hostclock.service")
-    _at_boot("multi-user.target", *services)
+    return ["fail2ban.service", *(["secondlock-hostclock.service"] if target == "local" else [])]
+
+
+def prepare() -> bool:
+    """Once in a machine's life: have every boot start its services; True when that was now."""
+    if paths.PREPARED.exists():
+        return False
+    always = ["nftables.service", "secondlock-boot.service", "ssh.service"]
+    _at_boot("multi-user.target", *always, *_services())
     _at_boot("timers.target", "secondlock-status.timer")
-    run("systemctl", "daemon-reload")
+    write(paths.PREPARED, "", 0o644)
+    return True
+
+
+def settle() -> None:
+    """In the first boot: start the services, which read what cloud-init has written."""
     changed = ["systemd-journald.service", "systemd-resolved.service", "chrony.service"]
     run("systemctl", "restart", "--no-block", *changed)
-    run("systemctl", "start", "--no-block", *now)
-    write(paths.PREPARED, "", 0o644)
+    run("systemctl", "start", "--no-block", *_services(), "secondlock-status.timer")
+    # Nothing of this boot needs it, and a login that meets it waits for seconds.
+    run("systemd-run", "--quiet", "--collect", "--on-active=3min", "systemctl", "daemon-reload")
 
 
 def open_door(roster: Roster) -> bool:

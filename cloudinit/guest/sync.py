@@ -1,20 +1,26 @@
 """secondlock-sync: make the machine as its roster says.
 
-`apply` reads a roster from standard input and prints one JSON object; `boot` mounts the volumes of
-a machine that already has one; `serial` says which it has. A refused roster changes nothing.
+`apply` reads a roster from standard input and prints one JSON object, `fetch` gets it from AWS;
+`boot` mounts the volumes of a machine that already has one; `serial` says which it has. A refused
+roster changes nothing.
+`settle` is what the first boot leaves for when the door is open.
 """
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
+import pwd
 import sys
 from collections.abc import Iterator
 
-from guest import accounts, door, paths, state, volumes
+from guest import accounts, door, paths, state, volumes, workspace
 from guest.roster import Roster, parse
 from guest.state import State
-from guest.system import GuestError, folder, write
+from guest.system import GuestError, folder, run, write
+
+PROGRAM = "/usr/local/sbin/secondlock-sync"
 
 
 @contextlib.contextmanager
@@ -27,7 +33,7 @@ def _alone() -> Iterator[None]:
 
 def _refuse_old(roster: Roster, known: State) -> None:
     """Neither an older roster nor a retired enrollment comes back."""
-    if roster.serial < known.serial:
+    if (roster.modified, roster.serial) < (known.modified, known.serial):
         raise GuestError(f"roster {roster.serial} is older than {known.serial}, which is applied")
     for name, researcher in roster.researchers.items():
         if researcher.enrollment in known.retired | roster.retired:
@@ -48,7 +54,7 @@ def _remember(roster: Roster, known: State) -> None:
     gone = set(known.enrollments.values()) - set(enrollments.values())
     known.retired |= gone | roster.retired
     known.enrollments = enrollments
-    known.serial = roster.serial
+    known.serial, known.modified = roster.serial, roster.modified
 
 
 def _apply(roster: Roster) -> list[str]:
@@ -72,20 +78,22 @@ def _apply(roster: Roster) -> list[str]:
         changed += accounts.apply(researcher, uid, new)
     _remember(roster, known)
     state.save(known)
-    door.prepare()
     if door.set_firewall(roster.allowed_from, machine["target"]):
         changed.append("firewall")
     if door.open_door(roster):
         changed.append("host key")
+    if door.prepare():
+        # In the background: it takes seconds, which nobody has to wait for.
+        run("systemd-run", "--quiet", "--collect", "--no-block", PROGRAM, "settle")
     door.offer_jupyter(roster)
     return changed
 
 
-def apply() -> int:
-    """Read, check and apply a roster; the exit code is 1 where it was refused."""
+def _take(text: str) -> int:
+    """Check and apply a roster; the exit code is 1 where it was refused."""
     with _alone():
         try:
-            roster = parse(sys.stdin.read())
+            roster = parse(text)
             changed = _apply(roster)
             os.sync()  # what is said to be applied outlives a power cut
         except GuestError as error:
@@ -94,6 +102,41 @@ def apply() -> int:
             return 1
         paths.ERROR.unlink(missing_ok=True)
         print(json.dumps({"applied": True, "serial": roster.serial, "changed": changed}))
+    return 0
+
+
+def apply() -> int:
+    """Take a roster from standard input."""
+    return _take(sys.stdin.read())
+
+
+def fetch() -> int:
+    """Take the roster that AWS holds, unless it is applied already.
+
+    Without one the last stays, the status says why, and tries become rarer.
+    """
+    from guest import aws, ssm
+
+    patience = aws.Patience("fetch")
+    if patience.waits():
+        return 0
+    try:
+        text = ssm.get(json.loads(paths.MACHINE.read_text()))
+        mark = hashlib.sha256(text.encode()).hexdigest()
+        applied = paths.APPLIED.exists() and paths.APPLIED.read_text() == mark
+        if applied:
+            volumes.grow()
+    except GuestError as error:
+        patience.failed()
+        write(paths.ERROR, f"{error}\n", 0o644)
+        print(error)
+        return 1
+    if not applied and _take(text):
+        patience.failed()
+        return 1
+    write(paths.APPLIED, mark, 0o600)
+    paths.ERROR.unlink(missing_ok=True)
+    patience.worked()
     return 0
 
 
@@ -115,6 +158,18 @@ def serial() -> int:
     return 0
 
 
+def settle() -> int:
+    """Make a dedicated machine's workspace before the first login asks for it; start the rest."""
+    people = [*state.load().enrollments]
+    try:
+        if len(people) == 1:
+            workspace.ensure(pwd.getpwnam(people[0]))
+    finally:
+        door.settle()
+    return 0
+
+
 def main() -> int:
-    """The command line: `secondlock-sync apply|boot|serial`."""
-    return {"apply": apply, "boot": boot, "serial": serial}[sys.argv[1]]()
+    """The command line: `secondlock-sync apply|fetch|boot|serial|settle`."""
+    commands = (apply, fetch, boot, serial, settle)
+    return {each.__name__: each for each in commands}[sys.argv[1]]()

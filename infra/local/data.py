@@ -14,6 +14,7 @@ import pulumi
 from pulumi import dynamic
 
 from infra.local import qemu
+from infra.local.host import Place
 from infra.local.provider import LocalError, LocalProvider, Props, changed
 
 if TYPE_CHECKING:
@@ -24,8 +25,9 @@ class _DataProvider(LocalProvider):
     def check(self, olds: Props, news: Props) -> dynamic.CheckResult:
         failures = []
         if olds and news["home_disk_gib"] < olds["home_disk_gib"]:
+            machine = Place.of(news["directory"]).name
             reason = (
-                f"the home disk of {news['machine']} has {olds['home_disk_gib']:.0f} GiB and "
+                f"the home disk of {machine} has {olds['home_disk_gib']:.0f} GiB and "
                 f"cannot shrink to {news['home_disk_gib']:.0f} (raise home_disk_gib in its request)"
             )
             failures.append(dynamic.CheckFailure("home_disk_gib", reason))
@@ -43,8 +45,9 @@ class _DataProvider(LocalProvider):
         )
 
     def update(self, _id: str, olds: Props, news: Props) -> dynamic.UpdateResult:
-        machine, data = Path(news["machine_directory"]), Path(news["directory"])
-        _in_words(lambda: qemu.grow_home(machine, data, int(news["home_disk_gib"])))
+        place = Place.of(news["directory"])
+        size = int(news["home_disk_gib"])
+        _in_words(lambda: qemu.grow_home(place.machine, place.data, size))
         return dynamic.UpdateResult(news)
 
     def read(self, id_: str, props: Props) -> dynamic.ReadResult:
@@ -68,17 +71,9 @@ class LocalData(dynamic.Resource, module="secondlock", name="Data"):
 
     def __init__(
         self,
-        machine: str,
-        *,
-        directory: Path,
-        machine_directory: Path,
+        place: Place,
         home_disk_gib: int,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        props = {
-            "machine": machine,
-            "directory": str(directory),
-            "machine_directory": str(machine_directory),
-            "home_disk_gib": home_disk_gib,
-        }
-        super().__init__(_DataProvider(), f"{machine}-data", props, opts)
+        props = {"directory": str(place.data), "home_disk_gib": home_disk_gib}
+        super().__init__(_DataProvider(), f"{place.name}-data", props, opts)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,39 @@ def machines_folder(home: Path) -> Path:
 def data_folder(home: Path) -> Path:
     """Where their data disks lie."""
     return home / "data"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where one machine of a stack lies.
+
+    Its resources carry one folder's path and find the rest from it: every property of a resource
+    costs each preview time.
+    """
+
+    home: Path
+    name: str
+
+    @classmethod
+    def of(cls, folder: str) -> Place:
+        """The place that a machine's folder belongs to, or the one of its data disks."""
+        path = Path(folder)
+        return cls(path.parent.parent, path.name)
+
+    @property
+    def stack(self) -> str:
+        """The stack's name."""
+        return self.home.name
+
+    @property
+    def machine(self) -> Path:
+        """The machine's own folder."""
+        return machines_folder(self.home) / self.name
+
+    @property
+    def data(self) -> Path:
+        """The folder of its data disks."""
+        return data_folder(self.home) / self.name
 
 
 def strays(home: Path, names: Iterable[str]) -> list[str]:
@@ -73,10 +107,10 @@ class _HostProvider(LocalProvider):
 def _remove_strays(home: Path, names: Sequence[str]) -> None:
     """Also those that are in the state and about to be deleted: nobody enters them any more."""
     for name in strays(home, names):
-        directory = machines_folder(home) / name
-        qemu.stop(directory)
-        shutil.rmtree(directory, ignore_errors=True)
-        shutil.rmtree(data_folder(home) / name, ignore_errors=True)
+        place = Place(home, name)
+        qemu.stop(place.machine)
+        for folder in (place.machine, place.data):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 class LocalHost(dynamic.Resource, module="secondlock", name="Host"):

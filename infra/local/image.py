@@ -41,6 +41,18 @@ class GoldenImage:
         """The kernel's initial RAM disk."""
         return self.directory / "initrd.img"
 
+    @property
+    def identity(self) -> str:
+        """The recipe and this build's time: overlays fit no other build of a recipe."""
+        built = self.disk.exists()
+        return f"{self.recipe} {self.disk.stat().st_mtime_ns:x}" if built else self.recipe
+
+
+def image_of(identity: str) -> GoldenImage:
+    """The image whose identity that is."""
+    name = identity.partition(" ")[0]
+    return GoldenImage(_images() / name, name)
+
 
 def golden_image() -> GoldenImage:
     """The cached golden image. Raises ProblemsError when it has not been built."""
@@ -55,7 +67,7 @@ def image_folder() -> Path:
     """Where the golden image of today's recipe is, or will be."""
     scripts = [path for path in _SCRIPTS.iterdir() if path.is_file()]
     content = [path for path in scripts if path.name not in _NOT_CONTENT]
-    return _cache() / "images" / recipe([*content, _ROOT / "cloudinit" / "packages.py"])
+    return _images() / recipe([*content, _ROOT / "cloudinit" / "packages.py"])
 
 
 def tensorflow_folder() -> Path:
@@ -69,6 +81,10 @@ def recipe(files: list[Path]) -> str:
     for path in sorted(files, key=lambda path: path.name):
         digest.update(f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
     return digest.hexdigest()[:16]
+
+
+def _images() -> Path:
+    return _cache() / "images"
 
 
 def _cache() -> Path:

@@ -6,16 +6,15 @@ followed on a living machine: the plan says so and names the number to raise.
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import shutil
 import subprocess
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pulumi
 from pulumi import dynamic
@@ -23,7 +22,8 @@ from pulumi import dynamic
 from infra.local import qemu
 from infra.local.agent import AgentError, GuestAgent
 from infra.local.data import LocalData
-from infra.local.host import data_folder, machines_folder
+from infra.local.host import Place
+from infra.local.image import image_of
 from infra.local.provider import PROGRESS_SECONDS, LocalError, LocalProvider, Props, Voice, changed
 
 if TYPE_CHECKING:
@@ -40,13 +40,14 @@ _READY = "/etc/secondlock/machine.json"
 _SYNC = ["/usr/local/sbin/secondlock-sync", "apply"]
 _SERIAL = ["/usr/local/sbin/secondlock-sync", "serial"]
 # What a machine is made of: a change of any makes another machine.
-_MADE_OF = (
-    "directory", "data_directory", "data", "image", "cpus", "memory_gib", "root_disk_gib",
-    "rebuild",
-)  # fmt: skip
+_MADE_OF = ("directory", "data", "image", "cpus", "memory_gib", "root_disk_gib", "rebuild")
 # What is brought to it as it runs.
 _FOLLOWED = ("roster", "host_key")
-_URN_HEAD = "urn:pulumi:{}::{}::secondlock:local:Machine$pulumi-python:dynamic/secondlock:Machine::"
+_TYPE = "secondlock:local:Machine$pulumi-python:dynamic/secondlock:Machine"
+
+
+def _voice(place: Place) -> Voice:
+    return Voice(f"urn:pulumi:{place.stack}::{pulumi.get_project()}::{_TYPE}::{place.name}")
 
 
 class _Machine:
@@ -54,10 +55,12 @@ class _Machine:
 
     def __init__(self, props: Props) -> None:
         self.props = props
-        self.name = str(props["name"])
-        self.directory = Path(props["directory"]).resolve()
+        self.place = Place.of(props["directory"])
+        self.name = self.place.name
+        self.directory = self.place.machine.resolve()
+        self.data = self.place.data.resolve()
         self.agent = GuestAgent(self.directory)
-        self.voice = Voice(props["urn"])
+        self.voice = _voice(self.place)
 
     def is_running(self) -> bool:
         return qemu.is_running(self.directory)
@@ -87,15 +90,15 @@ class _MachineProvider(LocalProvider):
             with machine.voice.busy("applying its roster"):
                 serial = _deliver(machine, serial=0)
             _wait_for_door(machine, port)
-        outs = {**props, "made_with": _digest(props["user_data"]), "serial": serial, "port": port}
-        return dynamic.CreateResult(machine.name, {**outs, "running": True})
+        return dynamic.CreateResult(machine.name, {**props, "now": _now(port, serial)})
 
     def diff(self, _id: str, olds: Props, news: Props) -> dynamic.DiffResult:
         replaces = changed(olds, news, _MADE_OF)
         running = qemu.is_running(Path(olds["directory"]))
-        if not replaces and olds["made_with"] != _digest(news["user_data"]):
-            Voice(news["urn"]).info(
-                f"{news['name']} is behind: it keeps the set-up that it was made with until "
+        if not replaces and olds["made_with"] != news["made_with"]:
+            place = Place.of(news["directory"])
+            _voice(place).info(
+                f"{place.name} is behind: it keeps the set-up that it was made with until "
                 f"`rebuild:` in its request is raised from {news['rebuild']:.0f}"
             )
         return dynamic.DiffResult(
@@ -106,7 +109,8 @@ class _MachineProvider(LocalProvider):
 
     def update(self, _id: str, olds: Props, news: Props) -> dynamic.UpdateResult:
         machine = _Machine(news)
-        was_running, port, serial = machine.is_running(), int(olds["port"]), int(olds["serial"])
+        was_running = machine.is_running()
+        port, serial = int(olds["now"]["port"]), int(olds["now"]["serial"])
         with _faults(machine):
             port = _start(machine, port)
             if changed(olds, news, _FOLLOWED):
@@ -114,14 +118,16 @@ class _MachineProvider(LocalProvider):
                     serial = _deliver(machine, serial)
             if not was_running or changed(olds, news, ("host_key",)):
                 _wait_for_door(machine, port)
-        outs = {**news, "made_with": olds["made_with"], "serial": serial, "port": port}
-        return dynamic.UpdateResult({**outs, "running": True})
+        # What it was made with stays what it was: `diff` tells by it that the machine is behind.
+        made_with = {name: olds[name] for name in ("made_with", "set_up")}
+        return dynamic.UpdateResult({**news, **made_with, "now": _now(port, serial)})
 
     def read(self, id_: str, props: Props) -> dynamic.ReadResult:
         directory = Path(props["directory"])
         if not (directory / "root.qcow2").exists():
             return dynamic.ReadResult("", {})
-        return dynamic.ReadResult(id_, {**props, "running": qemu.is_running(directory)})
+        now = {**props["now"], "running": qemu.is_running(directory)}
+        return dynamic.ReadResult(id_, {**props, "now": now})
 
     def delete(self, _id: str, props: Props) -> None:
         machine = _Machine(props)
@@ -140,12 +146,32 @@ def _faults(machine: _Machine) -> Iterator[None]:
         raise machine.fault(str(error), "then: pulumi up") from None
 
 
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+def _now(port: int, serial: int) -> dict[str, Any]:
+    """What only a made machine knows: one output, as each costs a preview time."""
+    return {"port": port, "serial": serial, "running": True}
 
 
 def _fingerprint(props: Props) -> str:
-    return _digest(json.dumps([props[name] for name in (*_MADE_OF, "user_data")]))
+    made_of = json.dumps([props[name] for name in (*_MADE_OF, "made_with")])
+    return _digest(made_of.encode())
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def _user_data(props: Props) -> bytes:
+    """What cloud-init reads, rendered as the plan did. Raises MachineError where it is another.
+
+    No property of the machine: Pulumi looks for secrets in every character of every property, and
+    these 20 KB took a seventh of a preview's time.
+    """
+    from cloudinit.render import MachineValues, render_user_data  # previews do without
+
+    user_data = render_user_data(MachineValues(**props["set_up"]))
+    if _digest(user_data) != props["made_with"]:
+        raise qemu.MachineError("Secondlock's files changed after the plan was made")
+    return user_data
 
 
 def _is_orphan(machine: _Machine) -> bool:
@@ -166,15 +192,16 @@ def _make(machine: _Machine) -> None:
     qemu.kill(directory)
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(mode=0o700, parents=True)
-    qemu.create_root_disk(directory, Path(props["disk"]), int(props["root_disk_gib"]))
-    user_data = base64.b64decode(props["user_data"])
-    qemu.create_seed(directory, user_data, f"{props['stack']}-{machine.name}", machine.name)
+    disk = image_of(props["image"]).disk
+    qemu.create_root_disk(directory, disk, int(props["root_disk_gib"]))
+    instance = f"{machine.place.stack}-{machine.name}"
+    qemu.create_seed(directory, _user_data(props), instance, machine.name)
     (directory / "made").write_text(_fingerprint(props))
 
 
 def _start(machine: _Machine, port: int) -> int:
     """Start the machine if it does not run, wait until a roster can be brought; its SSH port."""
-    props = machine.props
+    props, image = machine.props, image_of(machine.props["image"])
     was_running = machine.is_running()
     if not was_running:
         machine.voice.status("starting")
@@ -182,9 +209,9 @@ def _start(machine: _Machine, port: int) -> int:
         qemu.MachineSpec(
             name=machine.name,
             directory=machine.directory,
-            data_directory=Path(props["data_directory"]).resolve(),
-            kernel=Path(props["kernel"]),
-            initrd=Path(props["initrd"]),
+            data_directory=machine.data,
+            kernel=image.kernel,
+            initrd=image.initrd,
             cpus=int(props["cpus"]),
             memory_mib=int(props["memory_gib"]) * 1024,
             ssh_port=port,
@@ -205,13 +232,16 @@ def _deliver(machine: _Machine, serial: int) -> int:
     Serials only grow: past the last one of this resource, and past the last one that the state
     disk has seen. That one is kept beside it; the machine is asked only where it was lost.
     """
-    data = Path(machine.props["data_directory"])
-    kept = data / "serial"
-    known = int(kept.read_text()) if kept.exists() else _reported_serial(machine)
-    serial = max(serial, known) + 1
+    new_volumes = qemu.data_is_new(machine.data)
+    kept = machine.data / "serial"
+    if kept.exists():
+        serial = max(serial, int(kept.read_text()))
+    elif not new_volumes:
+        serial = max(serial, _reported_serial(machine))
+    serial += 1
     kept.write_text(f"{serial}\n")
     roster = json.loads(machine.props["roster"])
-    message = {"serial": serial, "new_volumes": qemu.data_is_new(data), "roster": roster}
+    message = {"serial": serial, "new_volumes": new_volumes, "roster": roster}
     code, out, _ = machine.agent.run(_SYNC, json.dumps(message).encode(), timeout=SYNC_SECONDS)
     try:
         answer = json.loads(out)
@@ -219,6 +249,7 @@ def _deliver(machine: _Machine, serial: int) -> int:
         answer = {"error": f"secondlock-sync ended with code {code}"}
     if not answer.get("applied"):
         raise qemu.MachineError(f"its roster was not applied: {answer.get('error')}")
+    qemu.mark_data_in_use(machine.data)
     return serial
 
 
@@ -275,76 +306,52 @@ def _wait(machine: _Machine, what: str, seconds: float, ready: Callable[[], bool
             last = qemu.tail(machine.directory / "console.log", 1)[:60]
             machine.voice.status(f"{what} ({waited:.0f} s) {last}")
             shown = waited + PROGRESS_SECONDS
-        time.sleep(1.0)
+        time.sleep(0.2)
     return True
-
-
-@dataclass(frozen=True)
-class Image:
-    """The golden image's files. Overlays are bound to one build: `identity` says which."""
-
-    identity: str
-    disk: Path
-    kernel: Path
-    initrd: Path
 
 
 class _Process(dynamic.Resource, module="secondlock", name="Machine"):
     """The machine itself: its process and the folder it runs in."""
 
-    port: pulumi.Output[int]
-    running: pulumi.Output[bool]
-    serial: pulumi.Output[int]
+    if TYPE_CHECKING:  # alone: Pulumi would read an annotation again for every machine
+        now: pulumi.Output[dict[str, Any]]
 
 
 class LocalMachine(pulumi.ComponentResource):
     """A machine on this computer, and its data disks.
 
-    Attributes: `address`, `port` and `host_key` (OpenSSH's public form) for SSH; `running`;
-    `serial`, that of the roster it applied; `directory`, the absolute path of its folder.
+    `known`, what the plan says of it: `address`, `host_key` (OpenSSH's public form), `directory`
+    (absolute). `now`, what only the machine says: `port`, `running`, `serial` (of the roster that
+    it applied).
     """
 
     def __init__(
         self,
         plan: MachinePlan,
         host: LocalHost,
-        image: Image,
+        image: str,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__("secondlock:local:Machine", plan.name, None, opts)
-        directory = machines_folder(host.path) / plan.name
-        data = LocalData(
-            plan.name,
-            directory=data_folder(host.path) / plan.name,
-            machine_directory=directory,
-            home_disk_gib=plan.home_disk_gib,
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[host]),
-        )
+        place = Place(host.path, plan.name)
+        inside = pulumi.ResourceOptions(parent=self, depends_on=[host])
+        data = LocalData(place, plan.home_disk_gib, inside)
         process = _Process(
             _MachineProvider(),
             plan.name,
             {
-                "stack": pulumi.get_stack(),
-                "name": plan.name,
-                "urn": f"{_URN_HEAD.format(pulumi.get_stack(), pulumi.get_project())}{plan.name}",
-                "directory": str(directory),
-                "data_directory": str(data_folder(host.path) / plan.name),
+                "directory": str(place.machine),
                 "data": data.id,
-                "image": image.identity,
-                "disk": str(image.disk),
-                "kernel": str(image.kernel),
-                "initrd": str(image.initrd),
+                "image": image,
                 "cpus": plan.cpus,
                 "memory_gib": plan.memory_gib,
                 "root_disk_gib": plan.root_disk_gib,
                 "rebuild": plan.rebuild,
-                "user_data": base64.b64encode(plan.user_data).decode(),
+                "set_up": asdict(plan.values),
+                "made_with": _digest(plan.user_data),
                 "host_key": plan.host_key,
                 "roster": pulumi.Output.secret(plan.roster),
-                "made_with": None,
-                "serial": None,
-                "port": None,
-                "running": None,
+                "now": None,
             },
             pulumi.ResourceOptions(
                 parent=self,
@@ -353,8 +360,10 @@ class LocalMachine(pulumi.ComponentResource):
                 delete_before_replace=True,
             ),
         )
-        self.address = ADDRESS
-        self.host_key = plan.host_key
-        self.directory = str(directory.resolve())
-        self.port, self.running, self.serial = process.port, process.running, process.serial
-        self.register_outputs({})
+        self.known = {
+            "address": ADDRESS,
+            "host_key": plan.host_key,
+            "directory": str(place.machine.resolve()),
+        }
+        self.now = process.now
+        # Without register_outputs: there are none, and the call takes a tenth of a preview's time.

@@ -34,6 +34,8 @@ QEMU = "qemu-system-x86_64"
 STATE_DISK_MIB = 64
 _FIRST_PORT, _PORTS = 20000, 10000  # below Linux's default range for outgoing connections
 _COLOUR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+# Beside the disks: what it marks outlives the machine, as they do.
+_IN_USE = "in-use"
 _started: list[subprocess.Popen[bytes]] = []  # detached on purpose: held, so that Python is quiet
 
 
@@ -117,8 +119,26 @@ def grow_home(machine: Path, data: Path, home_gib: int) -> None:
 
 
 def data_is_new(directory: Path) -> bool:
-    """Whether nothing was ever written to either data disk (no block is allocated)."""
-    return all((directory / name).stat().st_blocks == 0 for name in ("state.img", "home.img"))
+    """Whether a first roster has still to be applied: only then may the guest make file systems.
+
+    A first time that was interrupted left a disk without its label: the guest sets it last.
+    """
+    if (directory / _IN_USE).exists():
+        return False
+    labels = {"state.img": b"sl-state", "home.img": b"sl-home"}
+    return any(_label(directory / name) != label for name, label in labels.items())
+
+
+def mark_data_in_use(directory: Path) -> None:
+    """Note that a first roster was applied: whatever becomes of the disks, they are not new."""
+    (directory / _IN_USE).touch()
+
+
+def _label(disk: Path) -> bytes:
+    """The volume name in ext4's superblock (16 bytes at 0x78; the superblock is at 1024)."""
+    with disk.open("rb") as file:
+        file.seek(1024 + 0x78)
+        return file.read(16).rstrip(b"\0")
 
 
 def free_port(key: str) -> int:

@@ -116,7 +116,7 @@ def test_a_killed_machine_is_seen_and_started_again(stack: Project) -> None:
     os.kill(_pid(stack, "alice"), signal.SIGKILL)
     wait_until(lambda: not _runs(stack, "alice"), "alice's machine died")
     stack.succeed("refresh", "--yes", "--skip-preview")
-    assert stack.resource("dynamic/secondlock:Machine", "alice")["running"] is False
+    assert stack.resource("dynamic/secondlock:Machine", "alice")["now"]["running"] is False
     stack.up()
     alice = stack.machines()["alice"]
     assert alice["running"] is True

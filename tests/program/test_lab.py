@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import gzip
 import json
 import secrets
@@ -38,7 +37,10 @@ class _Engine(pulumi.runtime.Mocks):
         self, args: pulumi.runtime.MockResourceArgs
     ) -> tuple[str | None, dict[str, Any]]:
         self.made[args.typ, args.name] = args.inputs
-        return f"{args.name}-id", {**args.inputs, "port": 22022, "serial": 1, "running": True}
+        return f"{args.name}-id", {
+            **args.inputs,
+            "now": {"port": 22022, "serial": 1, "running": True},
+        }
 
     def call(self, args: pulumi.runtime.MockCallArgs) -> tuple[dict[Any, Any], None]:
         raise AssertionError(f"the program calls {args.token}")
@@ -104,9 +106,9 @@ def test_the_roster_is_the_only_place_of_a_machines_secrets(
             roster = json.loads(sent["value"])
             told = plan.enrollments[name]
             assert roster["researchers"][name]["emergency_codes"] == told["emergency_codes"]
-            inputs["user_data"] = gzip.decompress(base64.b64decode(inputs["user_data"])).decode()
             assert list(roster["researchers"]) == [name]
-            rest = json.dumps(inputs)
+            (user_data,) = (one.user_data for one in plan.machines if one.name == name)
+            rest = json.dumps(inputs) + gzip.decompress(user_data).decode()
             for secret in (*told["emergency_codes"], roster["researchers"][name]["totp_secret"]):
                 assert secret not in rest
             assert roster["host_key"].splitlines()[3] not in rest

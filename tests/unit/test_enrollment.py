@@ -25,10 +25,9 @@ from infra.enrollment import (
     derive,
     derive_host_key,
     fingerprint,
-    qr_png,
-    qr_terminal,
 )
 from infra.problems import ProblemsError
+from infra.qr import qr_png, qr_terminal
 
 if TYPE_CHECKING:
     from pathlib import Path
