@@ -10,11 +10,16 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench import login, plan, userdata
+from bench import aws, login, plan, userdata
 from bench.table import Row, markdown, terminal
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
-MEASURES = {"userdata": userdata.measure, "plan": plan.measure, "login": login.measure}
+MEASURES = {
+    "userdata": userdata.measure,
+    "plan": plan.measure,
+    "aws": aws.measure,
+    "login": login.measure,
+}
 
 
 def main() -> None:

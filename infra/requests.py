@@ -29,10 +29,12 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
+from infra.aws.types import INSTANCE_TYPE_PATTERN, check_instance_type
 from infra.images import IMAGE_PATTERN, check_image
 from infra.names import NAME_PATTERN, check_researcher_name
 from infra.networks import check_cidr, is_loopback, is_world_open
 from infra.problems import Problem, ProblemsError, RefusedError
+from infra.settings import COST_CENTRE_PATTERN, ZONE_PATTERN
 from infra.ssh_keys import KEY_TYPES, check_ssh_key, key_blob
 from infra.yaml_lines import Document, Location, read_document
 
@@ -40,12 +42,14 @@ __all__ = [
     "InstanceRequest",
     "MachineSize",
     "RetiredEnrollment",
+    "check_aws",
     "check_local",
     "is_world_open",
     "json_schema",
     "load_requests",
     "load_retired",
     "machine_name",
+    "problem_at",
     "schema_text",
 ]
 
@@ -63,6 +67,21 @@ def _check_enrollment(text: str) -> str:
     if len(set(text)) == 1:
         raise RefusedError("one digit 32 times, not a random id", _MAKE_ENROLLMENT)
     return text
+
+
+def _matching(pattern: str, what: str, mend: str) -> Callable[[str], str]:
+    def check(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise RefusedError(what, mend)
+        return text
+
+    return check
+
+
+_check_zone = _matching(ZONE_PATTERN, "not an availability zone", "such as eu-west-1a")
+_check_cost_centre = _matching(
+    COST_CENTRE_PATTERN, "not a tag's value", "1 to 256 letters, digits, blanks and .:/=+@_-"
+)
 
 
 def _checked(check: Callable[[str], str]) -> AfterValidator:
@@ -96,6 +115,9 @@ _Name = Annotated[str, _checked(check_researcher_name), _pattern(NAME_PATTERN)]
 _EnrollmentId = Annotated[str, _checked(_check_enrollment), _pattern(_ENROLLMENT_PATTERN)]
 _Image = Annotated[str, _checked(check_image), _pattern(IMAGE_PATTERN)]
 _Key = Annotated[str, _pattern(_KEY_PATTERN)]
+_Type = Annotated[str, _checked(check_instance_type), _pattern(INSTANCE_TYPE_PATTERN)]
+_Zone = Annotated[str, _checked(_check_zone), _pattern(ZONE_PATTERN)]
+_CostCentre = Annotated[str, _checked(_check_cost_centre)]
 
 
 class _Model(BaseModel):
@@ -106,8 +128,8 @@ class _Model(BaseModel):
 class MachineSize(_Model):
     """A dedicated machine's size."""
 
-    cpus: int = Field(default=2, ge=1, le=192, description="Virtual CPUs.")
-    memory_gib: int = Field(default=4, ge=1, le=2048, description="Memory in GiB.")
+    cpus: int = Field(default=2, ge=1, le=192, description="Virtual CPUs; target local.")
+    memory_gib: int = Field(default=4, ge=1, le=2048, description="Memory in GiB; target local.")
     root_disk_gib: int = Field(
         default=20,
         ge=8,
@@ -115,7 +137,23 @@ class MachineSize(_Model):
         description="System disk in GiB; lost when the machine is replaced.",
     )
     home_disk_gib: int = Field(
-        default=20, ge=1, le=16384, description="Home disk in GiB; survives that."
+        default=20, ge=1, le=16383, description="Home disk in GiB; survives that."
+    )
+    instance_type: _Type | None = Field(
+        default=None,
+        description="EC2 instance type; without it, the stack's. Target aws.",
+    )
+    spot: bool = Field(
+        default=False,
+        description="Spare capacity: cheaper, stops when EC2 needs it. Target aws.",
+    )
+    public: bool = Field(
+        default=True,
+        description="A public address; false: SSH over Session Manager. Target aws.",
+    )
+    zone: _Zone | None = Field(
+        default=None,
+        description="Availability zone of a new machine's data. Target aws.",
     )
 
 
@@ -152,6 +190,12 @@ class InstanceRequest(_Model):
     )
     end_sessions: bool = Field(
         default=False, description="End open sessions when the enrollment changes."
+    )
+    cost_centre: _CostCentre | None = Field(
+        default=None, description="Who pays, as a tag; without it, the stack's."
+    )
+    until: dt.date | None = Field(
+        default=None, strict=False, description="Last day that the machine is wanted, as a tag."
     )
 
     _document: Document | None = PrivateAttr(default=None)
@@ -245,8 +289,8 @@ def load_retired(folder: Path) -> list[RetiredEnrollment]:
 
 def check_local(requests: Sequence[InstanceRequest]) -> list[Problem]:
     """What the local target cannot hold: its machines see every client at one address."""
-    return [
-        _at(
+    return _foreign(requests, _aws_fields, "says nothing on the target local", "remove it") + [
+        problem_at(
             request,
             ("allowed_from", index),
             f"`{cidr}` cannot hold on the local target: the machine listens on 127.0.0.1 only, and "
@@ -256,6 +300,64 @@ def check_local(requests: Sequence[InstanceRequest]) -> list[Problem]:
         for request in requests
         for index, cidr in enumerate(request.allowed_from)
         if not is_loopback(cidr)
+    ]
+
+
+def check_aws(requests: Sequence[InstanceRequest], zones: Sequence[str]) -> list[Problem]:
+    """What the target aws cannot hold, in a stack that lies in `zones`."""
+    mend = "remove it; set machine.instance_type if need be"
+    found = _foreign(requests, _local_fields, "the instance type says it on the target aws", mend)
+    for request in requests:
+        zone = request.machine.zone
+        if zone is not None and zone not in zones:
+            what = f"`{zone}` is none of the stack's zones: {', '.join(zones)}"
+            mend = "take one of them, or add it to secondlock:zones"
+            found.append(problem_at(request, ("machine", "zone"), what, mend))
+        found += _unreachable(request)
+    return found
+
+
+def _unreachable(request: InstanceRequest) -> list[Problem]:
+    """Networks that no login to an EC2 machine comes from."""
+    found = [
+        problem_at(
+            request,
+            ("allowed_from", index),
+            f"`{cidr}` is this computer's own: nobody comes from there to a machine in EC2",
+            "write the networks that logins come from",
+        )
+        for index, cidr in enumerate(request.allowed_from)
+        if is_loopback(cidr)
+    ]
+    if not found and all(":" in cidr for cidr in request.allowed_from):
+        what = "no IPv4 network, and the machines have only IPv4 addresses"
+        found.append(problem_at(request, ("allowed_from",), what, "add the IPv4 networks"))
+    return found
+
+
+def _aws_fields(machine: MachineSize) -> list[str]:
+    """Those of the target aws that ask for something; a default asks for nothing."""
+    names = ("instance_type", "spot", "public", "zone")
+    fields = MachineSize.model_fields
+    return [name for name in names if getattr(machine, name) != fields[name].default]
+
+
+def _local_fields(machine: MachineSize) -> list[str]:
+    """Those of the target local that were written down: their defaults hold on no other."""
+    return [name for name in ("cpus", "memory_gib") if name in machine.model_fields_set]
+
+
+def _foreign(
+    requests: Sequence[InstanceRequest],
+    fields: Callable[[MachineSize], list[str]],
+    what: str,
+    mend: str,
+) -> list[Problem]:
+    """Fields of `machine` that belong to the other target."""
+    return [
+        problem_at(request, ("machine", name), what, mend)
+        for request in requests
+        for name in fields(request.machine)
     ]
 
 
@@ -406,7 +508,7 @@ def _did_you_mean(location: Location, model: type[BaseModel]) -> str:
     return f"there are: {', '.join(owner.model_fields)}"
 
 
-def _at(request: InstanceRequest, location: Location, what: str, mend: str) -> Problem:
+def problem_at(request: InstanceRequest, location: Location, what: str, mend: str) -> Problem:
     """A problem with a value of a request, with its line when it came from a file."""
     name = _dotted(location)
     if request._document is None:

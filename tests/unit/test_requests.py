@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import datetime as dt
 import ipaddress
 import struct
 from pathlib import Path
@@ -23,6 +24,7 @@ from infra.names import check_researcher_name
 from infra.problems import ProblemsError, RefusedError
 from infra.requests import (
     MachineSize,
+    check_aws,
     check_local,
     is_world_open,
     load_requests,
@@ -155,6 +157,11 @@ def test_password_mode_needs_no_key(folder: Path) -> None:
         ({"tensorflow_image": "tensorflow/tensorflow:2.9.3"}, "an image named without its digest"),
         ({"tensorflow_image": IMAGE.replace("@", ":1@")}, "an image with a tag and a digest"),
         ({"tensorflow_image": IMAGE.upper()}, "without its digest"),
+        ({"machine": "{instance_type: p5.48xlarge}"}, "5: machine.instance_type: `p5.48xlarge`"),
+        ({"machine": "{zone: moon-1a}"}, "5: machine.zone: not an availability zone"),
+        ({"machine": "{spot: perhaps}"}, "5: machine.spot: expected true or false"),
+        ({"cost_centre": "a;b"}, "5: cost_centre: not a tag's value"),
+        ({"until": "tomorrow"}, "5: until: expected a day, such as 2026-11-22"),
         ({"rebuild": "1\nrebuild: 2"}, "6: `rebuild` stands here twice, first in line 5"),
     ],
 )
@@ -348,6 +355,46 @@ def test_cutting_a_network_up_does_not_make_it_smaller(start: int, prefix: int, 
     network = ipaddress.IPv4Network((start, prefix), strict=False)
     parts = [str(part) for part in network.subnets(prefixlen_diff=cuts)]
     assert is_world_open(parts) == is_world_open([str(network)])
+
+
+def test_the_fields_of_aws(folder: Path) -> None:
+    machine = "{instance_type: g5.2xlarge, spot: true, public: false, zone: eu-west-1b}"
+    (folder / "alice.yaml").write_text(
+        request_text(machine=machine, cost_centre="42", until="2027-01-31").replace("42", "'42'")
+    )
+    (alice,) = load_requests(folder)
+    size = alice.machine
+    assert (size.instance_type, size.zone) == ("g5.2xlarge", "eu-west-1b")
+    assert (size.spot, size.public) == (True, False)
+    assert (alice.cost_centre, alice.until) == ("42", dt.date(2027, 1, 31))
+    found = [str(one) for one in check_local(load_requests(folder))]
+    assert [one.split(": ")[1] for one in found] == [
+        f"machine.{name}" for name in ("instance_type", "spot", "public", "zone")
+    ]
+    assert all("says nothing on the target local (remove it)" in one for one in found)
+
+
+def test_aws_target_holds_no_sizes_and_no_loopback(folder: Path) -> None:
+    (folder / "alice.yaml").write_text(
+        request_text(machine="\n  cpus: 2\n  memory_gib: 4\n  zone: eu-west-1c")
+    )
+    (folder / "bob.yaml").write_text(
+        request_text(
+            researcher="bob",
+            ssh_keys=f"[{OTHER_KEY}]",
+            enrollment=f'"{IDS[1]}"',
+            allowed_from="['2001:db8::/32']",
+        )
+    )
+    found = check_aws(load_requests(folder), ["eu-west-1a", "eu-west-1b"])
+    lines = [str(one).replace(f"{folder}/", "") for one in found]
+    assert [line.split(" ")[0] + line.split(" ")[1] for line in lines] == [
+        "alice.yaml:6:machine.cpus:",
+        "alice.yaml:7:machine.memory_gib:",
+        "alice.yaml:8:machine.zone:",
+        "alice.yaml:3:allowed_from[0]:",
+        "bob.yaml:3:allowed_from:",
+    ]
 
 
 def test_local_target_holds_loopback_only(folder: Path) -> None:

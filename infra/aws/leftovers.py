@@ -1,0 +1,172 @@
+"""What Image Builder leaves when its image is destroyed: AMIs and their snapshots.
+
+In an importable module, so that the state holds a reference to the provider and no pickled code.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from botocore.exceptions import BotoCoreError, ClientError
+from pulumi import dynamic
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    import pulumi
+    from mypy_boto3_ec2 import EC2Client
+    from pulumi.dynamic import Config
+
+Props = dict[str, Any]
+
+IMAGE_TAG = "Ec2ImageBuilderArn"
+"""Image Builder marks every AMI with the image version that it comes from, also those that it
+copied to encrypt them."""
+
+TRIES, PAUSE_SECONDS = 15, 2.0
+
+# What boto3 calls what the stack's configuration says of the provider, under `aws:`.
+_SESSION = {
+    "profile": "profile_name",
+    "accessKey": "aws_access_key_id",
+    "secretKey": "aws_secret_access_key",
+    "token": "aws_session_token",
+}
+
+
+class LeftoversError(Exception):
+    """A fault as a person reads it: the engine prints the class's name and this text."""
+
+    __module__ = "builtins"  # so that the name is printed without a path of modules
+
+
+class _LeftoversProvider(dynamic.ResourceProvider):
+    # The pickled provider is a reference to an importable class and says nothing.
+    serialize_as_secret_always = False
+
+    def configure(self, req: dynamic.ConfigureRequest) -> None:
+        sys.tracebacklimit = 0
+        self._config = req.config
+
+    def create(self, props: Props) -> dynamic.CreateResult:
+        return dynamic.CreateResult(props["image"], props)
+
+    def diff(self, _id: str, olds: Props, news: Props) -> dynamic.DiffResult:
+        changed = [name for name in ("image", "ami", "region") if olds.get(name) != news.get(name)]
+        return dynamic.DiffResult(changes=bool(changed), replaces=changed)
+
+    def delete(self, _id: str, props: Props) -> None:
+        with _in_words(props):
+            remove(client_of(self._config, props["region"]), props["image"], props["ami"])
+
+
+class Leftovers(dynamic.Resource, module="secondlock", name="ImageLeftovers"):
+    """Removes with the stack what its image left. Who starts from the image takes `ami` here.
+
+    `image` is the ARN of Image Builder's image version, `region` where its AMI is.
+    """
+
+    ami: pulumi.Output[str]
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        image: pulumi.Input[str],
+        ami: pulumi.Input[str],
+        region: str,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        super().__init__(
+            _LeftoversProvider(), name, {"image": image, "ami": ami, "region": region}, opts
+        )
+
+
+def remove(ec2: EC2Client, image: str, ami: str) -> None:
+    """Deregister the AMIs of the image version `image`, and `ami`; delete their snapshots.
+
+    What is gone already is none the worse. Raises botocore's errors.
+    """
+    found = {}
+    for name, value in ((f"tag:{IMAGE_TAG}", image), ("image-id", ami)):
+        ours = ec2.describe_images(Owners=["self"], Filters=[{"Name": name, "Values": [value]}])
+        found.update({each["ImageId"]: each for each in ours["Images"]})
+    for each in found.values():
+        with _gone_is_fine():
+            ec2.deregister_image(ImageId=each["ImageId"])
+        for device in each["BlockDeviceMappings"]:
+            snapshot = device.get("Ebs", {}).get("SnapshotId")
+            if snapshot:
+                _delete_snapshot(ec2, snapshot)
+
+
+def _delete_snapshot(ec2: EC2Client, snapshot: str) -> None:
+    """EC2 may take it for a part of its AMI for some seconds more."""
+    for _ in range(TRIES):
+        try:
+            with _gone_is_fine():
+                ec2.delete_snapshot(SnapshotId=snapshot)
+            return
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "InvalidSnapshot.InUse":
+                raise
+            time.sleep(PAUSE_SECONDS)
+    ec2.delete_snapshot(SnapshotId=snapshot)
+
+
+@contextmanager
+def _gone_is_fine() -> Iterator[None]:
+    try:
+        yield
+    except ClientError as error:
+        code = error.response["Error"]["Code"]
+        if not code.endswith((".NotFound", ".Unavailable")):
+            raise
+
+
+@contextmanager
+def _in_words(props: Mapping[str, Any]) -> Iterator[None]:
+    try:
+        yield
+    except (BotoCoreError, ClientError) as error:
+        raise LeftoversError(
+            f"{props['ami']} in {props['region']} and its snapshot could not be removed: {error} "
+            "(grant ec2:DescribeImages, ec2:DeregisterImage and ec2:DeleteSnapshot, then: "
+            "pulumi destroy)"
+        ) from None
+
+
+def client_of(config: Config, region: str) -> EC2Client:
+    """A client with the credentials and the endpoint of the stack's AWS provider."""
+    given = {ours: config.get(f"aws:{name}") for name, ours in _SESSION.items()}
+    if not given["aws_access_key_id"]:
+        given = {"profile_name": given["profile_name"]}  # boto3 takes the pair or neither
+    session = boto3.Session(
+        region_name=region, **{name: value for name, value in given.items() if value}
+    )
+    session = _assumed(session, json.loads(config.get("aws:assumeRoles") or "[]"))
+    endpoint = None
+    for places in json.loads(config.get("aws:endpoints") or "[]"):
+        endpoint = places.get("ec2", endpoint)
+    return session.client("ec2", endpoint_url=endpoint)
+
+
+def _assumed(session: boto3.Session, roles: list[dict[str, Any]]) -> boto3.Session:
+    """The session of the last of `roles`, each assumed by the one before."""
+    for role in roles:
+        wanted = {"RoleArn": role["roleArn"], "ExternalId": role.get("externalId")}
+        wanted["RoleSessionName"] = role.get("sessionName") or "secondlock"
+        call = session.client("sts").assume_role
+        given = call(**{name: value for name, value in wanted.items() if value})["Credentials"]
+        session = boto3.Session(
+            aws_access_key_id=given["AccessKeyId"],
+            aws_secret_access_key=given["SecretAccessKey"],
+            aws_session_token=given["SessionToken"],
+            region_name=session.region_name,
+        )
+    return session

@@ -1,0 +1,199 @@
+"""The machines: EC2 instances on their data, each behind its own door.
+
+User-data and image are not followed on a living machine: the plan says who is behind, and which
+number to raise.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pulumi
+import pulumi_aws as aws
+
+from infra.aws.tags import MADE_WITH_TAG, REBUILD_TAG, machine_tags
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from infra.aws.access import Access
+    from infra.aws.data import Data
+    from infra.aws.facts import Facts
+    from infra.aws.image import Image
+    from infra.aws.keys import Keys
+    from infra.aws.network import Network
+    from infra.aws.roster import Rosters
+    from infra.plan import MachinePlan
+    from infra.settings import Settings
+
+SSH_PORT = 22
+_NOT_FOLLOWED = ["ami", "userDataBase64", f'tags["{MADE_WITH_TAG}"]']
+# A change of these makes another machine, as on the target local.
+_MADE_OF = [f'tags["{REBUILD_TAG}"]', "instanceType", "rootBlockDevice.volumeSize"]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a stack has and its machines use."""
+
+    facts: Facts
+    key: Keys
+    network: Network
+    data: Data
+    rosters: Rosters
+    access: Access
+    image: Image
+
+
+@dataclass(frozen=True)
+class AwsMachine:
+    """What there is to say of a machine: `known` by the plan, or `now`, by AWS alone."""
+
+    known: dict[str, Any]
+    now: pulumi.Output[dict[str, Any]]
+
+
+class Machines(pulumi.ComponentResource):
+    """The instances of a stack, with their Elastic IPs. By name in `made`."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        machines: Sequence[MachinePlan],
+        parts: Parts,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        super().__init__("secondlock:aws:Machines", settings.stack, None, opts)
+        self._settings, self._parts = settings, parts
+        self._inside = pulumi.ResourceOptions(parent=self)
+        self.made = {machine.name: self._make(machine) for machine in machines}
+        self.register_outputs({})
+
+    def _make(self, machine: MachinePlan) -> AwsMachine:
+        instance = self._instance(machine)
+        aws.ec2.VolumeAttachment(
+            machine.name,
+            device_name="/dev/sdf",
+            instance_id=instance.id,
+            volume_id=self._parts.data.volume(machine.name),
+            # Detaching a mounted volume would cut its file systems off in the middle of a write.
+            stop_instance_before_detaching=True,
+            opts=self._inside,
+        )
+        address: pulumi.Output[str] = instance.id
+        if machine.request.machine.public:
+            address = aws.ec2.Eip(
+                machine.name,
+                domain="vpc",
+                instance=instance.id,
+                tags=machine_tags(self._settings, machine),
+                opts=self._inside,
+            ).public_ip
+        return AwsMachine(self._known(machine), self._now(machine, instance, address))
+
+    def _instance(self, machine: MachinePlan) -> aws.ec2.Instance:
+        parts, request = self._parts, machine.request
+        tags = machine_tags(self._settings, machine)
+        made_with = pulumi.Output.from_input(parts.image.ami).apply(partial(_made_with, machine))
+        zone = parts.data.zone(machine.name)
+        instance = aws.ec2.Instance(
+            machine.name,
+            ami=parts.image.ami,
+            instance_type=request.machine.instance_type or self._settings.instance_type,
+            instance_market_options=SPOT if request.machine.spot else None,
+            subnet_id=parts.network.subnet(zone, public=request.machine.public),
+            vpc_security_group_ids=[parts.network.security_group(machine.name)],
+            iam_instance_profile=parts.access.profile(machine.name),
+            user_data_base64=base64.b64encode(machine.user_data).decode(),
+            metadata_options=METADATA,
+            root_block_device={
+                "encrypted": True,
+                "kms_key_id": parts.key.arn,
+                "volume_type": "gp3",
+                "volume_size": machine.root_disk_gib,
+                "delete_on_termination": True,
+                "tags": tags,
+            },
+            tags={**tags, REBUILD_TAG: str(machine.rebuild), MADE_WITH_TAG: made_with},
+            opts=pulumi.ResourceOptions(
+                parent=self,
+                ignore_changes=_NOT_FOLLOWED,
+                replace_on_changes=_MADE_OF,
+                # Its volume can be in one machine only.
+                delete_before_replace=True,
+            ),
+        )
+        pulumi.Output.all(instance.tags, made_with).apply(
+            partial(_tell_if_behind, instance, machine)
+        )
+        if pulumi.runtime.is_dry_run():
+            pulumi.Output.all(parts.data.volume(machine.name), instance.id).apply(
+                partial(_tell_if_replaced, instance, machine), run_with_unknowns=True
+            )
+        return instance
+
+    def _known(self, machine: MachinePlan) -> dict[str, Any]:
+        return {
+            "port": SSH_PORT,
+            "host_key": machine.host_key,
+            "directory": "",
+            "region": self._parts.facts.region,
+            "log_group": f"/secondlock/{self._settings.stack}",
+            "public": machine.request.machine.public,
+        }
+
+    def _now(
+        self, machine: MachinePlan, instance: aws.ec2.Instance, address: pulumi.Output[str]
+    ) -> pulumi.Output[dict[str, Any]]:
+        return pulumi.Output.all(
+            address=address,
+            instance_id=instance.id,
+            zone=instance.availability_zone,
+            running=instance.instance_state.apply(lambda state: state == "running"),
+            serial=self._parts.rosters.parameter(machine.name).version,
+        )
+
+
+METADATA: aws.ec2.InstanceMetadataOptionsArgsDict = {
+    "http_endpoint": "enabled",
+    "http_tokens": "required",
+    "http_put_response_hop_limit": 1,
+    "instance_metadata_tags": "disabled",
+}
+# One that is stopped comes back by itself when there is capacity, with its root disk.
+SPOT: aws.ec2.InstanceInstanceMarketOptionsArgsDict = {
+    "market_type": "spot",
+    "spot_options": {
+        "spot_instance_type": "persistent",
+        "instance_interruption_behavior": "stop",
+    },
+}
+
+
+def _made_with(machine: MachinePlan, ami: str) -> str:
+    return hashlib.sha256(machine.user_data + ami.encode()).hexdigest()[:16]
+
+
+def _tell_if_behind(instance: aws.ec2.Instance, machine: MachinePlan, values: list[Any]) -> None:
+    tags, wanted = values
+    if (tags or {}).get(MADE_WITH_TAG) != wanted:
+        pulumi.log.info(
+            f"{machine.name} is behind: it keeps the set-up and the image that it was made with "
+            f"until `rebuild:` in its request is raised from {machine.rebuild}",
+            instance,
+        )
+
+
+def _tell_if_replaced(instance: aws.ec2.Instance, machine: MachinePlan, ids: list[Any]) -> None:
+    """A machine that will be made although its data is there: it was there too."""
+    volume, itself = ids
+    if isinstance(volume, str) and not isinstance(itself, str):
+        pulumi.log.warn(
+            f"{machine.name} would be shut down and made anew: who is logged in is thrown out, "
+            "what is not in the home or on the state volume is lost",
+            instance,
+        )

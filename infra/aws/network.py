@@ -1,0 +1,181 @@
+"""Where the machines of a stack are, and who reaches them."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import TYPE_CHECKING
+
+import pulumi
+import pulumi_aws as aws
+
+from infra.aws.tags import machine_tags, stack_tags
+from infra.networks import collapse
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from infra.plan import MachinePlan
+    from infra.settings import Settings
+
+_LETTERS = "abcdefgh"  # of zones; see settings.ZONE_PATTERN
+_ANYWHERE = "0.0.0.0/0"
+RULES = 60
+"""Networks that one security group takes (Amazon VPC quotas, "rules per security group")."""
+
+
+class Network(pulumi.ComponentResource):
+    """The stack's VPC and a security group for each machine.
+
+    Every zone has a public subnet; private subnets and their NAT gateway are there only if a
+    machine is private.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        machines: Sequence[MachinePlan],
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        super().__init__("secondlock:aws:Network", settings.stack, None, opts)
+        self._settings = settings
+        self._inside = pulumi.ResourceOptions(parent=self)
+        self._tags = stack_tags(settings)
+        self._vpc = aws.ec2.Vpc(
+            settings.stack,
+            cidr_block=settings.vpc_cidr,
+            enable_dns_hostnames=True,
+            enable_dns_support=True,
+            tags=self._tags,
+            opts=self._inside,
+        )
+        self.vpc_id = self._vpc.id
+        # A VPC's own group lets its members reach each other: nothing may rely on that.
+        aws.ec2.DefaultSecurityGroup(
+            settings.stack, vpc_id=self._vpc.id, tags=self._tags, opts=self._inside
+        )
+        gateway = aws.ec2.InternetGateway(
+            settings.stack, vpc_id=self._vpc.id, tags=self._tags, opts=self._inside
+        )
+        self._subnets = {True: self._make_subnets("public", {"gateway_id": gateway.id})}
+        if any(not machine.request.machine.public for machine in machines):
+            nat = self._nat(self.subnet(settings.zones[0], public=True))
+            self._subnets[False] = self._make_subnets("private", {"nat_gateway_id": nat.id})
+        self._groups = {machine.name: self._group(machine) for machine in machines}
+        self.register_outputs({})
+
+    def security_group(self, machine: str) -> pulumi.Output[str]:
+        """The id of the machine's security group."""
+        return self._groups[machine].id
+
+    def subnet(self, zone: pulumi.Input[str], *, public: bool) -> pulumi.Output[str]:
+        """The id of the subnet in `zone`, once it has its route to the internet."""
+        subnets = self._subnets[public]
+
+        def of(zone: str) -> pulumi.Output[str]:
+            if zone in subnets:
+                return subnets[zone]
+            raise pulumi.RunError(
+                f"there is data in {zone}, which secondlock:zones no longer names: add it again "
+                f"(pulumi config set secondlock:zones {','.join([*self._settings.zones, zone])})"
+            )
+
+        return pulumi.Output.from_input(zone).apply(of)
+
+    def _make_subnets(
+        self, kind: str, route: aws.ec2.RouteTableRouteArgsDict
+    ) -> dict[str, pulumi.Output[str]]:
+        """One in each zone, by zone, with `route` as the way to the internet."""
+        tags = {**self._tags, "Name": f"{self._tags['Name']}-{kind}"}
+        table = aws.ec2.RouteTable(
+            f"{self._settings.stack}-{kind}",
+            vpc_id=self._vpc.id,
+            routes=[{**route, "cidr_block": _ANYWHERE}],
+            tags=tags,
+            opts=self._inside,
+        )
+        subnets = {}
+        for zone in self._settings.zones:
+            subnet = aws.ec2.Subnet(
+                f"{zone}-{kind}",
+                vpc_id=self._vpc.id,
+                availability_zone=zone,
+                cidr_block=subnet_cidr(self._settings.vpc_cidr, zone, public=kind == "public"),
+                # A machine needs the internet at once; its Elastic IP comes a little later.
+                map_public_ip_on_launch=kind == "public",
+                tags=tags,
+                opts=self._inside,
+            )
+            routed = aws.ec2.RouteTableAssociation(
+                f"{zone}-{kind}",
+                subnet_id=subnet.id,
+                route_table_id=table.id,
+                opts=self._inside,
+            )
+            # Not the subnet's own id: who uses this one waits for the route, and goes before it.
+            subnets[zone] = routed.subnet_id.apply(str)
+        return subnets
+
+    def _nat(self, subnet: pulumi.Output[str]) -> aws.ec2.NatGateway:
+        """The way out for private machines; one a stack, it costs as much as a small machine."""
+        tags = {**self._tags, "Name": f"{self._tags['Name']}-nat"}
+        address = aws.ec2.Eip(
+            f"{self._settings.stack}-nat", domain="vpc", tags=tags, opts=self._inside
+        )
+        return aws.ec2.NatGateway(
+            self._settings.stack,
+            subnet_id=subnet,
+            allocation_id=address.id,
+            tags=tags,
+            opts=self._inside,
+        )
+
+    def _group(self, machine: MachinePlan) -> aws.ec2.SecurityGroup:
+        # Named by us: a generated name begins with the machine's, and EC2 refuses "sg-...".
+        return aws.ec2.SecurityGroup(
+            machine.name,
+            name=f"secondlock/{self._settings.stack}/{machine.name}",
+            description=f"The door of {machine.name} in {self._settings.stack}",
+            vpc_id=self._vpc.id,
+            ingress=ingress(machine),
+            egress=EGRESS,
+            tags=machine_tags(self._settings, machine),
+            opts=self._inside,
+        )
+
+
+# Packages, container images and the AWS APIs. Time, names and metadata need no rule: security
+# groups do not filter link-local addresses, nor the VPC's resolver (Amazon VPC User Guide).
+EGRESS: list[aws.ec2.SecurityGroupEgressArgsDict] = [
+    {
+        "description": name,
+        "protocol": "tcp",
+        "from_port": port,
+        "to_port": port,
+        "cidr_blocks": [_ANYWHERE],
+    }
+    for name, port in (("HTTP: packages, signed", 80), ("HTTPS", 443))
+]
+
+
+def ingress(machine: MachinePlan) -> list[aws.ec2.SecurityGroupIngressArgsDict]:
+    """Who reaches the machine: nobody where SSH goes through Session Manager."""
+    request = machine.request
+    if not request.machine.public:
+        return []
+    cidrs = collapse(request.allowed_from)
+    return [
+        {
+            "description": "SSH",
+            "protocol": "tcp",
+            "from_port": 22,
+            "to_port": 22,
+            "cidr_blocks": [cidr for cidr in cidrs if ":" not in cidr],
+            "ipv6_cidr_blocks": [cidr for cidr in cidrs if ":" in cidr],
+        }
+    ]
+
+
+def subnet_cidr(vpc: str, zone: str, *, public: bool) -> str:
+    """A sixteenth of the VPC, by the zone's letter: other zones coming or going move none."""
+    index = 2 * _LETTERS.index(zone[-1]) + (0 if public else 1)
+    return str(list(ipaddress.ip_network(vpc).subnets(prefixlen_diff=4))[index])

@@ -1,0 +1,309 @@
+"""Who may do what: every IAM, KMS and SNS policy of a stack, as plain documents.
+
+No Pulumi here, so that a test can evaluate what is granted and what is not. The names that the
+documents bind to are made here too: a grant and its resource cannot drift apart.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from infra.aws.tags import RESEARCHER_TAG
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from infra.aws.facts import Facts
+
+Document = dict[str, Any]
+
+STACK_TAG = "secondlock:stack"
+MACHINE_TAG = "secondlock:machine"
+"""On a machine's role: it says which roster and which log streams the role is for."""
+
+_OWN_MACHINE = f"${{aws:PrincipalTag/{MACHINE_TAG}}}"
+_OWN_RESEARCHER = f"${{aws:PrincipalTag/{RESEARCHER_TAG}}}"
+# What the key does for a service that holds data encrypted with it.
+_USE = ("kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey*", "kms:ReEncrypt*")
+
+
+def iam_path(stack: str) -> str:
+    """Where a stack's roles, profiles and policies are."""
+    return f"/secondlock/{stack}/"
+
+
+def roster_name(stack: str, machine: str) -> str:
+    """The SSM parameter that holds a machine's roster."""
+    return f"/secondlock/{stack}/roster/{machine}"
+
+
+def install_name(stack: str, name: str) -> str:
+    """The SSM parameter of a part of what machines that are not baked run at first."""
+    return f"/secondlock/{stack}/{name}"
+
+
+def log_group_name(stack: str) -> str:
+    """The log group of all machines; a stream is `<machine>/auth`, `/status` or `/sync`."""
+    return f"/secondlock/{stack}"
+
+
+def bake_log_group_name(stack: str) -> str:
+    """The log group of the image's making."""
+    return f"/secondlock/{stack}/image"
+
+
+def topic_name(stack: str) -> str:
+    """The SNS topic of the stack's alarms."""
+    return f"secondlock-{stack}-alarms"
+
+
+def roster_arn(facts: Facts, stack: str, machine: str) -> str:
+    """The ARN of a machine's roster: also the encryption context that SSM gives to KMS."""
+    return _arn(facts, "ssm", f"parameter{roster_name(stack, machine)}")
+
+
+def assumed_by_ec2(facts: Facts) -> Document:
+    """Trust: instances may take the role, nobody else."""
+    service = {"Service": f"ec2.{facts.dns_suffix}"}
+    return _document(
+        {"Sid": "Instances", "Effect": "Allow", "Principal": service, "Action": "sts:AssumeRole"}
+    )
+
+
+def machine_policy(facts: Facts, stack: str, key_arn: str, *, baked: bool) -> Document:
+    """What the machines of a stack may do, each for what its role's tag names alone.
+
+    One policy for all of them: a principal without the tag matches none of these resources. SSM
+    gives KMS the parameter's ARN as encryption context (AWS KMS Developer Guide, "How AWS Systems
+    Manager Parameter Store uses AWS KMS"). One that was not `baked` reads what it installs first;
+    there is no secret in it.
+    """
+    own_roster = roster_arn(facts, stack, _OWN_MACHINE)
+    streams = f"log-group:{log_group_name(stack)}:log-stream:{_OWN_MACHINE}/*"
+    return _document(
+        _allow("OwnRoster", ["ssm:GetParameter"], own_roster),
+        *([] if baked else [_first_boot(facts, stack)]),
+        _allow(
+            "DecryptOwnRoster",
+            ["kms:Decrypt"],
+            key_arn,
+            StringEquals={
+                "kms:EncryptionContext:PARAMETER_ARN": own_roster,
+                "kms:ViaService": _service(facts, "ssm"),
+            },
+        ),
+        _allow(
+            "OwnLogStreams",
+            ["logs:CreateLogStream", "logs:PutLogEvents"],
+            _arn(facts, "logs", streams),
+        ),
+        _session_manager(),
+    )
+
+
+def researcher_policy(facts: Facts, stack: str) -> Document:
+    """SSH over Session Manager, to instances that carry the caller's own researcher tag.
+
+    The document check stands in every statement that allows StartSession, as Session Manager
+    wants it; without it a call that names no document opens a root shell (Systems Manager User
+    Guide, "Start a session with a document").
+    """
+    own = {f"ssm:resourceTag/{RESEARCHER_TAG}": _OWN_RESEARCHER}
+    return _document(
+        _start("SshToOwnMachine", _arn(facts, "ec2", "instance/*"), stack, own),
+        _start("SshDocument", _aws_document(facts, "AWS-StartSSHSession")),
+        *_own_sessions(facts),
+    )
+
+
+def admin_policy(facts: Facts, stack: str) -> Document:
+    """Break-glass: a root shell on the machines of this stack, by the account's own document."""
+    shell = _arn(facts, "ssm", "document/SSM-SessionManagerRunShell")
+    return _document(
+        _start("ShellOnMachines", _arn(facts, "ec2", "instance/*"), stack),
+        _start("ShellDocument", shell),
+        *_own_sessions(facts),
+    )
+
+
+def key_policy(facts: Facts, stack: str) -> Document:
+    """The stack's key: for the account's IAM, its volumes, its log groups and its alarms alone."""
+    groups = (log_group_name(stack), bake_log_group_name(stack))
+    by_volumes = {
+        "kms:CallerAccount": facts.account_id,
+        "kms:ViaService": _service(facts, "ec2"),
+    }
+    everybody = {"AWS": "*"}
+    return _document(
+        {
+            "Sid": "AccountsOwnPolicies",
+            "Effect": "Allow",
+            "Principal": {"AWS": f"arn:{facts.partition}:iam::{facts.account_id}:root"},
+            "Action": "kms:*",
+            "Resource": "*",
+        },
+        # As the key policy of EBS's own key: also EC2's roles for spot and Image Builder need it.
+        _key("Volumes", everybody, _USE, StringEquals=by_volumes),
+        _key(
+            "VolumesOfInstances",
+            everybody,
+            ["kms:CreateGrant"],
+            StringEquals=by_volumes,
+            Bool={"kms:GrantIsForAWSResource": "true"},
+        ),
+        _key(
+            "LogGroups",
+            {"Service": f"logs.{facts.region}.{facts.dns_suffix}"},
+            _USE,
+            ArnEquals={
+                "kms:EncryptionContext:aws:logs:arn": [
+                    _arn(facts, "logs", f"log-group:{group}") for group in groups
+                ]
+            },
+        ),
+        _key(
+            "Alarms",
+            {"Service": "cloudwatch.amazonaws.com"},  # the same name in every partition
+            ["kms:Decrypt", "kms:GenerateDataKey*"],
+            StringEquals={"kms:EncryptionContext:aws:sns:topicArn": _topic_arn(facts, stack)},
+        ),
+    )
+
+
+def topic_policy(facts: Facts, stack: str) -> Document:
+    """Alarms of this account and region may be published, nothing else."""
+    return _document(
+        {
+            "Sid": "Alarms",
+            "Effect": "Allow",
+            "Principal": {"Service": "cloudwatch.amazonaws.com"},
+            "Action": "sns:Publish",
+            "Resource": _topic_arn(facts, stack),
+            "Condition": {
+                "StringEquals": {"aws:SourceAccount": facts.account_id},
+                "ArnLike": {"aws:SourceArn": _arn(facts, "cloudwatch", "alarm:*")},
+            },
+        }
+    )
+
+
+def bake_policy(facts: Facts, stack: str) -> Document:
+    """What the instance that makes the image may do.
+
+    Narrower than AWS's EC2InstanceProfileForImageBuilder and AmazonSSMManagedInstanceCore, which
+    let it read every parameter of the account.
+    """
+    builder = f"arn:{facts.partition}:imagebuilder:{facts.region}:{facts.account_id}"
+    return _document(
+        _allow("Components", ["imagebuilder:GetComponent"], f"{builder}:component/*"),
+        _allow(
+            "BuildersPrograms",
+            ["s3:GetObject"],
+            f"arn:{facts.partition}:s3:::ec2imagebuilder*",
+        ),
+        _allow(
+            "OwnLog",
+            ["logs:CreateLogStream", "logs:PutLogEvents"],
+            _arn(facts, "logs", f"log-group:{bake_log_group_name(stack)}:*"),
+        ),
+        _session_manager(),
+        _allow(
+            "RunCommand",
+            [
+                "ec2messages:AcknowledgeMessage",
+                "ec2messages:DeleteMessage",
+                "ec2messages:FailMessage",
+                "ec2messages:GetEndpoint",
+                "ec2messages:GetMessages",
+                "ec2messages:SendReply",
+            ],
+            "*",
+        ),
+    )
+
+
+def _first_boot(facts: Facts, stack: str) -> Document:
+    scripts = _arn(facts, "ssm", f"parameter{install_name(stack, 'install/*')}")
+    return _allow("FirstBoot", ["ssm:GetParameter"], scripts)
+
+
+def _session_manager() -> Document:
+    """The agent's own channels; none of these actions knows a resource worth naming."""
+    return _allow(
+        "SessionManager",
+        [
+            "ssm:UpdateInstanceInformation",
+            "ssmmessages:CreateControlChannel",
+            "ssmmessages:CreateDataChannel",
+            "ssmmessages:OpenControlChannel",
+            "ssmmessages:OpenDataChannel",
+        ],
+        "*",
+    )
+
+
+def _start(
+    sid: str, resource: str, stack: str = "", tags: dict[str, str] | None = None
+) -> Document:
+    conditions: dict[str, Any] = {"BoolIfExists": {"ssm:SessionDocumentAccessCheck": "true"}}
+    if stack:
+        conditions["StringEquals"] = {f"ssm:resourceTag/{STACK_TAG}": stack, **(tags or {})}
+    return _allow(sid, ["ssm:StartSession"], resource, **conditions)
+
+
+def _own_sessions(facts: Facts) -> list[Document]:
+    """To go on with and to end what one has started oneself.
+
+    By Session Manager's own tag, which also fits callers that have assumed a role: their
+    sessions' ids do not begin with their aws:userid. The channel has no such tag.
+    """
+    sessions = _arn(facts, "ssm", "session/")
+    return [
+        _allow(
+            "OwnSessions",
+            ["ssm:ResumeSession", "ssm:TerminateSession"],
+            f"{sessions}*",
+            StringLike={"ssm:resourceTag/aws:ssmmessages:session-id": "${aws:userid}"},
+        ),
+        _allow(
+            "OwnChannels",
+            ["ssmmessages:OpenDataChannel"],
+            [f"{sessions}${{aws:userid}}-*", f"{sessions}${{aws:username}}-*"],
+        ),
+    ]
+
+
+def _document(*statements: Document) -> Document:
+    return {"Version": "2012-10-17", "Statement": list(statements)}
+
+
+def _allow(
+    sid: str, actions: Sequence[str], resource: str | list[str], **conditions: dict[str, Any]
+) -> Document:
+    statement = {"Sid": sid, "Effect": "Allow", "Action": list(actions), "Resource": resource}
+    return {**statement, "Condition": conditions} if conditions else statement
+
+
+def _key(
+    sid: str, principal: Document, actions: Sequence[str], **conditions: dict[str, Any]
+) -> Document:
+    """In a key's policy "*" is that key."""
+    return {**_allow(sid, actions, "*", **conditions), "Principal": principal}
+
+
+def _arn(facts: Facts, service: str, resource: str) -> str:
+    return f"arn:{facts.partition}:{service}:{facts.region}:{facts.account_id}:{resource}"
+
+
+def _aws_document(facts: Facts, name: str) -> str:
+    """A Systems Manager document that AWS owns: its ARN has no account."""
+    return f"arn:{facts.partition}:ssm:{facts.region}::document/{name}"
+
+
+def _topic_arn(facts: Facts, stack: str) -> str:
+    return _arn(facts, "sns", topic_name(stack))
+
+
+def _service(facts: Facts, name: str) -> str:
+    """A service as kms:ViaService names it."""
+    return f"{name}.{facts.region}.{facts.dns_suffix}"

@@ -1,0 +1,82 @@
+"""Rosters on their way to the machines: one encrypted SSM parameter each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pulumi
+import pulumi_aws as aws
+
+from infra.aws.policies import roster_name
+from infra.problems import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from infra.aws.facts import Facts
+    from infra.aws.keys import Keys
+    from infra.plan import MachinePlan
+
+STANDARD, ADVANCED = 4096, 8192
+"""What a parameter of either tier holds, bytes (Systems Manager User Guide, "Parameter tiers")."""
+
+
+class Rosters(pulumi.ComponentResource):
+    """A SecureString for each machine; its `version` is the serial that the machine goes by."""
+
+    def __init__(
+        self,
+        stack: str,
+        machines: Sequence[MachinePlan],
+        key: Keys,
+        facts: Facts,
+        tags_of: Callable[[MachinePlan], Mapping[str, str]],
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        super().__init__("secondlock:aws:Rosters", stack, None, opts)
+        self._parameters = {
+            machine.name: aws.ssm.Parameter(
+                machine.name,
+                name=roster_name(stack, machine.name),
+                description=f"Who may enter {machine.name}",
+                type="SecureString",
+                key_id=key.arn,
+                tier="Standard" if _size(machine) <= STANDARD else "Advanced",
+                value=pulumi.Output.secret(machine.roster),
+                # One that a crashed `up` made is taken over.
+                overwrite=True,
+                region=facts.region,
+                tags=dict(tags_of(machine)),
+                opts=pulumi.ResourceOptions(
+                    parent=self,
+                    additional_secret_outputs=["value"],
+                    # The tier cannot be lowered in place, and the name is taken until then.
+                    delete_before_replace=True,
+                ),
+            )
+            for machine in machines
+        }
+        self.register_outputs({})
+
+    def parameter(self, machine: str) -> aws.ssm.Parameter:
+        """The machine's parameter."""
+        return self._parameters[machine]
+
+
+def roster_problems(machines: Sequence[MachinePlan]) -> list[Problem]:
+    """Rosters that no parameter holds."""
+    return [
+        Problem(
+            None,
+            None,
+            f"the roster of {machine.name} has {_size(machine)} bytes, SSM holds {ADVANCED}",
+            "take keys or networks out of the requests of those who share it: "
+            + ", ".join(machine.researchers),
+        )
+        for machine in machines
+        if _size(machine) > ADVANCED
+    ]
+
+
+def _size(machine: MachinePlan) -> int:
+    return len(machine.roster.encode())

@@ -1,0 +1,40 @@
+"""What every resource is marked with: whose it is, and who pays."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from infra.plan import MachinePlan
+    from infra.settings import Settings
+
+STACK_TAG = "secondlock:stack"
+RESEARCHER_TAG = "secondlock:researcher"
+"""By this one IAM tells whose machine a session may go to; see `infra.aws.policies`."""
+
+REBUILD_TAG = "secondlock:rebuild"
+MADE_WITH_TAG = "secondlock:made-with"
+"""What a machine was made with: a digest of its user-data and image."""
+
+
+def stack_tags(settings: Settings) -> dict[str, str]:
+    """For what the machines of a stack share."""
+    tags = {"Name": f"secondlock-{settings.stack}", STACK_TAG: settings.stack}
+    return tags | _paid_by(settings.cost_centre)
+
+
+def machine_tags(settings: Settings, machine: MachinePlan) -> dict[str, str]:
+    """For what belongs to one machine."""
+    request = machine.request
+    tags = {
+        **stack_tags(settings),
+        "Name": f"secondlock-{settings.stack}-{machine.name}",
+        RESEARCHER_TAG: request.researcher,
+    }
+    if request.until is not None:
+        tags["secondlock:until"] = request.until.isoformat()
+    return tags | _paid_by(request.cost_centre or "")
+
+
+def _paid_by(cost_centre: str) -> dict[str, str]:
+    return {"secondlock:cost-centre": cost_centre} if cost_centre else {}

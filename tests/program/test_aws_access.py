@@ -1,0 +1,383 @@
+"""Keys, rosters, access, logs and image of the target aws, with Pulumi's mocks."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import pulumi
+import pytest
+from pulumi.runtime.mocks import MockMonitor
+from pulumi.runtime.rpc import _special_secret_sig, _special_sig_key
+
+from cloudinit.image_components import render_components
+from cloudinit.install import install_parameters
+from infra.aws import facts as facts_module
+from infra.aws.access import Access
+from infra.aws.facts import Facts
+from infra.aws.image import ROOT_GIB, Image
+from infra.aws.keys import Keys
+from infra.aws.logs import Logs
+from infra.aws.roster import ADVANCED, STANDARD, Rosters, roster_problems
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from infra.plan import MachinePlan
+
+CHINA = Facts("aws-cn", "amazonaws.com.cn", "444455556666", "cn-north-1")
+STACK = "trial"
+TAGS = {"secondlock:stack": STACK, "secondlock:cost-centre": "physics"}
+IMAGE = "tensorflow/tensorflow@sha256:" + "a" * 64
+_Made = TypeVar("_Made")
+
+
+def _tags_of(machine: MachinePlan) -> dict[str, str]:
+    return {**TAGS, "secondlock:researcher": machine.name}
+
+
+def _machine(name: str, roster: str = '{"host_key":"very secret"}') -> MachinePlan:
+    """As much of a machine's plan as these components look at."""
+    plan = SimpleNamespace(name=name, roster=roster, researchers=(name,))
+    return cast("MachinePlan", plan)
+
+
+class _Engine(pulumi.runtime.Mocks):
+    """Remembers what was registered; Image Builder makes one AMI."""
+
+    def __init__(self) -> None:
+        self.made: dict[tuple[str, str], dict[str, Any]] = {}
+        self.monitor = MockMonitor(self)
+
+    def new_resource(
+        self, args: pulumi.runtime.MockResourceArgs
+    ) -> tuple[str | None, dict[str, Any]]:
+        self.made[args.typ, args.name] = args.inputs
+        kind = args.typ.split(":")[1].split("/")[0]
+        arn = f"arn:{CHINA.partition}:{kind}:{CHINA.region}:{CHINA.account_id}:{args.name}"
+        outputs = {"name": f"{args.name}-1a2b3c4", "arn": arn, "keyId": "0a1b", **args.inputs}
+        if args.typ == "aws:imagebuilder/image:Image":
+            outputs["outputResources"] = [{"amis": [{"image": "ami-baked"}]}]
+        return f"{args.name}-id", outputs
+
+    def call(
+        self, args: pulumi.runtime.MockCallArgs
+    ) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+        answers = {
+            "aws:index/getPartition:getPartition": {
+                "partition": "aws-cn",
+                "dnsSuffix": "amazonaws.com.cn",
+            },
+            "aws:index/getCallerIdentity:getCallerIdentity": {"accountId": "444455556666"},
+            "aws:index/getRegion:getRegion": {"region": "cn-north-1"},
+        }
+        return answers[args.token], []
+
+    def of(self, kind: str) -> dict[str, dict[str, Any]]:
+        """The inputs of every resource whose type ends so, by name."""
+        return {name: inputs for (typ, name), inputs in self.made.items() if typ.endswith(kind)}
+
+
+@pytest.fixture
+def engine() -> _Engine:
+    """Pulumi's mocks."""
+    engine = _Engine()
+    pulumi.runtime.set_mocks(engine, project="secondlock", stack=STACK, monitor=engine.monitor)
+    return engine
+
+
+def _everything(machines: Sequence[MachinePlan], *, bake: bool = True) -> tuple[Any, ...]:
+    keys = Keys(STACK, TAGS, CHINA)
+    rosters = Rosters(STACK, machines, keys, CHINA, _tags_of)
+    access = Access(STACK, machines, facts=CHINA, key=keys, tags=TAGS, tags_of=_tags_of)
+    logs = Logs(STACK, 90, True, "a@b.example", machines=machines, key=keys, facts=CHINA, tags=TAGS)
+    image = Image(
+        STACK,
+        base_image="ami-debian",
+        tensorflow_image=IMAGE,
+        bake=bake,
+        instance_type="g4dn.xlarge",
+        facts=CHINA,
+        key=keys,
+        vpc_id="vpc-1",
+        subnet_id="subnet-1",
+        tags=TAGS,
+    )
+    return rosters, access, logs, image
+
+
+def _settled(make: Callable[[], _Made]) -> _Made:
+    """What `make` makes, once everything that it registers is registered."""
+    made: list[_Made] = []
+
+    def register() -> None:
+        made.append(make())
+
+    wait: Callable[[Callable[[], None]], Callable[[], None]] = pulumi.runtime.test
+    wait(register)()
+    return made[0]
+
+
+def _values(make: Callable[[], Sequence[pulumi.Output[Any]]]) -> list[Any]:
+    """The values of the outputs that `make` gives, when all is registered."""
+    found: list[list[Any]] = []
+    _settled(lambda: pulumi.Output.all(*make()).apply(found.append))
+    return found[0]
+
+
+def test_everything_is_inside_its_component_and_marked(engine: _Engine) -> None:
+    _settled(lambda: _everything([_machine("alice"), _machine("bob")]))
+    for urn in engine.monitor.resources:
+        *parents, kind = urn.split("::")[2].split("$")
+        if not kind.startswith(("secondlock:aws:", "pulumi:pulumi:Stack")):
+            assert parents[-1].startswith("secondlock:aws:"), urn
+    no_tags = {
+        "Alias",
+        "ImageLeftovers",
+        "LogMetricFilter",
+        "PolicyAttachment",
+        "RolePolicy",
+        "TopicSubscription",
+    }
+    for (typ, name), inputs in engine.made.items():
+        kind = typ.split(":")[-1]
+        if typ.startswith("secondlock:aws:") or kind in no_tags:
+            continue
+        assert TAGS.items() <= inputs["tags"].items(), (typ, name)
+    for kind in ("ssm/parameter:Parameter", "iam/role:Role", "InstanceProfile"):
+        assert engine.of(kind)["alice"]["tags"]["secondlock:researcher"] == "alice"
+
+
+def test_no_arn_and_no_service_is_another_partitions(engine: _Engine) -> None:
+    _settled(lambda: _everything([_machine("alice")]))
+    for (typ, name), inputs in engine.made.items():
+        if typ == "aws:imagebuilder/component:Component":
+            continue  # the script asks the instance where it is
+        text = json.dumps(inputs)
+        assert "arn:aws:" not in text, (typ, name)
+        foreign = text.replace("cloudwatch.amazonaws.com", "").replace("amazonaws.com.cn", "")
+        assert "amazonaws" not in foreign, (typ, name)
+
+
+def test_a_roster_is_a_secret_under_the_stacks_key(engine: _Engine) -> None:
+    machines = [
+        _machine("alice", "x" * STANDARD),
+        _machine("bob", "x" * (STANDARD + 1)),
+        _machine("carol", "é" * (STANDARD // 2) + "x"),
+    ]
+    _settled(lambda: Rosters(STACK, machines, Keys(STACK, TAGS, CHINA), CHINA, _tags_of))
+    found = engine.of("ssm/parameter:Parameter")
+    for machine in machines:
+        inputs = found[machine.name]
+        assert inputs["name"] == f"/secondlock/{STACK}/roster/{machine.name}"
+        assert inputs["type"] == "SecureString"
+        assert inputs["keyId"].startswith("arn:aws-cn:kms:")
+        assert inputs["value"][_special_sig_key] == _special_secret_sig
+        assert inputs["value"]["value"] == machine.roster
+        rest = {name: value for name, value in inputs.items() if name != "value"}
+        assert machine.roster not in json.dumps(rest)
+    tiers = [found[machine.name]["tier"] for machine in machines]
+    assert tiers == ["Standard", "Advanced", "Advanced"]
+
+
+def test_a_rosters_value_comes_back_as_a_secret(engine: _Engine) -> None:
+    def make() -> list[pulumi.Output[bool]]:
+        rosters = Rosters(STACK, [_machine("alice")], Keys(STACK, TAGS, CHINA), CHINA, _tags_of)
+        parameter = rosters.parameter("alice")
+        asked = (parameter.value.is_secret(), parameter.tier.is_secret())
+        return [pulumi.Output.from_input(each) for each in asked]
+
+    assert _values(make) == [True, False]
+
+
+def test_a_roster_too_large_for_a_parameter_is_a_problem() -> None:
+    machines = [_machine("alice", "x" * ADVANCED), _machine("bob", "é" * (ADVANCED // 2) + "x")]
+    (problem,) = roster_problems(machines)
+    assert "bob" in problem.what
+    assert str(ADVANCED + 1) in problem.what
+    assert "é" not in str(problem)
+    assert problem.mend
+
+
+def test_the_key_turns_and_goes(engine: _Engine) -> None:
+    _settled(lambda: Keys(STACK, TAGS, CHINA))
+    (key,) = engine.of("kms/key:Key").values()
+    assert key["enableKeyRotation"] is True
+    assert key["deletionWindowInDays"] == 7
+    assert json.loads(key["policy"])["Version"] == "2012-10-17"
+    (alias,) = engine.of("kms/alias:Alias").values()
+    assert alias["name"] == f"alias/secondlock-{STACK}"
+
+
+def _access(names: Sequence[str], *, baked: bool = True) -> Access:
+    keys = Keys(STACK, TAGS, CHINA)
+    machines = [_machine(name) for name in names]
+    return Access(STACK, machines, facts=CHINA, key=keys, tags=TAGS, tags_of=_tags_of, baked=baked)
+
+
+def test_every_machine_has_a_role_of_its_own_and_all_one_policy(engine: _Engine) -> None:
+    names = ["alice", "bob", "carol"]
+
+    def make() -> list[pulumi.Output[Any]]:
+        access = _access(names)
+        arns = [access.admin_policy_arn, access.researcher_policy_arn]
+        return [*(access.profile(name) for name in names), *arns]
+
+    *profile_names, admin, researcher = _values(make)
+    assert profile_names == [f"{name}-1a2b3c4" for name in names]
+    assert (admin[-5:], researcher[-10:]) == ("admin", "researcher")
+    roles, profiles = engine.of("iam/role:Role"), engine.of("InstanceProfile")
+    assert sorted(roles) == sorted(profiles) == names
+    for name in names:
+        assert roles[name]["tags"]["secondlock:machine"] == name
+        assert roles[name]["path"] == profiles[name]["path"] == f"/secondlock/{STACK}/"
+        # Either makes the provider warn, once for each machine.
+        assert not roles[name].keys() & {"inlinePolicies", "managedPolicyArns"}
+        assert profiles[name]["role"] == f"{name}-1a2b3c4"
+    assert sorted(engine.of("iam/policy:Policy")) == ["admin", "machines", "researcher"]
+    (attached,) = engine.of("PolicyAttachment").values()
+    assert attached["roles"] == [f"{name}-1a2b3c4" for name in names]
+    assert attached["policyArn"].endswith(":machines")
+    per_machine = Counter(name for _, name in engine.made if name in names)
+    assert set(per_machine.values()) == {2}
+
+
+def test_a_stack_without_a_machine_attaches_nothing(engine: _Engine) -> None:
+    _settled(lambda: _access([]))
+    assert engine.of("PolicyAttachment") == {}
+
+
+def _logs(machines: int, *, alarms: bool = True, email: str = "a@b.example") -> Logs:
+    plans = [_machine(f"m{number}") for number in range(machines)]
+    keys = Keys(STACK, TAGS, CHINA)
+    return Logs(STACK, 90, alarms, email, machines=plans, key=keys, facts=CHINA, tags=TAGS)
+
+
+def test_logs_are_encrypted_and_end(engine: _Engine) -> None:
+    _settled(lambda: _logs(1, alarms=False))
+    (group,) = engine.of("LogGroup").values()
+    assert group["name"] == f"/secondlock/{STACK}"
+    assert group["kmsKeyId"].startswith("arn:aws-cn:kms:")
+    assert group["retentionInDays"] == 90
+    for kind in ("MetricAlarm", "LogMetricFilter", "sns/topic:Topic", "TopicSubscription"):
+        assert not engine.of(kind)
+
+
+def test_alarms_tell_someone(engine: _Engine) -> None:
+    _settled(lambda: _logs(3))
+    alarms, filters = engine.of("MetricAlarm"), engine.of("LogMetricFilter")
+    assert sorted(alarms) == sorted(filters) == ["brute-force", "clock", "frozen", "status"]
+    for name, alarm in alarms.items():
+        made = filters[name]["metricTransformation"]
+        assert (alarm["metricName"], alarm["namespace"]) == (made["name"], made["namespace"])
+        assert filters[name]["logGroupName"] == f"/secondlock/{STACK}"
+        assert alarm["alarmActions"][0].endswith(f":{STACK}")
+        assert alarm["alarmDescription"]
+    (topic,) = engine.of("sns/topic:Topic").values()
+    assert topic["kmsMasterKeyId"] == "0a1b"
+    assert json.loads(topic["policy"])["Statement"][0]["Sid"] == "Alarms"
+    (subscription,) = engine.of("TopicSubscription").values()
+    assert (subscription["protocol"], subscription["endpoint"]) == ("email", "a@b.example")
+    assert alarms["status"]["threshold"] == 3 * 13.5
+
+
+def test_alarms_without_an_address_are_seen_in_the_console(engine: _Engine) -> None:
+    _settled(lambda: _logs(1, email=""))
+    assert len(engine.of("MetricAlarm")) == 4
+    assert not engine.of("TopicSubscription")
+
+
+def test_the_number_of_alarms_does_not_depend_on_the_machines(engine: _Engine) -> None:
+    _settled(lambda: _logs(1))
+    one = sorted(engine.made)
+    engine.made.clear()
+    _settled(lambda: _logs(200))
+    assert sorted(engine.made) == one
+
+
+def _status(**values: Any) -> str:
+    """A line as cloudinit/guest/status.py writes it."""
+    line = {
+        "bans": [],
+        "clock": {"offset_seconds": 0.0001, "source": "169.254.169.123", "synchronised": True},
+        "machine": "alice",
+        "stack": "true",
+        "researchers": {"alice": {"frozen": False, "wrong_codes": 0}, "bob": {"frozen": False}},
+    }
+    return json.dumps({**line, **values}, sort_keys=True)
+
+
+def test_the_expression_for_a_frozen_researcher_finds_them_alone(engine: _Engine) -> None:
+    _settled(lambda: _logs(1))
+    pattern = engine.of("LogMetricFilter")["frozen"]["pattern"]
+    # Letters and the operators that CloudWatch Logs knows: no quotes, no groups.
+    assert re.fullmatch(r"%[A-Za-z0-9:_#=@/;,\-^$?\[\]{}|\\*+.]+%", pattern)
+    expression = re.compile(pattern.strip("%"))
+    frozen = {"alice": {"frozen": False}, "bob": {"frozen": True, "wrong_codes": 31}}
+    assert expression.search(_status(researchers=frozen))
+    compact = json.dumps(json.loads(_status(researchers=frozen)), separators=(",", ":"))
+    assert expression.search(compact)
+    assert not expression.search(_status())
+    assert not expression.search(_status(bans=["192.0.2.1"]))
+
+
+def test_without_a_bake_machines_start_from_debian_itself(engine: _Engine) -> None:
+    assert _values(lambda: [_everything([_machine("alice")], bake=False)[-1].ami]) == ["ami-debian"]
+    assert not [typ for typ, _ in engine.made if "imagebuilder" in typ]
+    assert "image" not in engine.of("iam/role:Role")
+    offered = engine.of("ssm/parameter:Parameter")
+    offered.pop("alice")
+    values = {name: inputs["value"]["value"] for name, inputs in offered.items()}
+    assert values == install_parameters()
+    assert all(len(value) <= STANDARD for value in values.values())
+    for name, inputs in offered.items():
+        assert inputs["name"] == f"/secondlock/{STACK}/{name}"
+
+
+def test_only_machines_that_are_not_baked_may_read_what_they_install(engine: _Engine) -> None:
+    for baked in (True, False):
+        _settled(partial(_access, ["alice"], baked=baked))
+        granted = json.loads(engine.of("iam/policy:Policy")["machines"]["policy"])
+        sids = {statement["Sid"] for statement in granted["Statement"]}
+        assert ("FirstBoot" in sids) is not baked
+
+
+def test_the_bake_is_on_the_pinned_image_encrypted_and_closed(engine: _Engine) -> None:
+    assert _values(lambda: [_everything([])[-1].ami]) == ["ami-baked"]
+    (recipe,) = engine.of("ImageRecipe").values()
+    assert recipe["parentImage"] == "ami-debian"
+    (disk,) = recipe["blockDeviceMappings"]
+    assert disk["ebs"]["encrypted"] == "true"
+    assert disk["ebs"]["kmsKeyId"].startswith("arn:aws-cn:kms:")
+    assert disk["ebs"]["volumeSize"] == ROOT_GIB
+    assert recipe["systemsManagerAgent"] == {"uninstallAfterBuild": False}
+    made_of = [component["componentArn"].split(":")[-1] for component in recipe["components"]]
+    assert made_of == list(render_components(IMAGE))
+    (place,) = engine.of("InfrastructureConfiguration").values()
+    assert place["instanceMetadataOptions"]["httpTokens"] == "required"
+    assert place["subnetId"] == "subnet-1"
+    assert "keyPair" not in place
+    (group,) = engine.of("SecurityGroup").values()
+    assert not group.get("ingress")
+    assert {rule["toPort"] for rule in group["egress"]} == {80, 443}
+    (sent,) = engine.of("DistributionConfiguration").values()
+    (to,) = sent["distributions"]
+    assert to["region"] == CHINA.region
+    ami = to["amiDistributionConfiguration"]
+    assert ami["kmsKeyId"].startswith("arn:aws-cn:kms:")
+    assert "launchPermission" not in ami
+    (left,) = engine.of("ImageLeftovers").values()
+    assert (left["ami"], left["region"]) == ("ami-baked", CHINA.region)
+    assert left["image"].endswith(f":{STACK}")
+    (made,) = engine.of("imagebuilder/image:Image").values()
+    assert made["loggingConfiguration"] == {"logGroupName": f"/secondlock/{STACK}/image"}
+    assert engine.of("LogGroup")["image"]["kmsKeyId"].startswith("arn:aws-cn:kms:")
+
+
+def test_facts_are_what_aws_says(engine: _Engine) -> None:
+    assert _settled(facts_module.facts) == CHINA

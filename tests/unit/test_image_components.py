@@ -1,0 +1,100 @@
+"""What Image Builder is told to do, as far as it can be tried without it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from cloudinit import image_components
+from cloudinit.image_components import LIMIT, render_agent, render_components
+from cloudinit.install import AWS_PACKAGES, DRIVER_PACKAGES, render_install
+from cloudinit.packages import PACKAGES
+
+IMAGE = "tensorflow/tensorflow@sha256:" + "a" * 64
+SHELLCHECK = Path(sys.executable).parent / "shellcheck"
+
+
+def _documents() -> dict[str, dict[str, Any]]:
+    return {name: yaml.safe_load(text) for name, text in render_components(IMAGE).items()}
+
+
+def _scripts() -> dict[str, str]:
+    found = {"agent": render_agent(IMAGE)}
+    for document in _documents().values():
+        for phase in document["phases"]:
+            for step in phase["steps"]:
+                (found[step["name"]],) = step["inputs"]["commands"]
+    return found
+
+
+def test_documents_are_of_the_schema_and_fit() -> None:
+    assert all(len(text) <= LIMIT for text in render_components(IMAGE).values())
+    phases: list[str] = []
+    for document in _documents().values():
+        assert document["schemaVersion"] == 1.0
+        assert set(document) == {"description", "schemaVersion", "phases"}
+        for phase in document["phases"]:
+            phases.append(phase["name"])
+            for step in phase["steps"]:
+                assert step["action"] == "ExecuteBash"
+                assert step["onFailure"] == "Abort"
+                assert step["timeoutSeconds"] > 0
+                assert list(step["inputs"]) == ["commands"]
+    assert phases == ["build", "build", "build", "build", "validate", "test"]
+
+
+def test_yaml_gives_the_scripts_back_to_the_byte() -> None:
+    assert _scripts()["Install"] == render_install(IMAGE)
+    assert "apt-get" in _scripts()["agent"]
+
+
+@pytest.mark.parametrize(
+    "name", ["agent", "Install", "Workspaces", "Programs", "Files", "Check", "Try"]
+)
+def test_every_script_is_sound_shell(name: str, tmp_path: Path) -> None:
+    script = _scripts()[name]
+    assert script.startswith("#!/bin/bash\n")
+    assert "set -euo pipefail" in script
+    assert "{{" not in script  # Image Builder would replace it
+    place = tmp_path / "script.sh"
+    place.write_text(script)
+    for command in (["bash", "-n"], [str(SHELLCHECK)]):
+        done = subprocess.run([*command, str(place)], capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_image_has_what_local_machines_have() -> None:
+    install = _scripts()["Install"]
+    assert set(PACKAGES) - set(AWS_PACKAGES) <= {"qemu-guest-agent"}
+    for package in (*AWS_PACKAGES, *DRIVER_PACKAGES):
+        assert f" {package}" in install
+    assert IMAGE in install
+    assert "server 169.254.169.123" in _scripts()["Files"]
+
+
+def test_the_agent_is_installed_as_the_script_does_it_and_nothing_else() -> None:
+    agent = _scripts()["agent"]
+    assert "gpgv --keyring" in agent
+    assert "nvidia" not in agent
+    assert "docker" not in agent
+    start = agent.index('say "Systems Manager')
+    assert agent[start:].rpartition("systemctl start")[0].strip() in render_install(IMAGE)
+
+
+def test_double_braces_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image_components, "_TEST", "#!/bin/bash\necho '{{.Digest}}'\n")
+    with pytest.raises(ValueError, match="double braces"):
+        render_components(IMAGE)
+
+
+def test_a_component_too_long_for_image_builder_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(image_components, "_TEST", "#!/bin/bash\n" + "true\n" * LIMIT)
+    with pytest.raises(ValueError, match=str(LIMIT)):
+        render_components(IMAGE)
