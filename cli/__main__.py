@@ -9,7 +9,7 @@ import traceback
 import typer
 from typer import TyperException
 
-from cli import enroll, request, retire, ssh_config, status
+from cli import admin_policy, doctor, enroll, images, request, retire, ssh_config, status
 from infra.problems import ProblemsError
 
 PROBLEM, USAGE, INTERRUPTED = 1, 2, 130
@@ -29,6 +29,9 @@ app.command("rotate")(retire.rotate)
 app.command("revoke")(retire.revoke)
 app.command("ssh-config")(ssh_config.ssh_config)
 app.command("status")(status.status)
+app.command("doctor")(doctor.doctor)
+app.command("admin-policy")(admin_policy.admin_policy)
+app.add_typer(images.app, name="image")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -9,11 +9,11 @@ import shlex
 import shutil
 import stat
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from cli.project import Stack, command, pulumi
 from infra.problems import Problem, ProblemsError
@@ -22,8 +22,12 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _PATH_ITSELF = ("$PATH", "${PATH}")
 
 
+def _none_if_empty(value: object) -> object:
+    return None if value == "" else value
+
+
 class Machine(BaseModel):
-    """An entry of the output `machines`."""
+    """An entry of the output `machines`. Below `directory`: of target aws alone."""
 
     model_config = ConfigDict(hide_input_in_errors=True, frozen=True)
 
@@ -34,7 +38,12 @@ class Machine(BaseModel):
     serial: int
     researchers: tuple[str, ...]
     target: str
-    directory: Path | None = None
+    directory: Annotated[Path | None, BeforeValidator(_none_if_empty)] = None
+    instance_id: str | None = None
+    region: str | None = None
+    zone: str | None = None
+    log_group: str | None = None
+    public: bool = True
 
 
 class Enrollment(BaseModel):
@@ -136,16 +145,29 @@ def _export(path: Path, number: int, line: str) -> tuple[str, str] | None:
     return name, value
 
 
+def set_config(stack: Stack, values: Mapping[str, str]) -> None:
+    """Write plain values into the stack's configuration, all or none. Raises ProblemsError."""
+    pairs = [word for key, value in values.items() for word in ("--plaintext", f"{key}={value}")]
+    _run(stack, "config", "set-all", *pairs)
+
+
 def _outputs(stack: Stack, *, secrets: bool) -> dict[str, Any]:
+    flags = ["--json", "--color", "never", *(["--show-secrets"] if secrets else [])]
+    outputs: dict[str, Any] = json.loads(_run(stack, "stack", "output", *flags))
+    if not outputs:
+        up = pulumi("up", stack=stack)
+        raise ProblemsError([Problem(None, None, f"stack {stack.name} is not up", up)])
+    return outputs
+
+
+def _run(stack: Stack, *words: str) -> str:
+    """What a `pulumi` command prints. Raises ProblemsError."""
     surroundings = environment(stack, os.environ)
     program = shutil.which("pulumi", path=surroundings["PATH"])
     if program is None:
         raise ProblemsError([Problem(None, None, "`pulumi` is not on PATH", "make setup")])
-    flags = ["--json", "--non-interactive", "--color", "never"]
-    if secrets:
-        flags.append("--show-secrets")
     done = subprocess.run(
-        [program, "stack", "output", "--stack", stack.name, *flags],
+        [program, *words, "--stack", stack.name, "--non-interactive"],
         cwd=stack.root,
         env=surroundings,
         stdin=subprocess.DEVNULL,
@@ -154,16 +176,12 @@ def _outputs(stack: Stack, *, secrets: bool) -> dict[str, Any]:
         check=False,
     )
     if done.returncode != 0:
-        raise ProblemsError([_translated(stack, done.stderr)])
-    outputs: dict[str, Any] = json.loads(done.stdout)
-    if not outputs:
-        up = pulumi("up", stack=stack)
-        raise ProblemsError([Problem(None, None, f"stack {stack.name} is not up", up)])
-    return outputs
+        raise ProblemsError([_translated(stack, words, done.stderr)])
+    return done.stdout
 
 
-def _translated(stack: Stack, message: str) -> Problem:
-    """A fault of `pulumi stack output` in a person's words, with what mends it."""
+def _translated(stack: Stack, words: Sequence[str], message: str) -> Problem:
+    """A fault of a `pulumi` command in a person's words, with what mends it."""
     if "no stack named" in message:
         mend = "make demo" if stack.name == "demo" else f"pulumi stack init {stack.name}"
         return Problem(None, None, f"there is no stack {stack.name}", mend)
@@ -178,7 +196,7 @@ def _translated(stack: Stack, message: str) -> Problem:
         return Problem(None, None, what, f"export PULUMI_BACKEND_URL=file://{folder}")
     lines = [line.removeprefix("error: ") for line in message.splitlines() if line.strip()]
     said = lines[-1] if lines else "it failed without a word"
-    return Problem(None, None, f"pulumi: {said}", pulumi("stack", "output", stack=stack))
+    return Problem(None, None, f"pulumi: {said}", pulumi(*words[:2], stack=stack))
 
 
 def _place(path: Path, otherwise: str) -> str:

@@ -57,8 +57,22 @@ class Stack:
 
         Raises ProblemsError when the file is not YAML.
         """
+        return self.value("secondlock:target") or "local"
+
+    def value(self, key: str) -> str | None:
+        """A plain value of the stack's configuration, as Pulumi gives it to the program.
+
+        Raises ProblemsError when the file is not YAML.
+        """
+        return self.values().get(key)
+
+    def values(self) -> dict[str, str]:
+        """Every plain value; of secrets and objects the keys alone, with an empty value.
+
+        Raises ProblemsError when the file is not YAML.
+        """
         if not self.config.exists():
-            return "local"
+            return {}
         try:
             document = yaml.safe_load(self.config.read_text("utf-8"))
         except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -67,8 +81,9 @@ class Stack:
             )
             raise ProblemsError([problem]) from None
         config = document.get("config") if isinstance(document, dict) else None
-        value = config.get("secondlock:target") if isinstance(config, dict) else None
-        return str(value) if value is not None else "local"
+        if not isinstance(config, dict):
+            return {}
+        return {str(key): _plain(value) for key, value in config.items()}
 
 
 def choose_stack(name: str | None) -> Stack:
@@ -114,6 +129,12 @@ def shown(path: Path) -> str:
     except (ValueError, OSError):
         near = str(path)
     return shlex.quote(near)
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value) if isinstance(value, (str, int, float)) else ""
 
 
 def _only_stack() -> str:

@@ -10,7 +10,7 @@ import re
 import secrets
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -21,7 +21,14 @@ from cli.files import write_new
 from cli.options import JsonOption, ResearcherArgument, StackOption, echo_json
 from cli.project import Stack, check_researcher, choose_stack, command, pulumi, shown
 from infra.problems import Problem, ProblemsError, RefusedError
-from infra.requests import MachineSize, check_local, load_requests
+from infra.requests import (
+    InstanceRequest,
+    MachineSize,
+    check_aws,
+    check_local,
+    load_requests,
+)
+from infra.settings import Settings, split_zones
 from infra.ssh_keys import check_ssh_key
 
 _OWN_KEYS = ("id_ed25519.pub", "id_ed25519_sk.pub", "id_ecdsa.pub", "id_rsa.pub")
@@ -42,12 +49,25 @@ allowed_from:{allowed_from}
 # key+totp: a key and the phone's code. password+totp: a password and the phone's code.
 factors: {factors}
 
-# The size of the machine; without it, this.
-# machine: {machine}
+{machine}
 
 # Binds the phone. No secret, but never used twice: `{rotate}` writes a new one.
 enrollment: "{enrollment}"
 """
+
+
+_LOCAL_MACHINE = """\
+# The size of the machine; without it, this.
+# machine: {machine}"""
+
+_AWS_MACHINE = """\
+# The machine; what is left out is as here. spot: cheaper, stopped when EC2 needs the room.
+# public: false: without a public address, SSH goes over Session Manager.
+{mark}machine: {machine}
+
+# The last day that it is wanted, and who pays: tags on everything that is made for it.
+# until: 2030-12-31
+# cost_centre: "{cost_centre}\""""
 
 
 class Factors(str, Enum):
@@ -80,12 +100,35 @@ FromOption = Annotated[
 ]
 
 
+TypeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--instance-type",
+        metavar="TYPE",
+        help="EC2 instance type, on target aws. Default: the stack's.",
+        show_default=False,
+    ),
+]
+SpotOption = Annotated[
+    bool, typer.Option("--spot", help="Spare capacity of EC2, on target aws: cheaper.")
+]
+PrivateOption = Annotated[
+    bool,
+    typer.Option(
+        "--private", help="No public address, on target aws: SSH goes over Session Manager."
+    ),
+]
+
+
 def request(
     researcher: ResearcherArgument,
     stack: StackOption = None,
     key: KeyOption = None,
     factors: FactorsOption = Factors.KEY,
     allowed_from: FromOption = None,
+    instance_type: TypeOption = None,
+    spot: SpotOption = False,
+    private: PrivateOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Write a first request for a researcher: stacks/STACK/RESEARCHER.yaml.
@@ -95,7 +138,9 @@ def request(
     chosen = choose_stack(stack)
     check_researcher(researcher)
     source, keys = _keys(researcher, key, factors)
-    text = _scaffold(chosen, researcher, keys, factors, allowed_from or _default_from(chosen))
+    machine = _machine(chosen, _asked(instance_type, spot=spot, private=private))
+    cidrs = allowed_from or _default_from(chosen)
+    text = _scaffold(chosen, researcher, keys, factors, cidrs, machine)
     # The file is not there yet: its lines would help nobody, the fields' names do.
     unwritten = faults(chosen, researcher, text)
     if unwritten:
@@ -139,10 +184,52 @@ def faults(stack: Stack, researcher: str, text: str) -> list[Problem]:
         candidate.write_text(text, "utf-8")
         try:
             requests = [one for one in load_requests(folder) if one.researcher == researcher]
-            problems = check_local(requests) if stack.target() == "local" else []
+            problems = _target_problems(stack, requests)
         except ProblemsError as error:
             problems = [one for one in error.problems if one.file in (candidate, None)]
     return [dataclasses.replace(problem, file=path) for problem in problems]
+
+
+def _target_problems(stack: Stack, requests: Sequence[InstanceRequest]) -> list[Problem]:
+    if stack.target() == "local":
+        return check_local(requests)
+    try:
+        zones = split_zones(stack.value("secondlock:zones") or "")
+    except RefusedError:
+        return []  # the stack's own fault, which `up` and `doctor` tell
+    return check_aws(requests, zones)
+
+
+def _asked(instance_type: str | None, *, spot: bool, private: bool) -> dict[str, str]:
+    """The fields of `machine` that the command line sets."""
+    fields = {"instance_type": instance_type and _scalar(instance_type)}
+    fields |= {"spot": "true" if spot else None, "public": "false" if private else None}
+    return {name: value for name, value in fields.items() if value}
+
+
+def _machine(stack: Stack, asked: dict[str, str]) -> str:
+    """The lines about the machine. Raises typer.BadParameter for what the target does not know."""
+    usual = MachineSize()
+    disks = {"root_disk_gib": usual.root_disk_gib, "home_disk_gib": usual.home_disk_gib}
+    if stack.target() == "local":
+        if asked:
+            raise typer.BadParameter(
+                f"stack {stack.name} is on target local; EC2's options are for target aws",
+                param_hint="/".join(sorted(asked)),
+            )
+        sizes = {"cpus": usual.cpus, "memory_gib": usual.memory_gib, **disks}
+        return _LOCAL_MACHINE.format(machine=_flow(sizes))
+    kind = stack.value("secondlock:instanceType") or Settings(stack=stack.name).instance_type
+    all_of_it = {"instance_type": kind, **disks, "spot": "false", "public": "true"}
+    return _AWS_MACHINE.format(
+        mark="" if asked else "# ",
+        machine=_flow(asked or all_of_it),
+        cost_centre=stack.value("secondlock:costCentre") or "4711",
+    )
+
+
+def _flow(fields: Mapping[str, object]) -> str:
+    return "{" + ", ".join(f"{name}: {value}" for name, value in fields.items()) + "}"
 
 
 def _default_from(stack: Stack) -> list[str]:
@@ -155,15 +242,19 @@ def _default_from(stack: Stack) -> list[str]:
 
 
 def _scaffold(
-    stack: Stack, researcher: str, keys: Sequence[str], factors: Factors, cidrs: Sequence[str]
+    stack: Stack,
+    researcher: str,
+    keys: Sequence[str],
+    factors: Factors,
+    cidrs: Sequence[str],
+    machine: str,
 ) -> str:
-    sizes = ", ".join(f"{name}: {value}" for name, value in MachineSize().model_dump().items())
     return _TEMPLATE.format(
         researcher=researcher,
         ssh_keys=_sequence(keys),
         allowed_from=_sequence(cidrs),
         factors=factors.value,
-        machine="{" + sizes + "}",
+        machine=machine,
         enrollment=secrets.token_hex(16),
         rotate=command("rotate", researcher, stack=stack),
     )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shlex
+import shutil
 import stat
 from pathlib import Path
 
@@ -24,7 +26,8 @@ _HEADER = """\
 
 _ENTRY = """
 Host {alias}
-  HostName {machine.address}
+  HostName {host}
+{proxy}\
   Port {machine.port}
   User {researcher}
   HostKeyAlias {host_key_alias}
@@ -34,6 +37,12 @@ Host {alias}
   PreferredAuthentications publickey,keyboard-interactive
   ForwardAgent no
 {identity}\
+"""
+
+# AWS-StartSSHSession is the only document that the researchers' policy allows.
+_SESSION_MANAGER = """\
+  ProxyCommand aws ssm start-session --target %h --document-name AWS-StartSSHSession \
+--parameters portNumber=%p --region {region}{profile}
 """
 
 _SHARED = """\
@@ -80,6 +89,7 @@ def ssh_config(stack: StackOption = None, as_json: JsonOption = False) -> None:
             }
         )
         return
+    _hint(everything)
     typer.echo(f"Wrote {shown(config)}. To log in:")
     for host in hosts:
         typer.echo(f"  ssh -F {shown(config)} {host}")
@@ -125,6 +135,8 @@ def _config(stack: Stack, everything: dict[str, Machine], known_hosts: Path) -> 
                 text += _ENTRY.format(
                     alias=alias(stack, researcher) + suffix,
                     machine=machine,
+                    host=machine.address if machine.public else machine.instance_id,
+                    proxy=_proxy(stack, machine),
                     researcher=researcher,
                     host_key_alias=host_key_alias(stack, name),
                     known_hosts=_quoted(known_hosts),
@@ -132,6 +144,34 @@ def _config(stack: Stack, everything: dict[str, Machine], known_hosts: Path) -> 
                 )
                 text += rest.format(control_path=control_path)
     return text
+
+
+def _proxy(stack: Stack, machine: Machine) -> str:
+    """How a machine without a public address is reached: empty for the others."""
+    if machine.public:
+        return ""
+    profile = stack.value("aws:profile")
+    return _SESSION_MANAGER.format(
+        region=_word(machine.region or ""),
+        profile=f" --profile {_word(profile)}" if profile else "",
+    )
+
+
+def _word(text: str) -> str:
+    """`text` as one word of a ProxyCommand: the shell reads it, and ssh its `%` before that."""
+    return shlex.quote(text).replace("%", "%%")
+
+
+def _hint(everything: dict[str, Machine]) -> None:
+    """Say what logins to private machines need here and is missing."""
+    if all(machine.public for machine in everything.values()):
+        return
+    missing = [name for name in ("aws", "session-manager-plugin") if shutil.which(name) is None]
+    if missing:
+        programs = " and ".join(missing)
+        typer.echo(
+            f"Private machines need {programs} on PATH here: docs/aws.md says how.", err=True
+        )
 
 
 def _quoted(path: Path, *, tokens: bool = False) -> str:

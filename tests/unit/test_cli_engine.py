@@ -22,9 +22,10 @@ import pyrage.passphrase
 import pytest
 from PIL import Image
 
-from cli import project
+from cli import engine, project
 from cli.__main__ import main
 from infra import enrollment
+from infra.problems import ProblemsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -424,3 +425,15 @@ def test_a_retired_enrollment_is_not_shown_again(
     assert "is retired" in printed.err
     assert "pulumi up" in printed.err
     assert "otpauth" not in printed.out
+
+
+def test_settings_are_written_by_pulumi_itself(stack: dict[str, Any], lab: Path) -> None:
+    chosen = project.Stack("lab", lab)
+    digest = f"tensorflow/tensorflow@sha256:{'a' * 64}"
+    engine.set_config(
+        chosen, {"secondlock:baseImage": "ami-1", "secondlock:tensorflowImage": digest}
+    )
+    assert chosen.value("secondlock:baseImage") == "ami-1"
+    assert chosen.value("secondlock:tensorflowImage") == digest
+    with pytest.raises(ProblemsError, match="there is no stack other"):
+        engine.set_config(project.Stack("other", lab), {"secondlock:baseImage": "ami-1"})

@@ -1,0 +1,313 @@
+"""`secondlock admin-policy`: what whoever runs `pulumi up` on aws has to be allowed, and no more.
+
+Service Authorization Reference, for which action knows which resource and condition. A managed
+policy holds 6,144 characters (IAM and STS quotas), so this is two: machines, and what they use.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Annotated, Any
+
+import typer
+
+from cli.options import JsonOption, echo_json
+
+LONGEST = 6144
+"""Characters of a managed policy, without white space."""
+
+_PATH = "secondlock"
+_REQUEST_TAG = "aws:RequestTag/secondlock:stack"
+# A pattern that fits every value asks for no more than that the tag is there.
+_OURS = {"StringLike": {"aws:ResourceTag/secondlock:stack": "*"}}
+_MADE_OURS = {"StringLike": {_REQUEST_TAG: "*"}}
+
+_EC2 = ["ec2.amazonaws.com", "ec2.amazonaws.com.cn"]
+"""EC2 as who takes a role, by its partition's name."""
+
+Statement = dict[str, Any]
+
+
+class Part(str, Enum):
+    """Which of the policies."""
+
+    MACHINES = "machines"
+    SERVICES = "services"
+
+
+PartArgument = Annotated[
+    Part, typer.Argument(metavar="machines|services", help="Which half.", show_default=False)
+]
+PartitionOption = Annotated[
+    str, typer.Option("--partition", help="aws, aws-cn or aws-us-gov: the first part of ARNs.")
+]
+RegionOption = Annotated[str, typer.Option("--region", help="Only this region.")]
+AccountOption = Annotated[str, typer.Option("--account", help="Only this account.")]
+
+
+def admin_policy(
+    part: PartArgument,
+    partition: PartitionOption = "aws",
+    region: RegionOption = "*",
+    account: AccountOption = "*",
+    as_json: JsonOption = False,
+) -> None:
+    """Print an IAM policy that `pulumi up` and `destroy` on aws need: `machines` or `services`.
+
+    Both are needed; one would be too long. docs/aws.md shows how to attach them. It is JSON with
+    and without --json, and AWS is not asked.
+    """
+    del as_json  # for programs that give it to every command
+    echo_json(documents(partition, region, account)[part.value])
+
+
+def documents(
+    partition: str = "aws", region: str = "*", account: str = "*"
+) -> dict[str, dict[str, Any]]:
+    """The policies by their part's name."""
+    place = _Place(partition, region, account)
+    return {
+        Part.MACHINES.value: _policy(_machines(place)),
+        Part.SERVICES.value: _policy(_services(place)),
+    }
+
+
+class _Place:
+    """Where ARNs lie."""
+
+    def __init__(self, partition: str, region: str, account: str) -> None:
+        self.partition, self.region, self.account = partition, region, account
+
+    def arn(self, service: str, *resources: str) -> list[str]:
+        where = f"arn:{self.partition}:{service}:{self.region}:{self.account}"
+        return [f"{where}:{resource}" for resource in resources]
+
+    def iam(self, *kinds: str) -> list[str]:
+        return [f"arn:{self.partition}:iam::{self.account}:{kind}/{_PATH}/*" for kind in kinds]
+
+
+def _policy(statements: list[Statement]) -> dict[str, Any]:
+    return {"Version": "2012-10-17", "Statement": statements}
+
+
+def _allow(
+    sid: str, actions: list[str], resources: list[str], condition: Statement | None = None
+) -> Statement:
+    allowed = {"Sid": sid, "Effect": "Allow", "Action": actions, "Resource": resources}
+    return allowed if condition is None else {**allowed, "Condition": condition}
+
+
+def _ec2(*actions: str) -> list[str]:
+    return [f"ec2:{action}" for action in actions]
+
+
+def _machines(place: _Place) -> list[Statement]:
+    made = ["elastic-ip", "instance", "internet-gateway", "natgateway", "route-table"]
+    made += ["security-group", "snapshot", "subnet", "volume", "vpc"]
+    image = f"arn:{place.partition}:ec2:{place.region}::image/*"
+    snapshot = f"arn:{place.partition}:ec2:{place.region}::snapshot/*"
+    spot = "spot-instances-request/*"
+    return [
+        _allow("Look", ["ec2:Describe*", "ec2:GetConsoleOutput"], ["*"]),
+        _allow(
+            "MakeTagged",
+            _ec2("AllocateAddress", "CreateInternetGateway", "CreateNatGateway")
+            + _ec2("CreateRouteTable", "CreateSecurityGroup", "CreateSnapshot", "CreateSubnet")
+            + _ec2("CreateVolume", "CreateVpc", "RunInstances"),
+            [*place.arn("ec2", *(f"{kind}/*" for kind in made)), snapshot],
+            _MADE_OURS,
+        ),
+        _allow(
+            "MakeWithinOurs",
+            _ec2("CreateNatGateway", "CreateRouteTable", "CreateSecurityGroup", "CreateSnapshot")
+            + _ec2("CreateSubnet", "RunInstances"),
+            place.arn("ec2", "elastic-ip/*", "security-group/*", "subnet/*", "volume/*", "vpc/*"),
+            _OURS,
+        ),
+        _allow(
+            "LaunchFromAnyImage",
+            ["ec2:RunInstances"],
+            [image, snapshot, *place.arn("ec2", "network-interface/*", spot, "volume/*")],
+        ),
+        # Without tags too; a persistent one that outlives its machine would start another.
+        _allow("EndSpot", ["ec2:CancelSpotInstanceRequests"], place.arn("ec2", spot)),
+        _allow("ChangeOurs", _CHANGES, place.arn("ec2", "*"), _OURS),
+        _allow(
+            "AddressesHaveInterfaces",
+            _ec2("AssociateAddress", "DisassociateAddress"),
+            place.arn("ec2", "network-interface/*"),
+        ),
+        _allow(
+            "RemoveBakedImages",
+            _ec2("DeregisterImage", "DeleteSnapshot"),
+            [image, snapshot],
+            _OURS,
+        ),
+        _allow(
+            # Image Builder's own mark: whether it copies ours to the snapshots is not documented.
+            "RemoveBakedSnapshots",
+            ["ec2:DeleteSnapshot"],
+            [snapshot],
+            {"StringEquals": {"aws:ResourceTag/CreatedBy": "EC2 Image Builder"}},
+        ),
+        _allow(
+            "TagWhatIsMade",
+            ["ec2:CreateTags"],
+            [*place.arn("ec2", "*"), snapshot],
+            {"StringLike": {_REQUEST_TAG: "*", "ec2:CreateAction": "*"}},
+        ),
+        _allow(
+            # Made by EC2 itself, without tags: a VPC's default group, an instance's root disk.
+            "TagWhatEc2Made",
+            ["ec2:CreateTags"],
+            place.arn("ec2", "security-group/*", "volume/*"),
+            _MADE_OURS,
+        ),
+    ]
+
+
+_CHANGES = [
+    *_ec2("CreateTags", "DeleteTags"),
+    *_ec2("AssociateAddress", "DisassociateAddress", "ReleaseAddress"),
+    *_ec2("AssociateRouteTable", "DisassociateRouteTable", "ReplaceRouteTableAssociation"),
+    *_ec2("AttachInternetGateway", "DetachInternetGateway", "DeleteInternetGateway"),
+    *_ec2("AttachVolume", "DetachVolume", "ModifyVolume", "DeleteVolume", "DeleteSnapshot"),
+    *_ec2("AuthorizeSecurityGroupEgress", "AuthorizeSecurityGroupIngress"),
+    *_ec2("RevokeSecurityGroupEgress", "RevokeSecurityGroupIngress", "DeleteSecurityGroup"),
+    *_ec2("UpdateSecurityGroupRuleDescriptionsEgress"),
+    *_ec2("UpdateSecurityGroupRuleDescriptionsIngress"),
+    *_ec2("ModifyInstanceAttribute", "ModifyInstanceMetadataOptions"),
+    *_ec2("RebootInstances", "StartInstances", "StopInstances", "TerminateInstances"),
+    *_ec2("AssociateIamInstanceProfile", "ReplaceIamInstanceProfileAssociation"),
+    *_ec2("CreateRoute", "DeleteRoute", "ReplaceRoute", "DeleteRouteTable"),
+    *_ec2("DeleteNatGateway", "DeleteSubnet", "DeleteVpc", "ModifySubnetAttribute"),
+    *_ec2("ModifyVpcAttribute"),
+]
+
+
+def _services(place: _Place) -> list[Statement]:
+    return [*_iam(place), *_kms(place), *_watch(place), *_image_builder(place)]
+
+
+def _iam(place: _Place) -> list[Statement]:
+    roles = [f"iam:{verb}Role" for verb in ("Create", "Delete", "Get", "Tag", "Untag", "Update")]
+    roles += [f"iam:{verb}RolePolicy" for verb in ("Delete", "Get", "Put")]
+    roles += ["iam:UpdateAssumeRolePolicy", "iam:ListRolePolicies", "iam:ListRoleTags"]
+    roles += ["iam:ListAttachedRolePolicies", "iam:ListInstanceProfilesForRole"]
+    profiles = ["iam:*InstanceProfile", "iam:ListInstanceProfileTags"]
+    policies = [f"iam:{verb}Policy" for verb in ("Create", "Delete", "Get", "Tag", "Untag")]
+    policies += ["iam:*PolicyVersion", "iam:ListPolicy*", "iam:ListEntitiesForPolicy"]
+    return [
+        _allow("RolesOfOurs", roles + profiles, place.iam("role", "instance-profile")),
+        _allow(
+            "AttachOnlyOurs",
+            ["iam:AttachRolePolicy", "iam:DetachRolePolicy"],
+            place.iam("role"),
+            {"ArnLike": {"iam:PolicyARN": place.iam("policy")}},
+        ),
+        _allow("PoliciesOfOurs", policies, place.iam("policy")),
+        _allow(
+            "PassOnlyToMachines",
+            ["iam:PassRole"],
+            place.iam("role"),
+            {
+                "StringEquals": {
+                    "iam:PassedToService": ["ec2.amazonaws.com", "ec2.amazonaws.com.cn"]
+                }
+            },
+        ),
+        _allow(
+            "ServiceLinkedRoles",
+            ["iam:CreateServiceLinkedRole"],
+            ["*"],
+            {
+                "StringEquals": {
+                    "iam:AWSServiceName": ["imagebuilder.amazonaws.com", "spot.amazonaws.com"]
+                }
+            },
+        ),
+        _allow(
+            "Count",
+            ["iam:GetAccountSummary", "iam:ListRoles", "kms:ListAliases"]
+            + ["ssm:DescribeParameters", "logs:Describe*", "servicequotas:Get*"]
+            + ["servicequotas:RequestServiceQuotaIncrease"],
+            ["*"],
+        ),
+    ]
+
+
+def _kms(place: _Place) -> list[Statement]:
+    keys = place.arn("kms", "key/*")
+    aliases = place.arn("kms", f"alias/{_PATH}-*")
+    alias = ["kms:CreateAlias", "kms:DeleteAlias", "kms:UpdateAlias"]
+    look = ["kms:DescribeKey", "kms:GetKeyPolicy", "kms:GetKeyRotationStatus"]
+    look += ["kms:ListResourceTags"]
+    return [
+        _allow("MakeKeys", ["kms:CreateKey", "kms:TagResource"], ["*"], _MADE_OURS),
+        _allow("NameKeys", alias, aliases),
+        # KMS may take minutes to see a new key's tags; the provider reads it at once.
+        _allow("LookAtKeys", look, keys),
+        _allow(
+            "KeysOfOurs",
+            [*alias, "kms:TagResource", "kms:UntagResource", "kms:PutKeyPolicy"]
+            + ["kms:EnableKeyRotation", "kms:UpdateKeyDescription", "kms:ScheduleKeyDeletion"]
+            + ["kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*"],
+            keys,
+            _OURS,
+        ),
+        _allow(
+            "KeysForDisks",
+            ["kms:CreateGrant"],
+            keys,
+            {**_OURS, "Bool": {"kms:GrantIsForAWSResource": "true"}},
+        ),
+        _allow(
+            "Rosters",
+            ["ssm:PutParameter", "ssm:GetParameter*", "ssm:DeleteParameter*"]
+            + ["ssm:AddTagsToResource", "ssm:RemoveTagsFromResource", "ssm:ListTagsForResource"],
+            place.arn("ssm", f"parameter/{_PATH}/*"),
+        ),
+    ]
+
+
+def _watch(place: _Place) -> list[Statement]:
+    tags = ["TagResource", "UntagResource", "ListTagsForResource"]
+    logs = ["CreateLog*", "DeleteLog*", "PutRetentionPolicy", "DeleteRetentionPolicy"]
+    logs += ["AssociateKmsKey", "DisassociateKmsKey", "PutMetricFilter", "DeleteMetricFilter"]
+    logs += ["GetLogEvents", "FilterLogEvents"]
+    topics = ["CreateTopic", "DeleteTopic", "GetTopicAttributes", "SetTopicAttributes", "Subscribe"]
+    topics += ["Unsubscribe", "*SubscriptionAttributes", "ListSubscriptionsByTopic"]
+    alarms = ["PutMetricAlarm", "DeleteAlarms", "DescribeAlarms"]
+    return [
+        _allow(
+            "Logs",
+            [f"logs:{action}" for action in logs + tags],
+            place.arn("logs", f"log-group:/{_PATH}/*"),
+        ),
+        _allow(
+            "Alarms",
+            [f"cloudwatch:{action}" for action in alarms + tags],
+            place.arn("cloudwatch", f"alarm:{_PATH}-*"),
+        ),
+        _allow(
+            "Topics",
+            [f"sns:{action}" for action in topics + tags],
+            place.arn("sns", f"{_PATH}-*"),
+        ),
+    ]
+
+
+def _image_builder(place: _Place) -> list[Statement]:
+    """Its resources are named by Pulumi after the stack, so tags tell whose they are."""
+    kinds = ["component", "image", "image-recipe"]
+    kinds += ["infrastructure-configuration", "distribution-configuration"]
+    everything = place.arn("imagebuilder", *(f"{kind}/*" for kind in kinds))
+    make = [f"imagebuilder:{action}" for action in ("Create*", "TagResource")]
+    change = ["Delete*", "Get*", "Update*", "ListImageBuildVersions", "CancelImageCreation"]
+    change += ["TagResource", "UntagResource", "ListTagsForResource"]
+    return [
+        _allow("MakeImages", make, everything, _MADE_OURS),
+        # A recipe of ours is made of components of ours, an image of a recipe of ours.
+        _allow("MakeOfOurs", ["imagebuilder:Create*"], everything, _OURS),
+        _allow("Images", [f"imagebuilder:{action}" for action in change], everything, _OURS),
+    ]

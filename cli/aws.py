@@ -1,0 +1,131 @@
+"""A stack's AWS account: clients by boto3, and what AWS refuses as sentences that name the mend."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import boto3
+from botocore import exceptions as faults
+from botocore.config import Config
+
+from cli.engine import environment
+from cli.project import Stack
+from infra.problems import Problem, ProblemsError
+
+if TYPE_CHECKING:
+    from botocore.exceptions import ClientError
+
+# The client waits with the server: a thousand machines are more calls than AWS takes in a second.
+_CLIENT = Config(
+    retries={"mode": "adaptive", "max_attempts": 5},
+    connect_timeout=10,
+    read_timeout=30,
+    max_pool_connections=32,
+    user_agent_extra="secondlock",
+)
+
+_DENIED = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "Client.Unauthorized"}
+_WRONG_KEYS = {
+    "AuthFailure",
+    "InvalidAccessKeyId",
+    "InvalidClientTokenId",
+    "SignatureDoesNotMatch",
+    "UnrecognizedClientException",
+}
+_EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired"}
+_NO_REGION = {"OptInRequired", "RegionDisabledException"}
+_BUSY = {"RequestLimitExceeded", "SlowDown", "Throttling", "ThrottlingException"}
+
+_NO_CREDENTIALS = (
+    faults.NoCredentialsError,
+    faults.PartialCredentialsError,
+    faults.CredentialRetrievalError,
+    faults.SSOError,
+    faults.TokenRetrievalError,
+)
+_UNREACHED = (faults.HTTPClientError, faults.ConnectionError)
+
+
+def session(stack: Stack, region: str | None = None) -> boto3.Session:
+    """A session as the stack's Pulumi program has one. Raises ProblemsError without a region.
+
+    The profile is `aws:profile` of the stack's configuration, the region `region` or `aws:region`;
+    for both, else what the environment and ~/.aws say.
+    """
+    for name, value in environment(stack, os.environ).items():
+        if name.startswith("AWS_"):
+            os.environ.setdefault(name, value)
+    profile = stack.value("aws:profile")
+    wanted = region or stack.value("aws:region") or os.environ.get("AWS_REGION")
+    with explained(stack, "sts"):
+        made = boto3.Session(profile_name=profile or None, region_name=wanted or None)
+    if not made.region_name:
+        mend = f"pulumi config set aws:region REGION --stack {stack.name}"
+        raise ProblemsError([Problem(None, None, "no AWS region is chosen", mend)])
+    return made
+
+
+def client_config() -> Config:
+    """How every client of ours behaves."""
+    return _CLIENT
+
+
+@contextmanager
+def explained(stack: Stack, service: str) -> Iterator[None]:
+    """Faults of boto3 as ProblemsError; `service` is the prefix of the calls' IAM actions."""
+    try:
+        yield
+    except faults.ClientError as error:
+        raise ProblemsError([refusal(service, error)]) from None
+    except faults.ProfileNotFound as error:
+        what = f"there is no AWS profile {error.kwargs.get('profile')}"
+        mend = f"aws configure, or: pulumi config set aws:profile NAME --stack {stack.name}"
+        raise ProblemsError([Problem(None, None, what, mend)]) from None
+    except _NO_CREDENTIALS as error:
+        what = f"AWS credentials are not at hand: {_plain(error)}"
+        mend = "aws configure (or: aws sso login), then export AWS_PROFILE=NAME"
+        raise ProblemsError([Problem(None, None, what, mend)]) from None
+    except _UNREACHED as error:
+        address = str(error.kwargs.get("endpoint_url") or "AWS").rstrip("/")
+        what = f"{address} cannot be reached from this computer"
+        mend = "check the network, the proxy (HTTPS_PROXY) and that the region's name is right"
+        raise ProblemsError([Problem(None, None, what, mend)]) from None
+    except faults.BotoCoreError as error:
+        problem = Problem(None, None, f"boto3: {_plain(error)}", "aws sts get-caller-identity")
+        raise ProblemsError([problem]) from None
+
+
+def refusal(service: str, error: ClientError) -> Problem:
+    """AWS's own answer in a person's words."""
+    code = error.response.get("Error", {}).get("Code", "")
+    said = error.response.get("Error", {}).get("Message", "")
+    action = f"{service}:{error.operation_name}"
+    if code in _DENIED or "not authorized to perform" in said:
+        named = re.search(r"not authorized to perform: ([a-z0-9-]+:\w+)", said)
+        who = re.search(r"User: (arn:\S+)", said)
+        whom = f" to {who[1]}" if who else ""
+        what = f"AWS refuses {named[1] if named else action}{whom}"
+        mend = "allow it; ./secondlock admin-policy prints all that an admin needs"
+    elif code in _EXPIRED:
+        what = "the AWS credentials have expired, or this computer's clock is off"
+        mend = "aws sso login, or new keys; timedatectl shows the clock"
+    elif code in _WRONG_KEYS:
+        what = f"AWS does not know these credentials, or this region is not enabled ({code})"
+        mend = "aws sts get-caller-identity; aws account list-regions"
+    elif code in _NO_REGION:
+        what = "the region is not enabled in this account"
+        mend = "aws account enable-region --region-name REGION, or choose another for aws:region"
+    elif code in _BUSY:
+        what, mend = f"AWS is asked too often ({action}: {code})", "try again in a minute"
+    else:
+        what = f"AWS: {action}: {code}: {' '.join(said.split()):.200}"
+        mend = "docs/aws.md says what an account needs"
+    return Problem(None, None, what, mend)
+
+
+def _plain(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]

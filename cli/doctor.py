@@ -1,0 +1,67 @@
+"""`secondlock doctor`: what would stop `pulumi up`, before it starts."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from cli.engine import environment
+from cli.findings import Finding, Verdict, ok, stop
+from cli.options import JsonOption, StackOption, echo_json
+from cli.project import Stack, choose_stack
+
+_COLOURS: dict[Verdict, str] = {"ok": "green", "note": "yellow", "stop": "bold red"}
+
+
+def doctor(stack: StackOption = None, as_json: JsonOption = False) -> None:
+    """Look for what would stop `pulumi up`, and name what mends it.
+
+    On aws: credentials, quotas, instance types and images of the account and region. On local:
+    this computer. Changes nothing. Exit code 1 when something would stop `up`.
+    """
+    chosen = choose_stack(stack)
+    target = chosen.target()
+    found = [_pulumi(chosen), *_findings(chosen, target)]
+    fine = all(one.verdict != "stop" for one in found)
+    if as_json:
+        findings = [one.document() for one in found]
+        echo_json({"stack": chosen.name, "target": target, "ok": fine, "findings": findings})
+    else:
+        _print(chosen, target, found)
+    if not fine:
+        raise typer.Exit(1)
+
+
+def _findings(stack: Stack, target: str) -> list[Finding]:
+    if target == "aws":
+        from cli import doctor_aws  # boto3 takes a while to load
+
+        return doctor_aws.findings(stack)
+    from cli import doctor_local
+
+    return doctor_local.findings(stack)
+
+
+def _pulumi(stack: Stack) -> Finding:
+    path = environment(stack, os.environ)["PATH"]
+    program = shutil.which("pulumi", path=path)
+    if program is None:
+        return stop("pulumi", "`pulumi` is not on PATH", "make setup")
+    return ok("pulumi", program)
+
+
+def _print(stack: Stack, target: str, found: list[Finding]) -> None:
+    console = Console(highlight=False)
+    console.print(Text(f"Stack {stack.name}, target {target}"))
+    width = max(len(one.check) for one in found)
+    for one in found:
+        line = Text.assemble(
+            (f"{one.verdict:<5}", _COLOURS[one.verdict]), f"{one.check:<{width}}  ", one.what
+        )
+        console.print(line, soft_wrap=True)
+        if one.mend:
+            console.print(Text(f"{'':<5}{'':<{width}}  -> {one.mend}"), soft_wrap=True)

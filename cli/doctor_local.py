@@ -1,0 +1,132 @@
+"""What would stop `up` on this computer."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+from cli.findings import Finding, note, of_problem, ok, stop
+from cli.project import Stack
+from infra.local import qemu
+from infra.local.accel import acceleration
+from infra.local.image import golden_image
+from infra.problems import ProblemsError
+from infra.requests import InstanceRequest, check_local, load_requests
+
+_QEMU = "qemu-system-x86_64"
+_AVX_SINCE = (7, 2)
+"""QEMU's own emulation has AVX, which TensorFlow needs, since 7.2 (QEMU's ChangeLog/7.2)."""
+
+_LEAST_DISK_GIB = 3.0
+"""What a machine writes at its first boot and a little more: its disks grow as they are used."""
+
+_TIME_ERROR = 5  # adjtimex(2): the clock is not synchronised
+_INSTALL = "sudo apt-get install qemu-system-x86"
+
+
+def findings(stack: Stack) -> list[Finding]:
+    """Every finding, good and bad."""
+    requests, found = _requests(stack)
+    version = _qemu_version()
+    accel, image = _image()
+    found += [_qemu(version, accel), image, _accel(accel)]
+    found += [_cpus(requests), _memory(stack, requests), _disk(stack, requests), _clock()]
+    return found
+
+
+def _requests(stack: Stack) -> tuple[list[InstanceRequest], list[Finding]]:
+    try:
+        requests = load_requests(stack.requests)
+    except ProblemsError as error:
+        return [], [of_problem("requests", one) for one in error.problems]
+    problems = check_local(requests)
+    if problems:
+        return requests, [of_problem("requests", one) for one in problems]
+    return requests, [ok("requests", f"{len(requests)}, without a fault")]
+
+
+def _image() -> tuple[str | None, Finding]:
+    """The acceleration that boots the golden image's kernel, where there is one."""
+    try:
+        image = golden_image()
+    except ProblemsError as error:
+        return None, of_problem("image", error.problems[0])
+    return acceleration(image.kernel).name, ok("image", str(image.directory))
+
+
+def _qemu_version() -> tuple[int, ...] | None:
+    if shutil.which(_QEMU) is None:
+        return None
+    done = subprocess.run([_QEMU, "--version"], capture_output=True, text=True, check=False)
+    match = re.search(r"version (\d+)\.(\d+)", done.stdout)
+    return (int(match[1]), int(match[2])) if match else ()
+
+
+def _qemu(version: tuple[int, ...] | None, accel: str | None) -> Finding:
+    if version is None:
+        return stop("qemu", f"{_QEMU} is not installed", f"make setup, or: {_INSTALL}")
+    if not version:
+        return note("qemu", f"{_QEMU} does not tell its version", _INSTALL)
+    told = ".".join(map(str, version))
+    if version < _AVX_SINCE and accel != "kvm":
+        what = f"{told} emulates no AVX, without which TensorFlow does not start"
+        return stop("qemu", what, "QEMU 7.2 or later (Debian 12, Ubuntu 24.04), or KVM")
+    return ok("qemu", told)
+
+
+def _accel(name: str | None) -> Finding:
+    if name == "kvm":
+        return ok("speed", "KVM boots the guest")
+    slow = "machines are emulated (TCG): they work, some ten times slower than with KVM"
+    if not Path("/dev/kvm").exists():
+        return note("speed", slow, "switch virtualisation on in the firmware, if it is a computer")
+    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        return note("speed", slow, "sudo usermod -aG kvm $USER, then log in again")
+    if name is None:
+        return note("speed", "whether KVM works is known once there is an image", "make image")
+    return note("speed", f"KVM is there but does not boot a guest; {slow}")
+
+
+def _cpus(requests: list[InstanceRequest]) -> Finding:
+    here = len(os.sched_getaffinity(0))
+    most = max((one.machine.cpus for one in requests), default=0)
+    if most > here:
+        return note("cpus", f"a request asks for {most}, this computer has {here}")
+    return ok("cpus", f"{here} here, {most} at most in a request")
+
+
+def _memory(stack: Stack, requests: list[InstanceRequest]) -> Finding:
+    known = dict(re.findall(r"^(\w+):\s+(\d+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE))
+    total, free = (int(known[name]) / 2**20 for name in ("MemTotal", "MemAvailable"))
+    need = sum(one.machine.memory_gib for one in requests)
+    told = f"the requests need {need} GiB, this computer has {total:.1f} ({free:.1f} free)"
+    mend = "lower machine.memory_gib, or fewer researchers in this stack"
+    if need > total:
+        return stop("memory", told, mend)
+    if need > free and not qemu.processes(stack.state):
+        return note("memory", told, mend)
+    return ok("memory", told)
+
+
+def _disk(stack: Stack, requests: list[InstanceRequest]) -> Finding:
+    folder = stack.state if stack.state.exists() else stack.root
+    free = shutil.disk_usage(folder).free / 2**30
+    most = sum(one.machine.root_disk_gib + one.machine.home_disk_gib for one in requests)
+    told = f"{free:.1f} GiB free in {folder}; the machines' disks grow to {most} at most"
+    if free < _LEAST_DISK_GIB * len(requests):
+        return stop("disk", told, "make room there")
+    return note("disk", told) if free < most else ok("disk", told)
+
+
+def _clock() -> Finding:
+    """The guests take this computer's time. adjtimex(2) with no mode set only reads."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    state = libc.adjtimex(ctypes.create_string_buffer(256))  # struct timex is 208 bytes
+    if state in {-1, _TIME_ERROR}:
+        what = "this computer's clock is not synchronised; half a minute off, and codes are refused"
+        return note("clock", what, "sudo timedatectl set-ntp true")
+    return ok("clock", "synchronised")

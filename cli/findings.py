@@ -1,0 +1,47 @@
+"""What `secondlock doctor` finds, whatever the target."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from infra.problems import Problem
+
+Verdict = Literal["ok", "note", "stop"]
+"""`stop`: `pulumi up` would fail. `note`: it would not, but someone should know."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at."""
+
+    check: str
+    verdict: Verdict
+    what: str
+    mend: str | None = None
+
+    def document(self) -> dict[str, Any]:
+        """For programs."""
+        return asdict(self)
+
+
+def ok(check: str, what: str) -> Finding:
+    """All is well with it."""
+    return Finding(check, "ok", what)
+
+
+def note(check: str, what: str, mend: str | None = None) -> Finding:
+    """It does not stop `up`."""
+    return Finding(check, "note", what, mend)
+
+
+def stop(check: str, what: str, mend: str | None = None) -> Finding:
+    """It stops `up`."""
+    return Finding(check, "stop", what, mend)
+
+
+def of_problem(check: str, problem: Problem) -> Finding:
+    """A problem that stops `up`."""
+    place = [str(part) for part in (problem.file, problem.line) if part is not None]
+    where = ":".join(place) + ": " if place else ""
+    return Finding(check, "stop", where + problem.what, problem.mend)

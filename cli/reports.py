@@ -1,0 +1,129 @@
+"""What a machine says of itself, and what is wrong with it: the same on every target."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+
+from cli.engine import Machine
+from cli.project import Stack, command
+
+_CODE_WINDOW = 30.0
+"""Seconds that the clock may be off before codes are refused (one step of RFC 6238)."""
+
+
+def printable(text: str) -> str:
+    """`text` as it may go to a terminal: a machine's own words could hold control characters."""
+    return "".join(sign if sign.isprintable() else "?" for sign in text)
+
+
+Word = Annotated[str, AfterValidator(printable)]
+
+
+class _Said(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class Clock(_Said):
+    """How the guest's clock stands to its source."""
+
+    synchronised: bool
+    offset_seconds: float | None
+    source: Word | None = None
+
+
+class Researcher(_Said):
+    """One researcher as the machine sees them."""
+
+    factors: Word
+    frozen: bool
+    wrong_codes: int
+    emergency_codes_left: int
+    sessions: int
+    last_login: Word | None
+    workspace: Word
+
+
+class GuestStatus(_Said):
+    """What `secondlock-status` says on the machine, once a minute."""
+
+    time: Word
+    serial: int | None
+    error: Word | None
+    clock: Clock
+    bans: tuple[Word, ...]
+    researchers: dict[Word, Researcher]
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """What is wrong with a machine, and what mends it."""
+
+    what: str
+    mend: str
+
+
+@dataclass(frozen=True)
+class Mends:
+    """What mends, on one target, what a machine says is wrong with it."""
+
+    roster: str
+    clock: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """One machine: what the stack says of it, what it says itself, and what is wrong."""
+
+    name: str
+    machine: Machine
+    state: str
+    """`running` when it answers; else what it does instead, such as `down` or `stopped`."""
+    guest: GuestStatus | None
+    troubles: list[Trouble] = field(default_factory=list)
+    said_seconds_ago: float | None = None
+    """How old `guest` is; None where the machine was asked just now."""
+    instance: dict[str, Any] | None = None
+    """Of an EC2 instance: its own id, state, type and zone."""
+
+
+def read_status(said: str | bytes) -> GuestStatus:
+    """A status line. Raises ValueError that names what is wrong in it, never its text."""
+    try:
+        return GuestStatus.model_validate_json(said)
+    except ValidationError as error:
+        places = [".".join(map(str, fault["loc"])) or "not JSON" for fault in error.errors()]
+        raise ValueError(", ".join(places)) from None
+
+
+def guest_troubles(
+    stack: Stack, name: str, machine: Machine, guest: GuestStatus, mends: Mends
+) -> list[Trouble]:
+    """What the machine itself shows to be wrong."""
+    found = []
+    if guest.error:
+        found.append(Trouble(f"{name}: {guest.error}", mends.roster))
+    if _is_behind(guest.serial, machine):
+        has = "none" if guest.serial is None else str(guest.serial)
+        found.append(Trouble(f"{name} has roster {has}, not {machine.serial}", mends.roster))
+    offset = guest.clock.offset_seconds
+    if offset is not None and abs(offset) > _CODE_WINDOW:
+        what = f"{name}'s clock is {offset:+.0f} s off: codes are refused, emergency codes work"
+        found.append(Trouble(what, mends.clock))
+    for researcher, one in guest.researchers.items():
+        if one.frozen:
+            what = f"{researcher} is frozen after too many wrong codes: the key may be stolen"
+            mend = (
+                f"replace the key in the request, then {command('rotate', researcher, stack=stack)}"
+            )
+            found.append(Trouble(what, mend))
+    return found
+
+
+def _is_behind(applied: int | None, machine: Machine) -> bool:
+    """On aws the serial begins anew with its parameter: there a higher one can be the older."""
+    if applied is None:
+        return True
+    return applied != machine.serial if machine.target == "aws" else applied < machine.serial

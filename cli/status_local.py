@@ -1,0 +1,53 @@
+"""Status of local machines: each is asked through its guest agent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+from cli.engine import Machine
+from cli.project import Stack, pulumi
+from cli.reports import GuestStatus, Mends, Report, Trouble, guest_troubles, printable, read_status
+from infra.local.agent import AgentError, GuestAgent
+from infra.local.qemu import is_running
+
+_ANSWER_WITHIN = 5.0
+"""Seconds after which a machine whose guest agent says nothing counts as down."""
+
+_STATUS_WITHIN = 30.0
+"""Seconds for the status itself: an emulated machine is slow to collect it."""
+
+
+def reports(stack: Stack, machines: Mapping[str, Machine]) -> list[Report]:
+    """A report of each machine, in the order of `machines`."""
+    with ThreadPoolExecutor(max_workers=16) as pool:
+        return list(pool.map(lambda pair: _report(stack, *pair), machines.items()))
+
+
+def _report(stack: Stack, name: str, machine: Machine) -> Report:
+    up = pulumi("up", stack=stack)
+    try:
+        guest = _ask(name, machine)
+    except AgentError as error:
+        return Report(name, machine, "down", None, [Trouble(printable(str(error)), up)])
+    mends = Mends(roster=up, clock=f"correct this computer's clock, then {up}")
+    troubles = guest_troubles(stack, name, machine, guest, mends)
+    return Report(name, machine, "running", guest, troubles)
+
+
+def _ask(name: str, machine: Machine) -> GuestStatus:
+    """What the machine says of itself. Raises AgentError."""
+    if machine.directory is None:
+        raise AgentError(f"{name} has no folder on this computer")
+    agent = GuestAgent(machine.directory)
+    if not agent.ping(_ANSWER_WITHIN):
+        if is_running(machine.directory):
+            raise AgentError(f"{name} runs but does not answer; it may still be booting")
+        raise AgentError(f"{name} is not running")
+    code, said, _ = agent.run(["/usr/local/sbin/secondlock-status"], timeout=_STATUS_WITHIN)
+    if code != 0:
+        raise AgentError(f"{name} answers, but its status program ended with {code}")
+    try:
+        return read_status(said)
+    except ValueError as error:
+        raise AgentError(f"{name} answers, but its status cannot be read: {error}") from None

@@ -1,0 +1,103 @@
+"""`secondlock doctor` on this computer: what it looks at is real, what is missing is taken away."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from cli import doctor_local, project
+from cli.__main__ import main
+from infra.local.image import image_folder
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project with one request, `pulumi` and QEMU 9.2 on PATH, and no golden image yet."""
+    monkeypatch.setattr(project, "ROOT", tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("SECONDLOCK_ACCEL", "tcg")
+    monkeypatch.delenv("SECONDLOCK_STACK", raising=False)
+    (tmp_path / "bin").mkdir()
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    program(tmp_path, "pulumi", "")
+    program(tmp_path, "qemu-system-x86_64", "echo QEMU emulator version 9.2.1")
+    ask(tmp_path, memory_gib=1)
+    return tmp_path
+
+
+def program(root: Path, name: str, script: str) -> None:
+    """Put a program on PATH."""
+    path = root / "bin" / name
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+
+
+def ask(root: Path, **machine: int) -> None:
+    """Write alice's request."""
+    folder = root / "stacks" / "demo"
+    folder.mkdir(parents=True, exist_ok=True)
+    request = {
+        "researcher": "alice",
+        "factors": "password+totp",
+        "allowed_from": ["127.0.0.0/8"],
+        "enrollment": f"{10:032x}",
+        "machine": machine,
+    }
+    (folder / "alice.yaml").write_text(yaml.safe_dump(request))
+
+
+def look(capsys: pytest.CaptureFixture[str], code: int) -> dict[str, dict[str, Any]]:
+    """The findings, by check."""
+    ended = main(["doctor", "--stack", "demo", "--json"])
+    said = capsys.readouterr()
+    assert (ended, said.err) == (code, ""), said
+    return {one["check"]: one for one in json.loads(said.out)["findings"]}
+
+
+def test_all_is_well_once_there_is_an_image(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    image = look(capsys, 1)["image"]
+    assert (image["verdict"], image["mend"]) == ("stop", "make image")
+    image_folder().mkdir(parents=True)
+    found = look(capsys, 0)
+    assert found["qemu"]["what"] == "9.2"
+    assert found["speed"]["verdict"] == "note"
+    assert found["requests"]["what"] == "1, without a fault"
+    assert main(["doctor", "--stack", "demo"]) == 0
+    assert "emulated (TCG)" in capsys.readouterr().out
+
+
+def test_a_qemu_without_avx(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    image_folder().mkdir(parents=True)
+    program(root, "qemu-system-x86_64", "echo QEMU emulator version 6.2.0")
+    assert "emulates no AVX" in look(capsys, 1)["qemu"]["what"]
+
+
+def test_more_than_this_computer_has(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    image_folder().mkdir(parents=True)
+    ask(root, memory_gib=2048, cpus=192)
+    found = look(capsys, 1)
+    assert found["memory"]["verdict"] == "stop"
+    assert found["cpus"]["verdict"] == "note"
+
+
+def test_no_room_on_the_disk(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image_folder().mkdir(parents=True)
+    monkeypatch.setattr(doctor_local, "_LEAST_DISK_GIB", 1e9)
+    assert look(capsys, 1)["disk"]["mend"] == "make room there"
+
+
+def test_a_fault_in_a_request_is_told_with_its_line(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image_folder().mkdir(parents=True)
+    path = root / "stacks" / "demo" / "alice.yaml"
+    path.write_text("colour: red\n" + path.read_text())
+    told = look(capsys, 1)["requests"]["what"]
+    assert told.startswith(f"{path}:1: unknown field `colour`")
