@@ -23,3 +23,4 @@ RUN = Path("/run/secondlock")
 LOCK = RUN / "sync.lock"
 STATUS = RUN / "status.json"
 ERROR = RUN / "error"
+APPLIED = RUN / "applied"  # which roster of AWS's, in this boot

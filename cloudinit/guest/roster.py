@@ -35,9 +35,14 @@ class Researcher:
 
 @dataclass(frozen=True)
 class Roster:
-    """Who may enter this machine, with what; `serial` only grows."""
+    """Who may enter this machine, with what; `serial` only grows.
+
+    Where it comes from AWS, `modified` is AWS's own time for it (seconds since 1970) and counts
+    first: a parameter that was made anew begins at serial 1 again.
+    """
 
     serial: int
+    modified: float
     new_volumes: bool
     stack: str
     machine: str
@@ -96,7 +101,7 @@ def _researcher(name: Any, entry: Any) -> Researcher:
 
 
 def parse(text: str) -> Roster:
-    """Read `{"serial": N, "new_volumes": bool, "roster": {...}}`.
+    """Read `{"serial": N, "modified": T, "new_volumes": bool, "roster": {...}}`.
 
     Raises GuestError, which names the fault and never quotes a value.
     """
@@ -118,8 +123,11 @@ def parse(text: str) -> Roster:
     researchers = {name: _researcher(name, entry) for name, entry in roster["researchers"].items()}
     enrollments = [researcher.enrollment for researcher in researchers.values()]
     _need(len(set(enrollments)) == len(enrollments), "two researchers share an enrollment")
+    modified = envelope.get("modified", 0)
+    _need(isinstance(modified, (int, float)), "its time is malformed")
     return Roster(
         serial=serial,
+        modified=modified,
         new_volumes=envelope.get("new_volumes") is True,
         stack=str(roster.get("stack")),
         machine=str(roster.get("machine")),

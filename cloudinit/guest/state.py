@@ -17,6 +17,7 @@ class State:
     uids: dict[str, int] = field(default_factory=dict)
     enrollments: dict[str, str] = field(default_factory=dict)
     retired: set[str] = field(default_factory=set)
+    modified: float = 0
 
     def uid(self, name: str) -> int:
         """The researcher's uid, allotted at the first call."""
@@ -34,7 +35,13 @@ def load() -> State:
         return State()
     try:
         raw = json.loads(paths.STATE_FILE.read_text())
-        return State(raw["serial"], raw["uids"], raw["enrollments"], set(raw["retired"]))
+        return State(
+            raw["serial"],
+            raw["uids"],
+            raw["enrollments"],
+            set(raw["retired"]),
+            raw.get("modified", 0),
+        )
     except (OSError, ValueError, KeyError, TypeError):
         raise GuestError(f"{paths.STATE_FILE} is damaged; restore the state volume") from None
 
@@ -46,5 +53,6 @@ def save(state: State) -> None:
         "uids": state.uids,
         "enrollments": state.enrollments,
         "retired": sorted(state.retired),
+        "modified": state.modified,
     }
     write(paths.STATE_FILE, json.dumps(raw, indent=1, sort_keys=True) + "\n", 0o600)

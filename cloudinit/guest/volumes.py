@@ -1,7 +1,9 @@
 """The machine's two data volumes: state (root only) and home."""
 
+import json
 import os
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from guest import paths
@@ -35,9 +37,22 @@ VOLUMES = (
 )
 
 
-def _is_blank(volume: Volume) -> bool:
-    """blkid exits with 2 and says nothing only where it finds no signature at all (blkid(8))."""
-    return run("blkid", "-p", "-o", "value", "-s", "TYPE", str(volume.device), check=False) == ""
+def _make(volume: Volume, may_format: bool) -> None:
+    """Make the file system where there is none of ours.
+
+    The label comes last: one without it is what an interrupted first time left.
+    """
+    device = str(volume.device)
+    # blkid says nothing only where it finds no signature at all (blkid(8)).
+    found = run("blkid", "-p", "-o", "value", "-s", "TYPE", "-s", "LABEL", device, check=False)
+    if volume.label in found.split():
+        return
+    if not may_format:
+        raise GuestError(f"the volume {volume.label} is not new and holds no file system of ours")
+    if found.strip() not in ("", "ext4"):
+        raise GuestError(f"the volume {volume.label} holds another's file system")
+    run("mkfs.ext4", "-qF", "-m", "1", "-E", "nodiscard", device)
+    run("tune2fs", "-L", volume.label, device)
 
 
 def _mount(volume: Volume, may_format: bool) -> None:
@@ -47,14 +62,33 @@ def _mount(volume: Volume, may_format: bool) -> None:
     run("udevadm", "wait", f"--timeout={PATIENCE}", str(volume.device), check=False)
     if not volume.device.exists():
         raise GuestError(f"the volume {volume.label} is not attached")
-    if _is_blank(volume):
-        if not may_format:
-            raise GuestError(f"the volume {volume.label} holds no file system and is not new")
-        run("mkfs.ext4", "-q", "-m", "1", "-E", "nodiscard", "-L", volume.label, str(volume.device))
+    _make(volume, may_format)
     volume.mountpoint.mkdir(parents=True, exist_ok=True)
     run("mount", "-t", "ext4", "-o", volume.options, str(volume.device), str(volume.mountpoint))
     run("resize2fs", str(volume.device), check=False)
     folder(volume.mountpoint, volume.mode)
+
+
+def _on_aws() -> bool:
+    return bool(json.loads(paths.MACHINE.read_text())["target"] == "aws")
+
+
+def _parts(may_format: bool) -> Iterator[tuple[Volume, bool]]:
+    """The volumes as partitions of the one that a machine on AWS has, and whether each is new.
+
+    Whoever goes on to the next has mounted this one.
+    """
+    from guest import ebs
+
+    device = ebs.disk()
+    found = ebs.parts(device) if may_format else ebs.table(device)
+    for volume in VOLUMES:
+        part = found.get(volume.label)
+        if part is None:
+            raise GuestError(f"the volume {volume.label} is not there yet")
+        yield replace(volume, device=part.device), part.new and may_format
+        if part.new:
+            ebs.finished(device, volume.label)
 
 
 def mount_all(may_format: bool) -> None:
@@ -62,7 +96,16 @@ def mount_all(may_format: bool) -> None:
 
     Raises GuestError naming the volume.
     """
-    for volume in VOLUMES:
-        _mount(volume, may_format)
+    if not all(os.path.ismount(volume.mountpoint) for volume in VOLUMES):
+        local = ((volume, may_format) for volume in VOLUMES)
+        for volume, new in _parts(may_format) if _on_aws() else local:
+            _mount(volume, new)
     folder(paths.TOTP, 0o700)
     folder(paths.FAILLOCK, 0o700)
+
+
+def grow() -> None:
+    """Let home on AWS have what was added to the volume. Raises GuestError."""
+    from guest import ebs
+
+    ebs.grow(ebs.disk())

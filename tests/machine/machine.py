@@ -89,6 +89,16 @@ class Machine:
             self.lab = Lab.load(self._file)
         self.host_key = derive_host_key(self.lab.seed, stack=STACK, machine=NAME)
 
+    @property
+    def values(self) -> MachineValues:
+        """What its user-data says of it."""
+        return MachineValues(stack=STACK, machine=NAME)
+
+    @property
+    def allowed_from(self) -> tuple[str, ...]:
+        """Networks that its researchers come from."""
+        return self._network.allowed_from if self._network else ("127.0.0.0/8",)
+
     # Its life
 
     @property
@@ -120,7 +130,7 @@ class Machine:
         qemu.create_root_disk(self.directory, image.disk, 20)
         qemu.create_seed(
             self.directory,
-            render_user_data(MachineValues(stack=STACK, machine=NAME)),
+            render_user_data(self.values),
             f"i-{secrets.token_hex(4)}",
             NAME,
             network.config if network else None,
@@ -253,12 +263,11 @@ class Machine:
 
     def add(self, factors: Factors = "key+totp", count: int = 1) -> list[Person]:
         """New researchers in the roster; `apply` brings them to the machine."""
-        allowed_from = self._network.allowed_from if self._network else ("127.0.0.0/8",)
         people = []
         for _ in range(count):
             self.lab.made += 1
             name = f"r{self.lab.made:03}"
-            request = make_request(name, self._keys, factors, allowed_from)
+            request = make_request(name, self._keys, factors, self.allowed_from)
             self.lab.requests[name] = request
             people.append(self._person(request))
         return people

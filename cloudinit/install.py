@@ -1,0 +1,148 @@
+"""The scripts that make a stock Debian an AWS machine, for the image's bake and for first boots."""
+
+from __future__ import annotations
+
+import base64
+import lzma
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from cloudinit.packages import PACKAGES, RELEASE
+from cloudinit.render import (
+    LIBRARY,
+    File,
+    launchers,
+    modules,
+    templates,
+    uncommented,
+    units,
+)
+
+PART = 4096
+"""Characters of an SSM parameter, tier Standard (PutParameter, Systems Manager API reference)."""
+
+HERE = Path(__file__).resolve().parent
+TOOLS = HERE.parent / "tools" / "image"
+
+# QEMU's root channel has no meaning there; the rest is what the script itself and disks need.
+_LOCAL_ONLY = {"qemu-guest-agent"}
+_AWS_ONLY = ("curl", "gpg", "gpgv", "cloud-guest-utils", "linux-headers-cloud-amd64")
+AWS_PACKAGES: tuple[str, ...] = (
+    *(name for name in PACKAGES if name not in _LOCAL_ONLY),
+    *_AWS_ONLY,
+)
+
+DRIVER = "550"
+"""NVIDIA's branch in Debian 13; Debian's point releases count up behind it."""
+DRIVER_PACKAGES: tuple[str, ...] = tuple(
+    f"{name}={DRIVER}.*" for name in ("nvidia-kernel-dkms", "libcuda1", "nvidia-smi")
+)
+
+TOOLKIT = "1.18.2-1"
+TOOLKIT_PACKAGES: tuple[str, ...] = tuple(
+    f"{name}={TOOLKIT}"
+    for name in (
+        "nvidia-container-toolkit",
+        "nvidia-container-toolkit-base",
+        "libnvidia-container-tools",
+        "libnvidia-container1",
+    )
+)
+TOOLKIT_FINGERPRINT = "C95B321B61E88C1809C4F759DDCAE044F796ECB0"
+"""Of the key that signs nvidia.github.io/libnvidia-container."""
+
+AGENT_VERSION = "3.3.987.0"
+"""Of Systems Manager's agent: one that the key below signed before it ran out."""
+AGENT_FINGERPRINT = "DE92C7DA3E56E92331D62A36BC1F495C97DD04ED"
+"""As "Verifying the signature of SSM Agent" (Systems Manager User Guide) and the agent's own
+source (agent/setupcli/managers/verificationmanagers) give it."""
+
+
+def agent_key() -> str:
+    """The public key AGENT_FINGERPRINT in base64, without the signatures of others."""
+    return (HERE / "ssm_agent_key.txt").read_text().strip()
+
+
+# What the golden image has from tools/image too: file there, path and mode on the machine.
+_TOOLS = (
+    ("fetch-image", f"{LIBRARY}/fetch-image", "0755"),
+    ("secondlock-image.service", "/etc/systemd/system/secondlock-image.service", "0644"),
+    (
+        "secondlock-jupyter",
+        "/usr/local/share/secondlock/workspace/secondlock-jupyter",
+        "0755",
+    ),
+)
+_PROGRAMS = ("ship", "spot")
+_UNITS = tuple(
+    f"secondlock-{unit}" for unit in ("ship.service", "ship.timer", "spot.service", "gpu.service")
+)
+
+
+def program_files() -> tuple[File, ...]:
+    """Programs that an AWS machine has from its image: its user-data has no room for them."""
+    return (
+        *templates("aws", units(_UNITS)),
+        *modules((*_PROGRAMS, "ebs")),
+        *launchers({f"{LIBRARY}/{name}": name for name in _PROGRAMS}),
+    )
+
+
+def render_install(image: str | None) -> str:
+    """What makes a stock Debian one with all packages; `render_ours` follows.
+
+    `image`, the workspaces' (`name@sha256:digest`), is fetched where it is given. Holds no secret.
+    """
+    return _render(
+        "install.sh.j2",
+        packages=AWS_PACKAGES,
+        release=RELEASE,
+        driver_packages=DRIVER_PACKAGES,
+        toolkit_packages=TOOLKIT_PACKAGES,
+        toolkit_fingerprint=TOOLKIT_FINGERPRINT,
+        agent_version=AGENT_VERSION,
+        agent_key=agent_key(),
+        image=image,
+    )
+
+
+def render_ours() -> dict[str, str]:
+    """The scripts that come after, in their order, by name: what every image of ours has besides.
+
+    `workspaces` is what the golden image has too (tools/image), `programs` are `program_files`.
+    """
+    tools = [(path, mode, uncommented((TOOLS / name).read_text())) for name, path, mode in _TOOLS]
+    toolbox = uncommented((TOOLS / "toolbox.sh").read_text())
+    return {
+        "workspaces": _render("ours.sh.j2", files=tools, toolbox=toolbox),
+        "programs": _render("ours.sh.j2", files=program_files(), toolbox=None),
+    }
+
+
+def _render(template: str, **values: Any) -> str:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE / "templates"),
+        undefined=jinja2.StrictUndefined,
+        autoescape=False,  # noqa: S701 (a shell script, not HTML; values are constants of ours)
+        trim_blocks=True,
+        keep_trailing_newline=True,
+    )
+    return environment.get_template(template).render(values)
+
+
+def install_parameters() -> dict[str, str]:
+    """What machines that are not baked run at first, as SSM parameters of `/secondlock/<stack>/`.
+
+    Name (`install/1`, ...) -> value, in order, of the type String and the tier Standard: base85 of
+    LZMA, cut up; the last value is shorter than the others. cloudinit/guest/firstboot.py puts them
+    together again. It names no image: each machine knows its own.
+    """
+    scripts = [render_install(None), *render_ours().values()]
+    script = uncommented("".join(scripts)).encode()
+    packed = lzma.compress(script, lzma.FORMAT_ALONE, preset=9 | lzma.PRESET_EXTREME)
+    text = base64.b85encode(packed).decode()
+    text += " " * (len(text) % PART == 0)
+    starts = range(0, len(text), PART)
+    return {f"install/{at // PART + 1}": text[at : at + PART] for at in starts}

@@ -1,0 +1,385 @@
+"""A machine whose roster comes from AWS: SSM, KMS and CloudWatch Logs as moto plays them.
+
+The guest is the one that EC2 gets, booted here: target aws, its one data volume under the name that
+EC2 gives it, and the files that its image would have. moto listens on this computer's loopback,
+which the guest's root reaches by QEMU's gateway.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import threading
+import time
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from cloudinit.install import program_files
+from cloudinit.render import MachineValues
+from infra.local.qmp import monitor
+from infra.roster import to_json
+from tests.machine.client import free_port
+from tests.machine.machine import NAME, STACK, Machine
+from tests.program.cloud import REGION, Cloud
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.machine.people import Person
+
+PARAMETER = f"/secondlock/{STACK}/roster/{NAME}"
+GROUP = f"/secondlock/{STACK}"
+GATEWAY = "10.0.2.2"  # QEMU's user network: this computer's loopback, and all that comes from it
+DISK = "nvme-Amazon_Elastic_Block_Store_vol0123456789abcdef0"
+# What cloud-init starts on an image that has all of them (cloudinit/render.py).
+UNITS = "fetch.service fetch.timer ship.timer status.timer spot.service"
+FETCH = "systemctl start secondlock-fetch.service"
+METADATA = """
+import http.server, json, pathlib
+ROLE = {"Code": "Success", "Type": "AWS-HMAC", "AccessKeyId": "testing",
+        "SecretAccessKey": "testing", "Token": "testing", "LastUpdated": "2026-01-01T00:00:00Z",
+        "Expiration": "2099-01-01T00:00:00Z"}
+ITEMS = {"iam/security-credentials/": "role", "iam/security-credentials/role": json.dumps(ROLE),
+         "instance-life-cycle": "spot"}
+NOTICE = pathlib.Path("/run/notice")
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def give(self, text):
+        self.send_response(200 if text else 404)
+        self.end_headers()
+        self.wfile.write((text or "").encode())
+
+    def do_PUT(self):
+        self.give("token" if self.path == "/latest/api/token" else None)
+
+    def do_GET(self):
+        item = self.path.removeprefix("/latest/meta-data/")
+        if self.headers["X-aws-ec2-metadata-token"] != "token":
+            item = None
+        if item == "spot/instance-action" and NOTICE.exists():
+            return self.give(NOTICE.read_text())
+        self.give(ITEMS.get(item))
+
+http.server.ThreadingHTTPServer(("169.254.169.254", 80), Handler).serve_forever()
+"""
+"""EC2's metadata service, version 2, for the guest itself."""
+CONNECT = """
+import socket
+try:
+    socket.create_connection(("169.254.169.254", 80), 20)
+except ConnectionRefusedError:
+    print("out")
+else:
+    print("in")
+"""
+PLACES = "/run/secondlock/fetch.patience /run/secondlock/ship.patience"
+
+
+class AwsMachine(Machine):
+    """A machine of the target aws."""
+
+    allowed_from = (f"{GATEWAY}/32",)
+
+    def __init__(self, place: Path, cloud: Cloud) -> None:
+        super().__init__(place)
+        self.cloud = cloud
+        self.ssm, self.logs = cloud.client("ssm"), cloud.client("logs")
+        key = cloud.client("kms").create_key()["KeyMetadata"]["KeyId"]
+        self._encryption = {"Type": "SecureString", "KeyId": key}
+
+    @property
+    def values(self) -> MachineValues:
+        """As the program makes them, and moto's address."""
+        return MachineValues(
+            STACK, NAME, "aws", region=REGION, parameter=PARAMETER, log_group=GROUP,
+            endpoint=guest_url(self.cloud.url),
+        )  # fmt: skip
+
+    def become_ec2(self) -> None:
+        """What EC2 and its image would have: files, the metadata of a role, the data volume."""
+        for path, mode, content in program_files():
+            self.succeed(f"mkdir -p $(dirname {path}); cat >{path}; chmod {mode} {path}",
+                         content.encode())  # fmt: skip
+        self.succeed("cat >/root/metadata.py", METADATA.encode())
+        self.succeed(
+            "ip address add 169.254.169.254/32 dev lo && "
+            "systemd-run --quiet --unit=test-metadata /usr/bin/python3 /root/metadata.py"
+        )
+        rule = f'KERNEL=="vd[a-z]", ENV{{ID_SERIAL}}=="sl-home", SYMLINK+="disk/by-id/{DISK}"'
+        self.succeed("cat >/etc/udev/rules.d/99-test.rules", rule.encode())
+        self.succeed("udevadm control --reload && udevadm trigger --settle --subsystem-match=block")
+
+        # What nvidia-ctk would say of a GPU; this device can be read all the same.
+        gpu = {"path": "/dev/nvidia0", "hostPath": "/dev/zero"}
+        spec = {
+            "cdiVersion": "0.6.0",
+            "kind": "nvidia.com/gpu",
+            "devices": [{"name": "all", "containerEdits": {"deviceNodes": [gpu]}}],
+        }
+        self.succeed("mkdir -p /run/cdi && cat >/run/cdi/nvidia.yaml", json.dumps(spec).encode())
+
+    def start(self) -> None:
+        """What cloud-init does at the end of the first boot."""
+        units = " ".join(f"secondlock-{unit}" for unit in UNITS.split())
+        self.succeed(f"systemctl daemon-reload && systemctl enable --now --no-block {units}")
+
+    def put(self, value: str | None = None) -> int:
+        """Write the parameter as `pulumi up` does; its version."""
+        value = to_json(self.envelope()["roster"]) if value is None else value
+        answer = self.ssm.put_parameter(
+            Name=PARAMETER, Value=value, Overwrite=True, **self._encryption
+        )
+        return int(answer["Version"])
+
+    def apply(self) -> list[str]:
+        """Bring the roster to the machine by AWS."""
+        version = self.put()
+        self.fetch()
+        assert self.status()["serial"] == version, self.status()["error"]
+        return []
+
+    def fetch(self) -> str | None:
+        """Look for a roster now, whatever went wrong before; the fault that the status names."""
+        self.run(f"rm -f {PLACES}; {FETCH}")
+        error: str | None = self.status()["error"]
+        return error
+
+    @contextmanager
+    def endpoint(self, url: str) -> Iterator[None]:
+        """AWS somewhere else for a while."""
+        self._look_at(url)
+        try:
+            yield
+        finally:
+            self._look_at(self.cloud.url)
+
+    def _look_at(self, url: str) -> None:
+        known = "/etc/secondlock/machine.json"
+        self.succeed(f'sed -i \'s,"http://[^"]*","{guest_url(url)}",\' {known}')
+
+    def everyone(self) -> list[Person]:
+        """Those in the roster as it would be delivered now."""
+        return [self._person(request) for request in self.lab.requests.values()]
+
+    def lines(self, stream: str) -> list[str]:
+        """The messages of one of the machine's log streams, shipped until now."""
+        self.succeed(f"rm -f {PLACES}; systemctl start secondlock-ship.service")
+        events = self.logs.get_log_events(
+            logGroupName=GROUP, logStreamName=f"{NAME}/{stream}", startFromHead=True
+        )["events"]
+        return [str(event["message"]) for event in events]
+
+
+def guest_url(url: str) -> str:
+    """An address of this computer's loopback as the guest sees it."""
+    return url.replace("127.0.0.1", GATEWAY)
+
+
+@contextmanager
+def answering(status: int, answer: dict[str, Any]) -> Iterator[str]:
+    """An endpoint that gives everyone this answer; its URL."""
+    text = json.dumps(answer).encode()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(status)
+            self.send_header("Content-Type", "application/x-amz-json-1.1")
+            self.send_header("Content-Length", str(len(text)))
+            self.end_headers()
+            self.wfile.write(text)
+
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 (the base class's)
+            """Say nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    """moto's server, with a log group."""
+    cloud = Cloud(tmp_path_factory.mktemp("cloud"))
+    try:
+        cloud.client("logs").create_log_group(logGroupName=GROUP)
+        yield cloud
+    finally:
+        cloud.end()
+
+
+@pytest.fixture(scope="module")
+def machine(
+    image: None, cloud: Cloud, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[AwsMachine]:
+    """A machine on AWS whose first roster has arrived."""
+    machine = AwsMachine(tmp_path_factory.mktemp("aws"), cloud)
+    try:
+        machine.boot()
+        machine.become_ec2()
+        machine.add(count=4)
+        machine.put()
+        machine.start()
+        machine.wait_for("systemctl is-active ssh.service", timeout=120)
+        machine.lift_bans()
+        yield machine
+    finally:
+        machine.end()
+
+
+@pytest.fixture(scope="module")
+def people(machine: AwsMachine) -> list[Person]:
+    """Those in the first roster."""
+    return machine.everyone()
+
+
+def test_the_enrollment_arrives_and_opens_the_door(
+    machine: AwsMachine, people: list[Person]
+) -> None:
+    code = people[0].code()
+    assert machine.client.login(people[0], code=code).entered
+    assert machine.client.login(people[0], code=code).denied
+    status = machine.status()
+    assert (status["serial"], status["error"]) == (1, None)
+
+
+def test_the_volume_is_parted_and_mounted(machine: AwsMachine) -> None:
+    found = {
+        place: machine.succeed(
+            f"part=$(findmnt -no SOURCE {place}); blkid -po value -s PART_ENTRY_NAME $part; "
+            "blkid -po value -s LABEL $part"
+        ).split()
+        for place in ("/var/lib/secondlock", "/home")
+    }
+    assert found == {"/var/lib/secondlock": ["sl-state"] * 2, "/home": ["sl-home"] * 2}
+    size = "lsblk -bno SIZE $(findmnt -no SOURCE /var/lib/secondlock)"
+    assert int(machine.succeed(size)) == 2**30
+
+
+def test_a_grown_volume_gives_home_more_room(machine: AwsMachine) -> None:
+    room = "df --output=size -B1 /home | tail -n 1"
+    before = int(machine.succeed(room))
+    monitor(machine.directory, "block_resize", device="home", size=7 * 2**30)
+    assert machine.fetch() is None
+    assert int(machine.succeed(room)) > before + 1.8 * 2**30
+
+
+def test_a_rotation_arrives(machine: AwsMachine, people: list[Person]) -> None:
+    renewed = machine.rotate(people[1])
+    assert machine.client.login(people[1]).denied
+    assert machine.client.login(renewed).entered
+
+
+def test_an_unchanged_roster_is_not_applied_again(machine: AwsMachine) -> None:
+    with machine.unchanged():
+        before = machine.succeed("stat -c %Z /run/secondlock/applied")
+        assert machine.fetch() is None
+        assert machine.succeed("stat -c %Z /run/secondlock/applied") == before
+
+
+def test_an_absent_aws_leaves_the_last_roster(machine: AwsMachine, people: list[Person]) -> None:
+    with machine.endpoint(f"http://127.0.0.1:{free_port()}"):
+        with machine.unchanged():
+            assert "not reached" in str(machine.fetch())
+        started = time.monotonic()
+        machine.succeed(FETCH)  # too early for another try
+        assert time.monotonic() - started < 10
+        assert machine.client.login(people[2]).entered
+    assert machine.fetch() is None
+
+
+def test_a_denied_roster_says_so_and_changes_nothing(machine: AwsMachine) -> None:
+    refusal = {"__type": "AccessDeniedException", "message": "User is not authorized"}
+    with answering(400, refusal) as url, machine.endpoint(url), machine.unchanged():
+        error = str(machine.fetch())
+        assert "AccessDeniedException: User is not authorized" in error
+    assert machine.fetch() is None
+
+
+@pytest.mark.parametrize("value", ["null", "{", "nobody"])
+def test_a_roster_that_is_none_says_so_and_changes_nothing(machine: AwsMachine, value: str) -> None:
+    with machine.unchanged():
+        machine.put(value)
+        assert "the roster is refused" in str(machine.fetch())
+    machine.apply()
+    assert machine.status()["error"] is None
+
+
+def test_an_older_answer_is_refused(machine: AwsMachine) -> None:
+    now = machine.ssm.get_parameter(Name=PARAMETER, WithDecryption=True)["Parameter"]
+    old = {
+        "Name": PARAMETER,
+        "Type": "SecureString",
+        "Value": now["Value"],
+        "Version": now["Version"] - 1,
+        "LastModifiedDate": now["LastModifiedDate"].timestamp() - 60,
+    }
+    with answering(200, {"Parameter": old}) as url, machine.endpoint(url), machine.unchanged():
+        assert "older" in str(machine.fetch())
+    assert machine.fetch() is None
+
+
+def test_a_parameter_made_anew_shuts_nobody_out(machine: AwsMachine) -> None:
+    machine.ssm.delete_parameter(Name=PARAMETER)
+    assert "ParameterNotFound" in str(machine.fetch())
+    (person,) = machine.add()
+    machine.apply()
+    assert machine.status()["serial"] == 1
+    assert machine.client.login(person).entered
+
+
+def test_lines_arrive_and_hold_no_secret(machine: AwsMachine, people: list[Person]) -> None:
+    mistyped = machine.client.login(people[0], code=people[0].emergency_codes[4])
+    assert mistyped.entered
+    auth = "\n".join(machine.lines("auth"))
+    assert f"Accepted keyboard-interactive/pam for {people[0].name}" in auth
+    status = [json.loads(line) for line in machine.lines("status")]
+    assert status[-1]["machine"] == NAME
+    assert status[-1]["clock"].keys() == {"synchronised", "offset_seconds", "source"}
+    sync = "\n".join(machine.lines("sync"))
+    assert '"applied": true' in sync
+    assert "AccessDeniedException" in sync
+    everything = "\n".join([auth, sync, json.dumps(status)])
+    for person in machine.everyone():
+        for secret in (person.enrollment.totp_secret, *person.emergency_codes):
+            assert secret not in everything
+
+
+def test_no_line_is_shipped_twice(machine: AwsMachine) -> None:
+    lines = machine.lines("sync")
+    again = machine.lines("sync")
+    assert again[: len(lines)] == lines
+    applied = [line for line in again if '"serial": 2' in line]
+    assert len(applied) == 1
+
+
+def test_the_role_is_roots_alone(machine: AwsMachine, people: list[Person]) -> None:
+    ask = f"python3 -c {shlex.quote(CONNECT)}"
+    assert machine.succeed(ask) == "in\n"
+    assert machine.succeed(f"setpriv --reuid {people[0].name} --clear-groups {ask}") == "out\n"
+
+
+def test_a_workspace_has_the_machines_gpu(machine: AwsMachine, people: list[Person]) -> None:
+    seen = machine.client.login(people[3], "head -c 2 /dev/nvidia0 | od -An -tx1", timeout=180)
+    assert seen.output.split() == ["00", "00"], seen.errors
+
+
+def test_who_is_logged_in_is_warned_of_the_end_of_a_spot_machine(
+    machine: AwsMachine, people: list[Person]
+) -> None:
+    assert machine.succeed("systemctl is-active secondlock-spot.service") == "active\n"
+    code = people[2].emergency_codes[0]
+    with machine.client.terminal(people[2], "sleep", "120", code=code, size=(24, 200)) as session:
+        machine.wait_for(f"pgrep -u {people[2].name} sleep", timeout=120)
+        notice = {"action": "stop", "time": "2026-11-22T12:00:00Z"}
+        machine.succeed("cat >/run/notice", json.dumps(notice).encode())
+        session.expect("This machine stops at 2026-11-22T12:00:00Z: Amazon needs its spot")
+    machine.wait_for("! systemctl is-active secondlock-spot.service")
+    assert "stops at 2026-11-22" in "\n".join(machine.lines("sync"))
