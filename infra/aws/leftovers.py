@@ -11,13 +11,13 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 from pulumi import dynamic
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    import boto3
     import pulumi
     from mypy_boto3_ec2 import EC2Client
     from pulumi.dynamic import Config
@@ -143,6 +143,8 @@ def _in_words(props: Mapping[str, Any]) -> Iterator[None]:
 
 def client_of(config: Config, region: str) -> EC2Client:
     """A client with the credentials and the endpoint of the stack's AWS provider."""
+    import boto3  # here, not in every plan: it takes half a second
+
     given = {ours: config.get(f"aws:{name}") for name, ours in _SESSION.items()}
     if not given["aws_access_key_id"]:
         given = {"profile_name": given["profile_name"]}  # boto3 takes the pair or neither
@@ -158,6 +160,8 @@ def client_of(config: Config, region: str) -> EC2Client:
 
 def _assumed(session: boto3.Session, roles: list[dict[str, Any]]) -> boto3.Session:
     """The session of the last of `roles`, each assumed by the one before."""
+    import boto3
+
     for role in roles:
         wanted = {"RoleArn": role["roleArn"], "ExternalId": role.get("externalId")}
         wanted["RoleSessionName"] = role.get("sessionName") or "secondlock"
