@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pulumi
 import pulumi_aws as aws
 
+from infra.aws.policies import log_group_name
 from infra.aws.tags import MADE_WITH_TAG, REBUILD_TAG, machine_tags
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ class Machines(pulumi.ComponentResource):
             "host_key": machine.host_key,
             "directory": "",
             "region": self._parts.facts.region,
-            "log_group": f"/secondlock/{self._settings.stack}",
+            "log_group": log_group_name(self._settings.stack),
             "public": machine.request.machine.public,
         }
 
