@@ -52,7 +52,7 @@ class Group(pulumi.ComponentResource):
             parent=self, depends_on=[host], additional_secret_outputs=["roster"]
         )
         Thing(Provider(), name, {
-            "data": data.id, "user_data": "x" * 20000, "directory": "x" * 80,
+            "data": data.id, "set_up": "x" * 200, "directory": "x" * 80,
             "roster": pulumi.Output.secret("x" * 1500), "cpus": 2, "memory": 4, "port": None,
         }, inside)
 

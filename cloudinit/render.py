@@ -30,6 +30,7 @@ _SSHD = "/etc/ssh/sshd_config.d/00-secondlock.conf"
 FILES: dict[str, tuple[str, str]] = {
     "sshd.conf": (_SSHD, "0600"),
     "ssh.service.conf": (f"{_UNITS}/ssh.service.d/secondlock.conf", "0644"),
+    "user@.service.conf": (f"{_UNITS}/user@.service.d/secondlock.conf", "0644"),
     "pam-sshd": ("/etc/pam.d/sshd", "0644"),
     "fail2ban-jail.conf": ("/etc/fail2ban/jail.d/secondlock.conf", "0644"),
     "fail2ban-filter.conf": ("/etc/fail2ban/filter.d/secondlock-sshd.conf", "0644"),
