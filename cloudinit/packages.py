@@ -24,7 +24,6 @@ PACKAGES: tuple[str, ...] = (
     "cloud-init",
     "qemu-guest-agent",
     # Network
-    "netplan.io",
     "systemd-resolved",
     "iproute2",
     "iputils-ping",

@@ -58,7 +58,7 @@ def main() -> NoReturn:
     try:
         account = _researcher()
         terminal = os.isatty(0) and os.isatty(1)
-        if terminal and workspace.state(account.pw_name) != "running":
+        if terminal and workspace.running(account.pw_name) is None:
             print("Starting your workspace ...", file=sys.stderr)
         container = workspace.ensure(account)
         argv = workspace.enter_command(

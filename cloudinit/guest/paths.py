@@ -8,7 +8,8 @@ AUTHORIZED_KEYS = ETC / "authorized_keys"
 WORKSPACES = ETC / "workspaces"
 ALLOWED = ETC / "allowed.nft"
 PREPARED = ETC / "prepared"
-WANTED_SOCKETS = Path("/etc/systemd/system/sockets.target.wants")
+UNITS = Path("/etc/systemd/system")
+VENDOR_UNITS = Path("/usr/lib/systemd/system")
 
 # The state volume: root only, survives the machine.
 STATE = Path("/var/lib/secondlock")

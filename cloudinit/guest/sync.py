@@ -8,7 +8,6 @@ roster changes nothing.
 
 import contextlib
 import fcntl
-import hashlib
 import json
 import os
 import pwd
@@ -82,10 +81,14 @@ def _apply(roster: Roster) -> list[str]:
         changed.append("firewall")
     if door.open_door(roster):
         changed.append("host key")
-    if door.prepare():
+    first = door.prepare()
+    if first:
         # In the background: it takes seconds, which nobody has to wait for.
         run("systemd-run", "--quiet", "--collect", "--no-block", PROGRAM, "settle")
-    door.offer_jupyter(roster)
+    # A shared machine offers none.
+    if len(roster.researchers) == 1:
+        (name,) = roster.researchers
+        door.offer_jupyter(name, at_once=not first)
     return changed
 
 
@@ -115,6 +118,8 @@ def fetch() -> int:
 
     Without one the last stays, the status says why, and tries become rarer.
     """
+    import hashlib
+
     from guest import aws, ssm
 
     patience = aws.Patience("fetch")
@@ -164,6 +169,7 @@ def settle() -> int:
     try:
         if len(people) == 1:
             workspace.ensure(pwd.getpwnam(people[0]))
+            door.offer_jupyter(people[0])
     finally:
         door.settle()
     return 0

@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import tempfile
 from pathlib import Path
 
 
@@ -32,17 +31,20 @@ def write(path: Path, content: str, mode: int, uid: int = 0, gid: int = 0) -> bo
     try:
         if path.is_file() and not path.is_symlink() and path.read_text() == content:
             return False
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        fresh = path.with_name(f".{path.name}.{os.getpid()}")
+        fresh.unlink(missing_ok=True)
         try:
-            with os.fdopen(handle, "w") as file:
+            with os.fdopen(
+                os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w"
+            ) as file:
                 file.write(content)
                 os.fchown(file.fileno(), uid, gid)
                 os.fchmod(file.fileno(), mode)
                 file.flush()
                 os.fsync(file.fileno())
-            Path(name).rename(path)
+            fresh.rename(path)
         except BaseException:
-            Path(name).unlink()
+            fresh.unlink(missing_ok=True)
             raise
     except OSError as error:
         raise GuestError(f"cannot write {path}: {error.strerror}") from error

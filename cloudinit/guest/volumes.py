@@ -37,8 +37,8 @@ VOLUMES = (
 )
 
 
-def _make(volume: Volume, may_format: bool) -> None:
-    """Make the file system where there is none of ours.
+def _make(volume: Volume, may_format: bool) -> bool:
+    """Make the file system where there is none of ours; whether that was done.
 
     The label comes last: one without it is what an interrupted first time left.
     """
@@ -46,26 +46,29 @@ def _make(volume: Volume, may_format: bool) -> None:
     # blkid says nothing only where it finds no signature at all (blkid(8)).
     found = run("blkid", "-p", "-o", "value", "-s", "TYPE", "-s", "LABEL", device, check=False)
     if volume.label in found.split():
-        return
+        return False
     if not may_format:
         raise GuestError(f"the volume {volume.label} is not new and holds no file system of ours")
     if found.strip() not in ("", "ext4"):
         raise GuestError(f"the volume {volume.label} holds another's file system")
     run("mkfs.ext4", "-qF", "-m", "1", "-E", "nodiscard", device)
     run("tune2fs", "-L", volume.label, device)
+    return True
 
 
 def _mount(volume: Volume, may_format: bool) -> None:
     if os.path.ismount(volume.mountpoint):
         return
     # Early in a boot udev may not have named it yet.
-    run("udevadm", "wait", f"--timeout={PATIENCE}", str(volume.device), check=False)
+    if not volume.device.exists():
+        run("udevadm", "wait", f"--timeout={PATIENCE}", str(volume.device), check=False)
     if not volume.device.exists():
         raise GuestError(f"the volume {volume.label} is not attached")
-    _make(volume, may_format)
+    new = _make(volume, may_format)
     volume.mountpoint.mkdir(parents=True, exist_ok=True)
     run("mount", "-t", "ext4", "-o", volume.options, str(volume.device), str(volume.mountpoint))
-    run("resize2fs", str(volume.device), check=False)
+    if not new:
+        run("resize2fs", str(volume.device), check=False)
     folder(volume.mountpoint, volume.mode)
 
 

@@ -103,7 +103,7 @@ def state(user: str) -> str:
     return "running" if found["State"]["Running"] else "stopped"
 
 
-def _cached(user: str) -> str | None:
+def running(user: str) -> str | None:
     """The container's id, when runc itself says that it is there: spares Docker a question."""
     try:
         found = (paths.RUN / "workspaces" / f"{user}.id").read_text()
@@ -130,7 +130,7 @@ def ensure(account: pwd.struct_passwd) -> str:
     Raises GuestError in Docker's words.
     """
     user = account.pw_name
-    if known := _cached(user):
+    if known := running(user):
         return known
     image = json.loads(paths.MACHINE.read_text())["image"]
     _fetch(image)

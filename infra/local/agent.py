@@ -124,7 +124,7 @@ def _execute(channel: Channel, argv: Sequence[str], stdin: bytes) -> tuple[int, 
         if status["exited"]:
             break
         time.sleep(pause)
-        pause = min(pause * 1.5, 1.0)
+        pause = min(pause * 1.5, 0.4)
     code = status["exitcode"] if "exitcode" in status else 128 + int(status.get("signal", 0))
     out, err = (base64.b64decode(status.get(name, "")) for name in ("out-data", "err-data"))
     return code, out, err

@@ -6,11 +6,9 @@ machine.
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import subprocess
-import zlib
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -22,6 +20,7 @@ from infra.plan import make_plan
 from tests.machine.client import PATIENCE
 from tests.machine.machine import STACK
 from tests.machine.registry import Registry, running_registry, stock_layer
+from tests.user_data import read
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,12 +79,7 @@ def _machine_values(person: Person, image: str, place: Path) -> str:
     place.joinpath(f"{person.name}.yaml").write_text(request.model_dump_json(exclude_none=True))
     seed = secrets.token_hex(32)
     plan = make_plan(STACK, place, {"seedFingerprint": fingerprint(seed)}, seed)
-    text = zlib.decompress(plan.machines[0].user_data, wbits=31).decode()
-    config = json.loads(text.removeprefix("#cloud-config\n"))
-    (found,) = (
-        each for each in config["write_files"] if each["path"] == "/etc/secondlock/machine.json"
-    )
-    return str(found["content"])
+    return read(plan.machines[0].user_data).files["/etc/secondlock/machine.json"][1]
 
 
 # A stock image

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-import gzip
 import json
-from typing import Any
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from cloudinit.render import LIMIT, MachineValues, render_user_data
+from tests.user_data import read
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SPARE = 200  # bytes for longer names than these
 LOCAL = MachineValues("laboratory", "researcher")
@@ -26,15 +31,12 @@ KINDS = pytest.mark.parametrize("values", [LOCAL, BAKED, STOCK], ids=["local", "
 
 
 def _config(values: MachineValues) -> dict[str, Any]:
-    text = gzip.decompress(render_user_data(values)).decode()
-    head, _, body = text.partition("\n")
-    assert head == "#cloud-config"
-    config: dict[str, Any] = json.loads(body)
-    return config
+    return read(render_user_data(values)).config
 
 
 def _files(values: MachineValues) -> dict[str, str]:
-    return {each["path"]: each["content"] for each in _config(values)["write_files"]}
+    files = read(render_user_data(values)).files
+    return {path: content for path, (_, content) in files.items()}
 
 
 @KINDS
@@ -59,15 +61,40 @@ def test_every_program_is_one_that_python_takes(values: MachineValues) -> None:
 
 
 @KINDS
-def test_the_door_is_shut_before_sshd_starts(values: MachineValues) -> None:
-    config = _config(values)
-    shut = ("/etc/ssh/sshd_config.d/00-secondlock.conf", "/etc/pam.d/sshd",
-            "/etc/systemd/system/ssh.service.d/secondlock.conf")  # fmt: skip
-    for path in shut:
-        (entry,) = (each for each in config["write_files"] if each["path"] == path)
-        assert "defer" not in entry
-    assert config["ssh_genkeytypes"] == []
-    assert config["users"] == []
+def test_nothing_of_cloud_inits_own_opens_the_door(values: MachineValues) -> None:
+    # What would make host keys and accounts, and let in a key of EC2's.
+    assert not {"ssh", "users_groups"} & set(_config(values)["cloud_init_modules"])
+
+
+@KINDS
+def test_its_files_are_written_once_as_they_are(values: MachineValues, tmp_path: Path) -> None:
+    boothook, _, files = read(render_user_data(values))
+    script = tmp_path / "boothook"
+    script.write_text(boothook.replace('\n["/', f'\n["{tmp_path}/'))
+    subprocess.run([sys.executable, "-I", script], check=True)
+    for path, (mode, content) in files.items():
+        written = tmp_path / path[1:]
+        assert written.read_text() == content
+        assert f"{written.stat().st_mode & 0o7777:04o}" == mode
+    assert not [*tmp_path.rglob("*.new")]
+
+    changed = tmp_path / "etc/pam.d/sshd"
+    changed.write_text("by an admin")
+    subprocess.run([sys.executable, "-I", script], check=True)
+    assert changed.read_text() == "by an admin"
+
+
+def test_an_interrupted_first_boot_is_done_again(tmp_path: Path) -> None:
+    boothook, _, files = read(render_user_data(LOCAL))
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/secondlock").touch()  # in the way of the last file's folder
+    script = tmp_path / "boothook"
+    script.write_text(boothook.replace('\n["/', f'\n["{tmp_path}/'))
+    assert subprocess.run([sys.executable, "-I", script], capture_output=True).returncode != 0
+    (tmp_path / "etc/secondlock").unlink()
+    (tmp_path / "etc/nftables.conf").write_text("half a fi")
+    subprocess.run([sys.executable, "-I", script], check=True)
+    assert (tmp_path / "etc/nftables.conf").read_text() == files["/etc/nftables.conf"][1]
 
 
 def test_a_kind_has_nothing_that_another_needs() -> None:

@@ -33,9 +33,31 @@ cat >"$root/etc/fstab" <<'EOF'
 LABEL=sl-root / ext4 rw,relatime,errors=remount-ro 0 1
 EOF
 
+# netplan would do no more than to write networkd's files, and takes seconds.
 cat >"$root/etc/cloud/cloud.cfg.d/90-secondlock.cfg" <<'EOF'
 datasource_list: [NoCloud, Ec2, None]
-apt: {preserve_sources_list: true}
+system_info: {network: {renderers: [networkd], activators: [networkd]}}
+EOF
+
+# What the admin does by the guest agent goes before what workspaces and the boot do.
+mkdir -p "$root/etc/systemd/system/qemu-guest-agent.service.d"
+cat >"$root/etc/systemd/system/qemu-guest-agent.service.d/secondlock.conf" <<'EOF'
+[Service]
+Nice=-10
+EOF
+
+# It only waits for the shutdown: nothing waits for it.
+mkdir -p "$root/etc/systemd/system/unattended-upgrades.service.d"
+cat >"$root/etc/systemd/system/unattended-upgrades.service.d/secondlock.conf" <<'EOF'
+[Service]
+CPUSchedulingPolicy=idle
+EOF
+
+# The firewall's parts of the kernel, while the boot waits for other things.
+cat >"$root/etc/modules-load.d/secondlock.conf" <<'EOF'
+nft_ct
+nft_limit
+nft_reject_inet
 EOF
 
 cat >"$root/etc/locale.conf" <<'EOF'
@@ -63,13 +85,12 @@ EOF
 rm -f "$root/etc/hostname" "$root/etc/resolv.conf"
 ln -s ../run/systemd/resolve/stub-resolv.conf "$root/etc/resolv.conf"
 
-# The package apparmor brings about a hundred profiles, for desktop programs that no machine has;
-# loading them is the slowest part of a boot without hardware acceleration. What has a profile for
-# use here (chrony, Docker) brings its own.
-mkdir -p "$root/etc/apparmor.d/disable"
-for profile in $(chroot "$root" dpkg -L apparmor | sed -n 's,^/etc/apparmor\.d/\([^/]*\)$,\1,p'); do
-    [ -f "$root/etc/apparmor.d/$profile" ] || continue
-    ln -s "../$profile" "$root/etc/apparmor.d/disable/$profile"
+# The package apparmor brings about a hundred profiles, for desktop programs that no machine has.
+# Loading them is the slowest part of a boot without hardware acceleration, and passing over them
+# takes seconds too. dpkg(1) does not bring back a configuration file that was removed. What has a
+# profile for use here (chrony, Docker) brings its own.
+for profile in $(chroot "$root" dpkg -L apparmor | sed -n 's,^\(/etc/apparmor\.d/[^/]*\)$,\1,p'); do
+    [ ! -f "$root$profile" ] || rm "$root$profile"
 done
 
 # What systemd would do at every machine's first boot because /usr is newer than its notes of it.

@@ -21,7 +21,7 @@ for program in /usr/lib/openssh/sftp-server /usr/bin/scp /usr/bin/rsync /usr/bin
     for file in "$program" $(chroot "$root" ldd "$program" | grep -o '/[^ ]*'); do
         cp --dereference "$root$file" "$root$place/lib/"
     done
-    ln -s run "$root$place/${program##*/}"
+    ln -sf run "$root$place/${program##*/}"
 done
 
 # Debian's /etc/profile forgets the PATH that a login shell is given.
