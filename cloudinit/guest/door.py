@@ -84,10 +84,10 @@ def prepare() -> bool:
 
 def settle() -> None:
     """In the first boot: start the services, which read what cloud-init has written."""
-    changed = ["systemd-journald.service", "systemd-resolved.service", "chrony.service"]
-    run("systemctl", "restart", "--no-block", *changed)
+    run("systemctl", "restart", "--no-block", "systemd-resolved.service", "chrony.service")
     run("systemctl", "start", "--no-block", *_services(), "secondlock-status.timer")
-    # Nothing of this boot needs it, and a login that meets it waits for seconds.
+    # Nothing of this boot needs it, and a login that meets it waits for seconds. Nor is journald
+    # restarted, for which sshd, sudo and Docker would wait: its usual limits do until the next boot.
     run("systemd-run", "--quiet", "--collect", "--on-active=3min", "systemctl", "daemon-reload")
 
 
