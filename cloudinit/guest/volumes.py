@@ -28,7 +28,8 @@ VOLUMES = (
         Path("/dev/disk/by-id/virtio-sl-state"),
         "sl-state",
         paths.STATE,
-        "noatime,nodev,nosuid,noexec",
+        # `sync`: a crash just after a login must not make its code good again.
+        "noatime,nodev,nosuid,noexec,sync",
         0o700,
     ),
     Volume(

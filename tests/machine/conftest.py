@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 TIMEOUT = 600  # seconds; the first test of a machine waits for its boot
 POOL = {"key+totp": 32, "password+totp": 4}
-# A rebooted or replaced machine is no longer the one that the other tests share.
-LATE = ("rebooted", "replaced")
+# A restarted or replaced machine is no longer the one that the other tests share.
+LATE = ("restarted", "replaced")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
