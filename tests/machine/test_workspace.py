@@ -240,7 +240,9 @@ def test_a_terminal_has_its_size_and_passes_ctrl_c(machine: Machine, client: Cli
         terminal.setwinsize(40, 100)
         terminal.sendline("sleep 1; stty size")
         terminal.expect(r"\b40 100\b")
-        terminal.sendline("echo ready; sleep 1000")
+        # Said by the process that is to be interrupted: a shell that is only about to start one may
+        # start it all the same.
+        terminal.sendline("sh -c 'echo ready; exec sleep 1000'")
         terminal.expect(r"[\r\n]ready")
         terminal.sendintr()
         terminal.sendline("echo ended with $?")
