@@ -87,7 +87,7 @@ def settle() -> None:
     run("systemctl", "restart", "--no-block", "systemd-resolved.service", "chrony.service")
     run("systemctl", "start", "--no-block", *_services(), "secondlock-status.timer")
     # Nothing of this boot needs it, and a login that meets it waits for seconds. Nor is journald
-    # restarted, for which sshd, sudo and Docker would wait: its usual limits do until the next boot.
+    # restarted, for which all that log would wait: its usual limits do until the next boot.
     run("systemd-run", "--quiet", "--collect", "--on-active=3min", "systemctl", "daemon-reload")
 
 
