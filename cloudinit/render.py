@@ -203,6 +203,12 @@ def uncommented(text: str) -> str:
 class _Bare(ast.NodeTransformer):
     """A program without its docstrings and annotations, but for those that make a data class."""
 
+    def visit(self, node: ast.AST) -> Any:
+        """Look at statements alone: no expression has anything to take off."""
+        if isinstance(node, (ast.mod, ast.stmt, ast.excepthandler)):
+            return super().visit(node)
+        return node
+
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef:
         """Take off a function's docstring and annotations."""
         self.generic_visit(node)
