@@ -38,8 +38,8 @@ class Acceleration:
     def kernel_options(self) -> str:
         """Emulated processors have no side channels to mitigate, and time is dear on them.
 
-        Under QEMU 7.2 about one boot in a hundred ends in a panic, when one emulated processor
-        runs what another has just changed: the machine then starts again.
+        Under QEMU 7.2 a boot was seen to end in a panic, where one emulated processor ran what
+        another had just changed (decision 14): the machine then starts again.
         """
         return "cryptomgr.notests panic=1" + ("" if self.name == "kvm" else " mitigations=off")
 

@@ -101,7 +101,7 @@ class _MachineProvider(LocalProvider):
     def diff(self, _id: str, olds: Props, news: Props) -> dynamic.DiffResult:
         replaces = changed(olds, news, _REPLACING)
         running = qemu.is_running(Path(olds["directory"]))
-        if not replaces and olds["set_up"] != news["set_up"]:
+        if not replaces and _made_with(olds) != _made_with(news):
             machine = _Machine(news)
             machine.voice.info(
                 f"{machine.name} is behind: it keeps the set-up that it was made with until "
@@ -162,6 +162,11 @@ def _fingerprint(props: Props) -> str:
     return _digest(json.dumps(parts).encode())
 
 
+def _made_with(props: Props) -> str:
+    """The digest of its user-data."""
+    return str(json.loads(props["set_up"])["digest"])
+
+
 def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
 
@@ -174,9 +179,9 @@ def _user_data(props: Props) -> bytes:
     """
     from cloudinit.render import MachineValues, render_user_data  # previews do without
 
-    set_up = json.loads(props["set_up"])
-    user_data = render_user_data(MachineValues(**set_up["values"]))
-    if _digest(user_data) != set_up["digest"]:
+    values = MachineValues(**json.loads(props["set_up"])["values"])
+    user_data = render_user_data(values)
+    if _digest(user_data) != _made_with(props):
         raise qemu.MachineError("Secondlock's files changed after the plan was made")
     return user_data
 
@@ -194,13 +199,13 @@ def _is_orphan(machine: _Machine) -> bool:
 
 def _make(machine: _Machine) -> None:
     """Disks and seed of a new machine, in place of whatever was left there."""
-    directory = machine.directory
+    made_of, directory = machine.made_of, machine.directory
     machine.voice.status("making its disk")
     qemu.kill(directory)
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(mode=0o700, parents=True)
-    disk = image_of(machine.made_of["image"]).disk
-    qemu.create_root_disk(directory, disk, machine.made_of["root_disk_gib"])
+    disk = image_of(made_of["image"]).disk
+    qemu.create_root_disk(directory, disk, made_of["root_disk_gib"])
     instance = f"{machine.place.stack}-{machine.name}"
     qemu.create_seed(directory, _user_data(machine.props), instance, machine.name)
     (directory / "made").write_text(_fingerprint(machine.props))
