@@ -74,6 +74,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 http.server.ThreadingHTTPServer(("169.254.169.254", 80), Handler).serve_forever()
 """
 """EC2's metadata service, version 2, for the guest itself."""
+DENIED = {"__type": "AccessDeniedException", "message": "User is not authorized"}
 CONNECT = """
 import socket
 try:
@@ -187,13 +188,17 @@ def guest_url(url: str) -> str:
 
 @contextmanager
 def answering(status: int, answer: dict[str, Any]) -> Iterator[str]:
-    """An endpoint that gives everyone this answer; its URL."""
-    text = json.dumps(answer).encode()
+    """An endpoint that gives everyone who asks for a roster this answer; its URL.
+
+    Whatever else is asked of AWS is refused: log lines that it took would be lost.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers["Content-Length"]))
-            self.send_response(status)
+            asked = self.headers["X-Amz-Target"] == "AmazonSSM.GetParameter"
+            text = json.dumps(answer if asked else DENIED).encode()
+            self.send_response(status if asked else 400)
             self.send_header("Content-Type", "application/x-amz-json-1.1")
             self.send_header("Content-Length", str(len(text)))
             self.end_headers()
@@ -302,8 +307,7 @@ def test_an_absent_aws_leaves_the_last_roster(machine: AwsMachine, people: list[
 
 
 def test_a_denied_roster_says_so_and_changes_nothing(machine: AwsMachine) -> None:
-    refusal = {"__type": "AccessDeniedException", "message": "User is not authorized"}
-    with answering(400, refusal) as url, machine.endpoint(url), machine.unchanged():
+    with answering(400, DENIED) as url, machine.endpoint(url), machine.unchanged():
         error = str(machine.fetch())
         assert "AccessDeniedException: User is not authorized" in error
     assert machine.fetch() is None
@@ -344,6 +348,10 @@ def test_a_parameter_made_anew_shuts_nobody_out(machine: AwsMachine) -> None:
 def test_lines_arrive_and_hold_no_secret(machine: AwsMachine, people: list[Person]) -> None:
     mistyped = machine.client.login(people[0], code=people[0].emergency_codes[4])
     assert mistyped.entered
+    machine.apply()
+    with answering(400, DENIED) as url, machine.endpoint(url):
+        machine.fetch()
+    assert machine.fetch() is None
     auth = "\n".join(machine.lines("auth"))
     assert f"Accepted keyboard-interactive/pam for {people[0].name}" in auth
     status = [json.loads(line) for line in machine.lines("status")]
@@ -359,11 +367,14 @@ def test_lines_arrive_and_hold_no_secret(machine: AwsMachine, people: list[Perso
 
 
 def test_no_line_is_shipped_twice(machine: AwsMachine) -> None:
+    before = machine.lines("sync")
+    machine.apply()
     lines = machine.lines("sync")
+    assert lines[: len(before)] == before
+    assert len([line for line in lines[len(before) :] if '"applied": true' in line]) == 1
     again = machine.lines("sync")
     assert again[: len(lines)] == lines
-    applied = [line for line in again if '"serial": 2' in line]
-    assert len(applied) == 1
+    assert not [line for line in again[len(lines) :] if '"applied": true' in line]
 
 
 def test_the_role_is_roots_alone(machine: AwsMachine, people: list[Person]) -> None:
