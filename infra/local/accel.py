@@ -13,7 +13,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-_PROBE_SECONDS = 15.0
+PROBE_SECONDS = 15.0
 _SIGN = b"Unable to mount root fs"  # a kernel without a disk says so once it is up
 _NAMES = ("kvm", "tcg")
 
@@ -49,17 +49,27 @@ def acceleration(kernel: Path) -> Acceleration:
 
     The answer is kept in the cache until the computer or QEMU changes.
     """
-    wanted = os.environ.get("SECONDLOCK_ACCEL", "")
-    if wanted in _NAMES:
-        return Acceleration(wanted)
-    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
-        return Acceleration("tcg")
-    kept = _cache_file()
-    if kept.exists() and (name := kept.read_text().strip()) in _NAMES:
+    if name := _known():
         return Acceleration(name)
     name = "kvm" if kvm_boots(kernel) else "tcg"
-    _keep(kept, name)
+    _keep(_cache_file(), name)
     return Acceleration(name)
+
+
+def takes_a_try() -> bool:
+    """Whether KVM has to be tried first, which may take `PROBE_SECONDS`."""
+    return _known() is None
+
+
+def _known() -> str | None:
+    wanted = os.environ.get("SECONDLOCK_ACCEL", "")
+    if wanted in _NAMES:
+        return wanted
+    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        return "tcg"
+    kept = _cache_file()
+    name = kept.read_text().strip() if kept.exists() else ""
+    return name if name in _NAMES else None
 
 
 def kvm_boots(kernel: Path) -> bool:
@@ -76,7 +86,7 @@ def kvm_boots(kernel: Path) -> bool:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            timeout=_PROBE_SECONDS,
+            timeout=PROBE_SECONDS,
             check=False,
         )
     except subprocess.TimeoutExpired as error:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pulumi
 from pulumi import dynamic
 
-from infra.local import qemu
+from infra.local import accel, qemu
 from infra.local.agent import AgentError, GuestAgent
 from infra.local.data import LocalData
 from infra.local.host import Place
@@ -217,7 +217,7 @@ def _start(machine: _Machine, port: int) -> int:
     image = image_of(made_of["image"])
     was_running = machine.is_running()
     if not was_running:
-        machine.voice.status("starting")
+        machine.voice.status(_starting())
     spec = qemu.start(
         qemu.MachineSpec(
             name=machine.name,
@@ -237,6 +237,12 @@ def _start(machine: _Machine, port: int) -> int:
         qemu.kill(machine.directory)
         raise machine.fault(f"it did not boot within {BOOT_SECONDS:.0f} s", "try again: pulumi up")
     return spec.ssh_port
+
+
+def _starting() -> str:
+    if accel.takes_a_try():
+        return f"starting; KVM is tried first, once: up to {accel.PROBE_SECONDS:.0f} s"
+    return "starting"
 
 
 def _deliver(machine: _Machine, serial: int) -> int:
