@@ -202,6 +202,7 @@ def _retire(stack: Stack, researcher: str, enrollment: str, reason: Reason) -> N
     editor = YAML()
     editor.indent(mapping=2, sequence=4, offset=2)
     editor.width = 1000
+    editor.preserve_quotes = True  # what stands there stays as it is, to the byte
     document = editor.load(path.read_text("utf-8") if path.exists() else _NEW_RETIRED)
     entry = CommentedMap(
         enrollment=DoubleQuotedScalarString(enrollment),

@@ -13,17 +13,22 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from infra.local.qmp import Channel, ChannelError
+from infra.local.qmp import Channel, ChannelError, RefusedError, SilentError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 Progress = Callable[[str], None]
 Alive = Callable[[], bool]
+_SILENCE = 10.0  # seconds; what is not answered by then may have been lost with a restart
 
 
 class AgentError(Exception):
     """The guest agent does not answer, or did not do what it was asked."""
+
+
+class AwayError(AgentError):
+    """The guest is restarting or was restarted: the program did not run, or not to its end."""
 
 
 def _always() -> bool:
@@ -67,15 +72,19 @@ class GuestAgent:
     ) -> tuple[int, bytes, bytes]:
         """Run `argv` as root in the guest: exit code (128 + signal), stdout, stderr.
 
-        Raises AgentError when the agent or the program takes longer than `timeout` seconds.
+        Raises AgentError when the program takes longer than `timeout` seconds, and AwayError when
+        the guest restarted meanwhile or there was no agent to begin with.
         Neither `stdin` nor the output is in any error's text: they may be secret.
         """
         try:
-            with self._connect(min(timeout, 30.0)) as channel:
-                channel.extend(timeout)
-                return _execute(channel, argv, stdin)
+            channel = self._connect(min(timeout, 30.0))
         except (ChannelError, json.JSONDecodeError) as error:
-            raise AgentError(f"{argv[0]} in the guest: {error}") from None
+            raise AwayError(f"its guest agent does not answer: {error}") from None
+        with channel:
+            try:
+                return _execute(channel, argv, stdin, timeout)
+            except (ChannelError, json.JSONDecodeError) as error:
+                raise AgentError(f"{argv[0]} in the guest: {error}") from None
 
     def exists(self, path: str) -> bool:
         """Whether `path` exists in the guest. Raises AgentError."""
@@ -113,18 +122,37 @@ def _synchronise(channel: Channel) -> None:
             return
 
 
-def _execute(channel: Channel, argv: Sequence[str], stdin: bytes) -> tuple[int, bytes, bytes]:
+def _execute(
+    channel: Channel, argv: Sequence[str], stdin: bytes, timeout: float
+) -> tuple[int, bytes, bytes]:
+    until = time.monotonic() + timeout
+    channel.extend(timeout)
     arguments: dict[str, Any] = {"path": argv[0], "arg": list(argv[1:]), "capture-output": True}
     if stdin:
         arguments["input-data"] = base64.b64encode(stdin).decode()
     pid = channel.ask("guest-exec", **arguments)["pid"]
     pause = 0.05
-    while True:
-        status = channel.ask("guest-exec-status", pid=pid)
-        if status["exited"]:
-            break
+    while not (status := _status(channel, pid, until))["exited"]:
         time.sleep(pause)
         pause = min(pause * 1.5, 0.4)
     code = status["exitcode"] if "exitcode" in status else 128 + int(status.get("signal", 0))
     out, err = (base64.b64decode(status.get(name, "")) for name in ("out-data", "err-data"))
     return code, out, err
+
+
+def _status(channel: Channel, pid: int, until: float) -> dict[str, Any]:
+    """How the program is, asked again where a restart may have swallowed the question."""
+    left = until - time.monotonic()
+    try:
+        channel.extend(min(left, _SILENCE))
+        status: dict[str, Any] = channel.ask("guest-exec-status", pid=pid)
+    except RefusedError:
+        # An agent forgets what it started only by ending.
+        raise AwayError("the guest restarted in the middle of it") from None
+    except SilentError:
+        if left <= _SILENCE:
+            raise
+        channel.extend(left - _SILENCE)
+        _synchronise(channel)
+        return _status(channel, pid, until)
+    return status

@@ -20,7 +20,7 @@ import pulumi
 from pulumi import dynamic
 
 from infra.local import accel, qemu
-from infra.local.agent import AgentError, GuestAgent
+from infra.local.agent import AgentError, AwayError, GuestAgent
 from infra.local.data import LocalData
 from infra.local.host import Place
 from infra.local.image import image_of
@@ -149,7 +149,7 @@ def _faults(machine: _Machine) -> Iterator[None]:
     try:
         yield
     except (qemu.MachineError, AgentError, OSError) as error:
-        raise machine.fault(str(error), "then: pulumi up") from None
+        raise machine.fault(str(error), "to go on: pulumi up") from None
 
 
 def _now(port: int, serial: int) -> dict[str, Any]:
@@ -261,7 +261,7 @@ def _deliver(machine: _Machine, serial: int) -> int:
     kept.write_text(f"{serial}\n")
     roster = json.loads(machine.props["roster"])
     message = {"serial": serial, "new_volumes": new_volumes, "roster": roster}
-    code, out, _ = machine.agent.run(_SYNC, json.dumps(message).encode(), timeout=SYNC_SECONDS)
+    code, out = _sync(machine, json.dumps(message).encode())
     try:
         answer = json.loads(out)
     except ValueError:
@@ -270,6 +270,16 @@ def _deliver(machine: _Machine, serial: int) -> int:
         raise qemu.MachineError(f"its roster was not applied: {answer.get('error')}")
     qemu.mark_data_in_use(machine.data)
     return serial
+
+
+def _sync(machine: _Machine, message: bytes) -> tuple[int, bytes]:
+    """Exit code and output of secondlock-sync; once more where a panic cut it off."""
+    try:
+        code, out, _ = machine.agent.run(_SYNC, message, timeout=SYNC_SECONDS)
+    except AwayError:
+        _wait(machine, "booting again", BOOT_SECONDS, machine.is_ready)
+        code, out, _ = machine.agent.run(_SYNC, message, timeout=SYNC_SECONDS)
+    return code, out
 
 
 def _reported_serial(machine: _Machine) -> int:

@@ -24,6 +24,14 @@ class ChannelError(Exception):
     """The other end is not there, does not answer in time, or refuses the command."""
 
 
+class SilentError(ChannelError):
+    """No answer came in time; the other end may still be there."""
+
+
+class RefusedError(ChannelError):
+    """The other end answered that it will not do that."""
+
+
 class Channel:
     """A connection to the socket `name` in `folder`; answers are awaited `timeout` seconds."""
 
@@ -77,11 +85,13 @@ class Channel:
             raise ChannelError(f"{self._where}: {error.strerror or error}") from None
 
     def receive_line(self) -> bytes:
-        """The next line, without its end. Raises ChannelError when none comes in time."""
+        """The next line, without its end. Raises ChannelError; SilentError where none comes."""
         while b"\n" not in self._buffer:
             try:
                 self._socket.settimeout(self._left())
                 data = self._socket.recv(65536)
+            except TimeoutError:
+                raise SilentError(f"{self._where}: no answer in time") from None
             except OSError as error:
                 raise ChannelError(f"{self._where}: {error.strerror or error}") from None
             if not data:
@@ -91,12 +101,15 @@ class Channel:
         return line
 
     def ask(self, command: str, **arguments: Any) -> Any:
-        """Send `command` and give back what it returns, passing over events."""
+        """Send `command` and give back what it returns, passing over events.
+
+        Raises ChannelError; RefusedError where the answer is an error.
+        """
         self.send({"execute": command, **({"arguments": arguments} if arguments else {})})
         while True:
             answer = json.loads(self.receive_line())
             if "error" in answer:
-                raise ChannelError(f"{self._where}: {command}: {answer['error'].get('desc')}")
+                raise RefusedError(f"{self._where}: {command}: {answer['error'].get('desc')}")
             if "return" in answer:
                 return answer["return"]
 

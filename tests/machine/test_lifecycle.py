@@ -134,6 +134,23 @@ def test_a_machine_that_qemu_halted_goes_on(stack: Project) -> None:
     assert _pid(stack, "alice") == pid
 
 
+def test_a_roster_that_a_panic_cuts_off_is_applied_all_the_same(stack: Project) -> None:
+    before, serial = _boot_id(stack, "alice"), stack.machines()["alice"]["serial"]
+    cut_off = (
+        "until pgrep -f '[s]econdlock-sync apply'; do sleep 0.02; done; sleep 0.3; "
+        "echo c >/proc/sysrq-trigger"
+    )
+    _agent(stack, "alice").run(["/usr/bin/systemd-run", "--quiet", "/bin/sh", "-c", cut_off])
+    new = stack.request("carol")["ssh_keys"]
+    (stack.requests / "carol.yaml").unlink()
+    stack.request("alice", ssh_keys=new)
+    stack.up()
+    assert _boot_id(stack, "alice") != before
+    assert stack.machines()["alice"]["serial"] == serial + 1
+    found = _agent(stack, "alice").run(["/bin/cat", "/etc/secondlock/authorized_keys/alice"])[1]
+    assert new[0].split()[1] in found.decode()
+
+
 def test_a_machine_whose_disk_is_gone_is_gone(stack: Project) -> None:
     qemu.kill(stack.directory("alice"))
     shutil.rmtree(stack.directory("alice"))

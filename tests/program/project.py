@@ -136,7 +136,7 @@ class Project:
 
     def kill_up(self, process: subprocess.Popen[str]) -> None:
         """Kill a running `pulumi` at once, and end what it leaves of its language host."""
-        hosts = _children(process.pid, "pulumi-language-python")
+        hosts = _children_and_theirs(process.pid, "pulumi-language-python", "-python-exec")
         process.kill()
         process.communicate()
         for pid in hosts:
@@ -150,11 +150,7 @@ class Project:
 
 def providers(pid: int) -> list[int]:
     """The processes of the dynamic providers below the process `pid`."""
-    return [
-        grandchild
-        for child in _children(pid, "pulumi-resource-pulumi-python")
-        for grandchild in [child, *_children(child, "pulumi.dynamic")]
-    ]
+    return _children_and_theirs(pid, "pulumi-resource-pulumi-python", "pulumi.dynamic")
 
 
 def wait_until(ready: Any, what: str, seconds: float = 120) -> None:
@@ -186,6 +182,10 @@ def leaks(folder: Path, needles: set[str]) -> list[str]:
 def machine_processes(project: Project) -> list[int]:
     """Every QEMU of the project's stack."""
     return qemu.processes(project.home)
+
+
+def _children_and_theirs(pid: int, word: str, theirs: str) -> list[int]:
+    return [each for child in _children(pid, word) for each in [child, *_children(child, theirs)]]
 
 
 def _children(pid: int, word: str) -> list[int]:

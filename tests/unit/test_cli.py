@@ -185,12 +185,14 @@ def test_revoke_retires_and_removes(
         load_requests(alice.parent)
 
 
-def test_retired_file_keeps_its_comments(alice: Path) -> None:
+def test_retired_file_keeps_what_stands_in_it(alice: Path) -> None:
     retired = alice.parent / "retired.yaml"
     retired.write_text("# asked for by the office\nretired: []\n")
     assert main(["rotate", "alice", "--stack", "lab"]) == 0
+    once = retired.read_text()
+    assert once.startswith("# asked for by the office\n")
     assert main(["rotate", "alice", "--stack", "lab"]) == 0
-    assert retired.read_text().startswith("# asked for by the office\n")
+    assert retired.read_text().startswith(once)
     assert len(load_retired(alice.parent)) == 2
 
 
