@@ -36,7 +36,7 @@ _REFERENCE = re.compile(
     r"(?P<path>[a-z0-9]+(?:[._/-]+[a-z0-9]+)*)(?::(?P<tag>\w[\w.-]{0,127}))?"
 )
 _PARAMETER = re.compile(r'(\w+)="([^"]*)"')
-_BY_DIGEST = "NAME@sha256:DIGEST given by hand needs no registry"
+_BY_DIGEST = "give --image NAME@sha256:DIGEST, which needs no registry"
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def look_up(reference: str) -> Image:
         raise
     except (ValueError, TypeError, AttributeError):
         what = f"{registry} answers with something else than a manifest"
-        raise RefusedError(what, f"is there a proxy in between? {_BY_DIGEST}") from None
+        raise RefusedError(what, f"is there a proxy in between? Or {_BY_DIGEST}") from None
     return Image(name, tag, f"sha256:{hashlib.sha256(body).hexdigest()}", size)
 
 
@@ -120,7 +120,7 @@ def _manifest(registry: str, path: str, tag: str) -> bytes:
 
 def _refused(what: str, code: int) -> RefusedError:
     if code in {401, 403, 404}:
-        mend = f"check the spelling; private images cannot be asked for, but {_BY_DIGEST}"
+        mend = f"check the spelling; for a private image {_BY_DIGEST}"
         return RefusedError(f"there is no {what}, or not for everybody ({code})", mend)
     if code == 429:
         return RefusedError(f"the registry has had too many questions for {what}", "wait an hour")

@@ -16,7 +16,8 @@ import pulumi
 import pulumi_aws as aws
 
 from infra.aws.policies import log_group_name
-from infra.aws.tags import MADE_WITH_TAG, REBUILD_TAG, machine_tags
+from infra.aws.spot import SpotRequest
+from infra.aws.tags import MADE_WITH_TAG, REBUILD_TAG, SPOT_TAG, machine_tags
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,7 +35,11 @@ if TYPE_CHECKING:
 SSH_PORT = 22
 _NOT_FOLLOWED = ["ami", "userDataBase64", f'tags["{MADE_WITH_TAG}"]']
 # A change of these makes another machine, as on the target local.
-_MADE_OF = [f'tags["{REBUILD_TAG}"]', "instanceType", "rootBlockDevice.volumeSize"]
+_MADE_OF = [
+    *(f'tags["{tag}"]' for tag in (REBUILD_TAG, SPOT_TAG)),
+    "instanceType",
+    "rootBlockDevice.volumeSize",
+]
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,16 @@ class Machines(pulumi.ComponentResource):
 
     def _make(self, machine: MachinePlan) -> AwsMachine:
         instance = self._instance(machine)
+        attached = self._inside
+        if machine.request.machine.spot:
+            request = SpotRequest(
+                machine.name,
+                request=instance.spot_instance_request_id,
+                region=self._parts.facts.region,
+                opts=self._inside,
+            )
+            # Detaching stops the instance, which EC2 does as long as the request is there.
+            attached = pulumi.ResourceOptions(parent=self, depends_on=[request])
         aws.ec2.VolumeAttachment(
             machine.name,
             device_name="/dev/sdf",
@@ -83,7 +98,7 @@ class Machines(pulumi.ComponentResource):
             volume_id=self._parts.data.volume(machine.name),
             # Detaching a mounted volume would cut its file systems off in the middle of a write.
             stop_instance_before_detaching=True,
-            opts=self._inside,
+            opts=attached,
         )
         address: pulumi.Output[str] = instance.id
         if machine.request.machine.public:
@@ -119,7 +134,12 @@ class Machines(pulumi.ComponentResource):
                 "delete_on_termination": True,
                 "tags": tags,
             },
-            tags={**tags, REBUILD_TAG: str(machine.rebuild), MADE_WITH_TAG: made_with},
+            tags={
+                **tags,
+                REBUILD_TAG: str(machine.rebuild),
+                MADE_WITH_TAG: made_with,
+                **({SPOT_TAG: "true"} if request.machine.spot else {}),
+            },
             opts=pulumi.ResourceOptions(
                 parent=self,
                 ignore_changes=_NOT_FOLLOWED,

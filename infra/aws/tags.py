@@ -13,6 +13,10 @@ RESEARCHER_TAG = "secondlock:researcher"
 """By this one IAM tells whose machine a session may go to; see `infra.aws.policies`."""
 
 REBUILD_TAG = "secondlock:rebuild"
+SPOT_TAG = "secondlock:spot"
+"""On machines of spare capacity. The AWS provider (7.51) sees no change where a machine is to be
+bought as any other again (hashicorp/terraform-provider-aws#38141); of a tag it does."""
+
 MADE_WITH_TAG = "secondlock:made-with"
 """What a machine was made with: a digest of its user-data and image."""
 

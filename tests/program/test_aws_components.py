@@ -302,6 +302,7 @@ def test_a_machine_of_spare_capacity_and_one_as_it_comes(tmp_path: Path) -> None
     assert options["marketType"] == "spot"
     assert options["spotOptions"]["instanceInterruptionBehavior"] == "stop"
     assert "instanceMarketOptions" not in bob
+    assert list(engine.of("SpotRequest")) == ["alice"]
     assert (alice["instanceType"], bob["instanceType"]) == ("p3.2xlarge", "g4dn.xlarge")
     for instance in (alice, bob):
         assert instance["ami"] == VALUES["baseImage"]

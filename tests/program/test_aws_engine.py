@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import re
 import secrets
 from typing import TYPE_CHECKING, Any
 
@@ -303,7 +304,7 @@ def test_all_that_happens_to_a_lab(lab: Lab) -> None:
     # Alice wants her machine made anew, bob leaves, carol comes.
     project.request("alice", rebuild=1)
     (project.requests / "bob.yaml").unlink()
-    project.request("carol", machine={"zone": ZONES[0]}, until="2030-01-31")
+    project.request("carol", machine={"zone": ZONES[0], "spot": True}, until="2030-01-31")
     out = project.succeed("preview")
     assert "alice would be shut down and made anew" in out
     assert "carol would be" not in out
@@ -321,6 +322,12 @@ def test_all_that_happens_to_a_lab(lab: Lab) -> None:
     assert "bob" not in str(lab.ssm.describe_parameters()["Parameters"])
     assert "bob" not in str(lab.iam.list_roles()["Roles"])
     assert data["bob"]["VolumeId"] not in str(lab.ec2.describe_volumes()["Volumes"])
+
+    # A machine of spare capacity becomes one as all others, and its request ends before it does.
+    project.request("carol", machine={"zone": ZONES[0]})
+    out = project.succeed("preview")
+    assert "carol would be shut down and made anew" in out
+    assert re.search(r"SpotRequest carol +delete", out)
 
     project.succeed("destroy", "--yes", "--skip-preview")
     assert project.resources() == []

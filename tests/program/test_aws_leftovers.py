@@ -20,7 +20,9 @@ from botocore.exceptions import ClientError
 from moto import mock_aws
 from pulumi.dynamic import Config
 
-from infra.aws.leftovers import IMAGE_TAG, client_of, remove
+from infra.aws.client import client_of
+from infra.aws.leftovers import IMAGE_TAG, remove
+from infra.aws.spot import cancel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -119,6 +121,28 @@ def test_what_someone_removed_meanwhile_is_no_fault(
     remove(ec2, IMAGE, named)
     assert _mine(ec2) & {named, copy} == set()
     assert _left(ec2, snapshots) == set()
+
+
+def test_a_spot_request_ends_and_may_have_ended_before(
+    ec2: EC2Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = ec2.request_spot_instances(
+        InstanceCount=2, Type="persistent", LaunchSpecification={"ImageId": "ami-debian"}
+    )["SpotInstanceRequests"]
+    mine, other = (each["SpotInstanceRequestId"] for each in made)
+    cancel(ec2, mine)
+    states = {
+        each["SpotInstanceRequestId"]: each["State"]
+        for each in ec2.describe_spot_instance_requests()["SpotInstanceRequests"]
+    }
+    assert states.get(mine, "cancelled") == "cancelled"
+    assert states[other] in {"open", "active"}
+
+    def gone(**_: Any) -> None:
+        raise _error("InvalidSpotInstanceRequestID.NotFound")
+
+    monkeypatch.setattr(ec2, "cancel_spot_instance_requests", gone)
+    cancel(ec2, mine)
 
 
 def test_a_snapshot_that_is_in_use_a_little_longer_is_waited_for(

@@ -129,7 +129,7 @@ def test_what_cannot_be_pinned_is_told(registry: str, name: str, told: str) -> N
 
 
 def test_a_registry_that_is_not_there_has_a_way_round() -> None:
-    with pytest.raises(RefusedError, match="sha256:DIGEST given by hand"):
+    with pytest.raises(RefusedError, match="--image NAME@sha256:DIGEST"):
         look_up("127.0.0.1:1/tf:1")
 
 

@@ -1,0 +1,82 @@
+"""The request that starts a spot machine again and again: it ends before its machine does.
+
+A persistent request whose instance is terminated starts another one, which no state knows (EC2 user
+guide, "Manage your Spot Instances"). The AWS provider was seen to leave such a request behind
+(hashicorp/terraform-provider-aws#38142). In an importable module, as `infra.aws.leftovers`.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+from pulumi import dynamic
+
+from infra.aws.client import client_of
+
+if TYPE_CHECKING:
+    import pulumi
+    from mypy_boto3_ec2 import EC2Client
+
+Props = dict[str, Any]
+
+
+class SpotError(Exception):
+    """A fault as a person reads it: the engine prints the class's name and this text."""
+
+    __module__ = "builtins"  # so that the name is printed without a path of modules
+
+
+class _SpotProvider(dynamic.ResourceProvider):
+    # The pickled provider is a reference to an importable class and says nothing.
+    serialize_as_secret_always = False
+
+    def configure(self, req: dynamic.ConfigureRequest) -> None:
+        sys.tracebacklimit = 0
+        self._config = req.config
+
+    def create(self, props: Props) -> dynamic.CreateResult:
+        return dynamic.CreateResult(props.get("request") or "none", props)
+
+    def diff(self, _id: str, olds: Props, news: Props) -> dynamic.DiffResult:
+        changed = [name for name in ("request", "region") if olds.get(name) != news.get(name)]
+        return dynamic.DiffResult(
+            changes=bool(changed), replaces=changed, delete_before_replace=True
+        )
+
+    def delete(self, _id: str, props: Props) -> None:
+        request = props.get("request")
+        if not request:
+            return
+        try:
+            cancel(client_of(self._config, props["region"]), request)
+        except (BotoCoreError, ClientError) as error:
+            raise SpotError(
+                f"{request} in {props['region']} could not be cancelled and would start "
+                f"its machine again: {error} (grant ec2:CancelSpotInstanceRequests, then do the "
+                "same again)"
+            ) from None
+
+
+class SpotRequest(dynamic.Resource, module="secondlock", name="SpotRequest"):
+    """Cancels `request`, a spot machine's, when it goes. The instance itself goes after it."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        request: pulumi.Input[str],
+        region: str,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        super().__init__(_SpotProvider(), name, {"request": request, "region": region}, opts)
+
+
+def cancel(ec2: EC2Client, request: str) -> None:
+    """Cancel the spot request with this id, unless it is gone. Raises botocore's errors."""
+    try:
+        ec2.cancel_spot_instance_requests(SpotInstanceRequestIds=[request])
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "InvalidSpotInstanceRequestID.NotFound":
+            raise
