@@ -5,7 +5,6 @@ In an importable module, so that the state holds a reference to the provider and
 
 from __future__ import annotations
 
-import sys
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -14,14 +13,13 @@ from botocore.exceptions import BotoCoreError, ClientError
 from pulumi import dynamic
 
 from infra.aws.client import client_of
+from infra.provider import Props, ProviderError, QuietProvider, changed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     import pulumi
     from mypy_boto3_ec2 import EC2Client
-
-Props = dict[str, Any]
 
 IMAGE_TAG = "Ec2ImageBuilderArn"
 """Image Builder marks every AMI with the image version that it comes from, also those that it
@@ -30,30 +28,17 @@ copied to encrypt them."""
 TRIES, PAUSE_SECONDS = 15, 2.0
 
 
-class LeftoversError(Exception):
-    """A fault as a person reads it: the engine prints the class's name and this text."""
-
-    __module__ = "builtins"  # so that the name is printed without a path of modules
-
-
-class _LeftoversProvider(dynamic.ResourceProvider):
-    # The pickled provider is a reference to an importable class and says nothing.
-    serialize_as_secret_always = False
-
-    def configure(self, req: dynamic.ConfigureRequest) -> None:
-        sys.tracebacklimit = 0
-        self._config = req.config
-
+class _LeftoversProvider(QuietProvider):
     def create(self, props: Props) -> dynamic.CreateResult:
         return dynamic.CreateResult(props["image"], props)
 
     def diff(self, _id: str, olds: Props, news: Props) -> dynamic.DiffResult:
-        changed = [name for name in ("image", "ami", "region") if olds.get(name) != news.get(name)]
-        return dynamic.DiffResult(changes=bool(changed), replaces=changed)
+        replaces = changed(olds, news, ("image", "ami", "region"))
+        return dynamic.DiffResult(changes=bool(replaces), replaces=replaces)
 
     def delete(self, _id: str, props: Props) -> None:
         with _in_words(props):
-            remove(client_of(self._config, props["region"]), props["image"], props["ami"])
+            remove(client_of(self.config, props["region"]), props["image"], props["ami"])
 
 
 class Leftovers(dynamic.Resource, module="secondlock", name="ImageLeftovers"):
@@ -125,7 +110,7 @@ def _in_words(props: Mapping[str, Any]) -> Iterator[None]:
     try:
         yield
     except (BotoCoreError, ClientError) as error:
-        raise LeftoversError(
+        raise ProviderError(
             f"{props['ami']} in {props['region']} and its snapshot could not be removed: {error} "
             "(grant ec2:DescribeImages, ec2:DeregisterImage and ec2:DeleteSnapshot, then: "
             "pulumi destroy)"

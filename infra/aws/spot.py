@@ -7,42 +7,27 @@ guide, "Manage your Spot Instances"). The AWS provider was seen to leave such a 
 
 from __future__ import annotations
 
-import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 from pulumi import dynamic
 
 from infra.aws.client import client_of
+from infra.provider import Props, ProviderError, QuietProvider, changed
 
 if TYPE_CHECKING:
     import pulumi
     from mypy_boto3_ec2 import EC2Client
 
-Props = dict[str, Any]
 
-
-class SpotError(Exception):
-    """A fault as a person reads it: the engine prints the class's name and this text."""
-
-    __module__ = "builtins"  # so that the name is printed without a path of modules
-
-
-class _SpotProvider(dynamic.ResourceProvider):
-    # The pickled provider is a reference to an importable class and says nothing.
-    serialize_as_secret_always = False
-
-    def configure(self, req: dynamic.ConfigureRequest) -> None:
-        sys.tracebacklimit = 0
-        self._config = req.config
-
+class _SpotProvider(QuietProvider):
     def create(self, props: Props) -> dynamic.CreateResult:
         return dynamic.CreateResult(props.get("request") or "none", props)
 
     def diff(self, _id: str, olds: Props, news: Props) -> dynamic.DiffResult:
-        changed = [name for name in ("request", "region") if olds.get(name) != news.get(name)]
+        replaces = changed(olds, news, ("request", "region"))
         return dynamic.DiffResult(
-            changes=bool(changed), replaces=changed, delete_before_replace=True
+            changes=bool(replaces), replaces=replaces, delete_before_replace=True
         )
 
     def delete(self, _id: str, props: Props) -> None:
@@ -50,9 +35,9 @@ class _SpotProvider(dynamic.ResourceProvider):
         if not request:
             return
         try:
-            cancel(client_of(self._config, props["region"]), request)
+            cancel(client_of(self.config, props["region"]), request)
         except (BotoCoreError, ClientError) as error:
-            raise SpotError(
+            raise ProviderError(
                 f"{request} in {props['region']} could not be cancelled and would start "
                 f"its machine again: {error} (grant ec2:CancelSpotInstanceRequests, then do the "
                 "same again)"

@@ -15,13 +15,13 @@ from pulumi import dynamic
 
 from infra.local import qemu
 from infra.local.host import Place
-from infra.local.provider import LocalError, LocalProvider, Props, changed
+from infra.provider import Props, ProviderError, QuietProvider, changed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-class _DataProvider(LocalProvider):
+class _DataProvider(QuietProvider):
     def check(self, olds: Props, news: Props) -> dynamic.CheckResult:
         failures = []
         if olds and news["home_disk_gib"] < olds["home_disk_gib"]:
@@ -63,7 +63,7 @@ def _in_words(work: Callable[[], None]) -> None:
     try:
         work()
     except (OSError, qemu.MachineError) as error:
-        raise LocalError(str(error)) from None
+        raise ProviderError(str(error)) from None
 
 
 class LocalData(dynamic.Resource, module="secondlock", name="Data"):

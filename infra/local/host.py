@@ -15,7 +15,7 @@ import pulumi
 from pulumi import dynamic
 
 from infra.local import qemu
-from infra.local.provider import LocalProvider, Props, changed
+from infra.provider import Props, QuietProvider, changed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -80,7 +80,7 @@ def sweep(home: Path) -> None:
         home.rmdir()  # unless it holds more, as the demo's does
 
 
-class _HostProvider(LocalProvider):
+class _HostProvider(QuietProvider):
     def create(self, props: Props) -> dynamic.CreateResult:
         home = Path(props["home"])
         for folder in (machines_folder(home), data_folder(home)):

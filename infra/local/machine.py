@@ -24,7 +24,7 @@ from infra.local.agent import AgentError, AwayError, GuestAgent
 from infra.local.data import LocalData
 from infra.local.host import Place
 from infra.local.image import image_of
-from infra.local.provider import PROGRESS_SECONDS, LocalError, LocalProvider, Props, Voice, changed
+from infra.provider import PROGRESS_SECONDS, Props, ProviderError, QuietProvider, Voice, changed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -78,15 +78,15 @@ class _Machine:
         except AgentError:
             return False
 
-    def fault(self, what: str, mend: str) -> LocalError:
+    def fault(self, what: str, mend: str) -> ProviderError:
         """What is wrong, what mends it, and the machine's own last words."""
         console = self.directory / "console.log"
         words = qemu.tail(console, 12)
         said = f"\nThe last lines of {console}:\n{words}" if words else ""
-        return LocalError(f"{self.name}: {what} ({mend}){said}")
+        return ProviderError(f"{self.name}: {what} ({mend}){said}")
 
 
-class _MachineProvider(LocalProvider):
+class _MachineProvider(QuietProvider):
     def create(self, props: Props) -> dynamic.CreateResult:
         machine = _Machine(props)
         with _faults(machine):

@@ -1,4 +1,4 @@
-"""What the dynamic providers of the local target have in common.
+"""What Secondlock's own resources have in common: the dynamic providers of both targets.
 
 Each lives in an importable module, so that the state holds a reference to it and no pickled code.
 """
@@ -28,20 +28,24 @@ PROGRESS_SECONDS = 5.0  # each is a line of its own where the output is no termi
 _watching = threading.Lock()
 
 
-class LocalError(Exception):
+class ProviderError(Exception):
     """A fault as a person reads it: the engine prints the class's name and this text."""
 
     __module__ = "builtins"  # so that the name is printed without a path of modules
 
 
-class LocalProvider(dynamic.ResourceProvider):
+class QuietProvider(dynamic.ResourceProvider):
     """A provider whose faults are sentences and whose process ends with the engine's."""
+
+    config: dynamic.Config
+    """The stack's whole configuration, secrets decrypted."""
 
     # The pickled provider is a reference to an importable class and says nothing.
     serialize_as_secret_always = False
 
     def configure(self, req: dynamic.ConfigureRequest) -> None:
         """Called once in the provider's process."""
+        self.config = req.config
         sys.tracebacklimit = 0
         if _watching.acquire(blocking=False):
             threading.Thread(target=_end_with_engine, daemon=True).start()
