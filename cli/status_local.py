@@ -9,13 +9,17 @@ from cli.engine import Machine
 from cli.project import Stack, pulumi
 from cli.reports import GuestStatus, Mends, Report, Trouble, guest_troubles, printable, read_status
 from infra.local.agent import AgentError, GuestAgent
-from infra.local.qemu import is_running
+from infra.local.qemu import full_folder, is_running
 
 _ANSWER_WITHIN = 5.0
 """Seconds after which a machine whose guest agent says nothing counts as down."""
 
 _STATUS_WITHIN = 30.0
 """Seconds for the status itself: an emulated machine is slow to collect it."""
+
+
+class _FullError(AgentError):
+    """This computer has no room for what the machine writes."""
 
 
 def reports(stack: Stack, machines: Mapping[str, Machine]) -> list[Report]:
@@ -28,11 +32,17 @@ def _report(stack: Stack, name: str, machine: Machine) -> Report:
     up = pulumi("up", stack=stack)
     try:
         guest = _ask(name, machine)
+    except _FullError as error:
+        return _down(name, machine, str(error), f"make room there, then {up}")
     except AgentError as error:
-        return Report(name, machine, "down", None, [Trouble(printable(str(error)), up)])
+        return _down(name, machine, str(error), up)
     mends = Mends(roster=up, clock=f"correct this computer's clock, then {up}")
     troubles = guest_troubles(stack, name, machine, guest, mends)
     return Report(name, machine, "running", guest, troubles)
+
+
+def _down(name: str, machine: Machine, what: str, mend: str) -> Report:
+    return Report(name, machine, "down", None, [Trouble(printable(what), mend)])
 
 
 def _ask(name: str, machine: Machine) -> GuestStatus:
@@ -43,6 +53,8 @@ def _ask(name: str, machine: Machine) -> GuestStatus:
     if not agent.ping(_ANSWER_WITHIN):
         if is_running(machine.directory):
             raise AgentError(f"{name} runs but does not answer; it may still be booting")
+        if full := full_folder(machine.directory):
+            raise _FullError(f"{name} stands still: no room is left on the file system of {full}")
         raise AgentError(f"{name} is not running")
     code, said, _ = agent.run(["/usr/local/sbin/secondlock-status"], timeout=_STATUS_WITHIN)
     if code != 0:

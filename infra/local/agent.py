@@ -28,7 +28,7 @@ class AgentError(Exception):
 
 
 class AwayError(AgentError):
-    """The guest is restarting or was restarted: the program did not run, or not to its end."""
+    """The guest stopped or restarted: the program did not run, or not to its end."""
 
 
 def _always() -> bool:
@@ -68,12 +68,17 @@ class GuestAgent:
             time.sleep(0.5)
 
     def run(
-        self, argv: Sequence[str], stdin: bytes = b"", timeout: float = 120.0
+        self,
+        argv: Sequence[str],
+        stdin: bytes = b"",
+        timeout: float = 120.0,
+        alive: Alive = _always,
     ) -> tuple[int, bytes, bytes]:
         """Run `argv` as root in the guest: exit code (128 + signal), stdout, stderr.
 
         Raises AgentError when the program takes longer than `timeout` seconds, and AwayError when
-        the guest restarted meanwhile or there was no agent to begin with.
+        the guest restarted meanwhile, there was no agent to begin with, or `alive`, which is asked
+        in a silence of the agent, says no.
         Neither `stdin` nor the output is in any error's text: they may be secret.
         """
         try:
@@ -82,7 +87,7 @@ class GuestAgent:
             raise AwayError(f"its guest agent does not answer: {error}") from None
         with channel:
             try:
-                return _execute(channel, argv, stdin, timeout)
+                return _execute(channel, argv, stdin, timeout, alive)
             except (ChannelError, json.JSONDecodeError) as error:
                 raise AgentError(f"{argv[0]} in the guest: {error}") from None
 
@@ -123,7 +128,7 @@ def _synchronise(channel: Channel) -> None:
 
 
 def _execute(
-    channel: Channel, argv: Sequence[str], stdin: bytes, timeout: float
+    channel: Channel, argv: Sequence[str], stdin: bytes, timeout: float, alive: Alive
 ) -> tuple[int, bytes, bytes]:
     until = time.monotonic() + timeout
     channel.extend(timeout)
@@ -132,7 +137,7 @@ def _execute(
         arguments["input-data"] = base64.b64encode(stdin).decode()
     pid = channel.ask("guest-exec", **arguments)["pid"]
     pause = 0.05
-    while not (status := _status(channel, pid, until))["exited"]:
+    while not (status := _status(channel, pid, until, alive))["exited"]:
         time.sleep(pause)
         pause = min(pause * 1.5, 0.4)
     code = status["exitcode"] if "exitcode" in status else 128 + int(status.get("signal", 0))
@@ -140,19 +145,23 @@ def _execute(
     return code, out, err
 
 
-def _status(channel: Channel, pid: int, until: float) -> dict[str, Any]:
+def _status(channel: Channel, pid: int, until: float, alive: Alive) -> dict[str, Any]:
     """How the program is, asked again where a restart may have swallowed the question."""
-    left = until - time.monotonic()
-    try:
-        channel.extend(min(left, _SILENCE))
-        status: dict[str, Any] = channel.ask("guest-exec-status", pid=pid)
-    except RefusedError:
-        # An agent forgets what it started only by ending.
-        raise AwayError("the guest restarted in the middle of it") from None
-    except SilentError:
-        if left <= _SILENCE:
-            raise
-        channel.extend(left - _SILENCE)
-        _synchronise(channel)
-        return _status(channel, pid, until)
-    return status
+    asked = False
+    while True:
+        channel.extend(min(until - time.monotonic(), _SILENCE))
+        try:
+            if asked:
+                _synchronise(channel)
+            status: dict[str, Any] = channel.ask("guest-exec-status", pid=pid)
+        except RefusedError:
+            # An agent forgets what it started only by ending.
+            raise AwayError("the guest restarted in the middle of it") from None
+        except SilentError:
+            if not alive():
+                raise AwayError("the machine stopped in the middle of it") from None
+            if time.monotonic() >= until:
+                raise
+            asked = True
+        else:
+            return status

@@ -149,6 +149,9 @@ def _faults(machine: _Machine) -> Iterator[None]:
     try:
         yield
     except (qemu.MachineError, AgentError, OSError) as error:
+        if full := qemu.full_folder(machine.directory):
+            what = f"no room is left on the file system of {full}: it stands still"
+            raise machine.fault(what, "make room there, then: pulumi up") from None
         raise machine.fault(str(error), "to go on: pulumi up") from None
 
 
@@ -274,12 +277,15 @@ def _deliver(machine: _Machine, serial: int) -> int:
 
 def _sync(machine: _Machine, message: bytes) -> tuple[int, bytes]:
     """Exit code and output of secondlock-sync; once more where a panic cut it off."""
+
+    def once() -> tuple[int, bytes]:
+        return machine.agent.run(_SYNC, message, SYNC_SECONDS, machine.is_running)[:2]
+
     try:
-        code, out, _ = machine.agent.run(_SYNC, message, timeout=SYNC_SECONDS)
+        return once()
     except AwayError:
         _wait(machine, "booting again", BOOT_SECONDS, machine.is_ready)
-        code, out, _ = machine.agent.run(_SYNC, message, timeout=SYNC_SECONDS)
-    return code, out
+        return once()
 
 
 def _reported_serial(machine: _Machine) -> int:

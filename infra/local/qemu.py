@@ -209,6 +209,21 @@ def is_running(directory: Path) -> bool:
     return False
 
 
+def full_folder(directory: Path) -> Path | None:
+    """The folder of disks whose file system is full, where QEMU halted the machine for that.
+
+    QEMU's run state `io-error` is its answer to ENOSPC (`werror=enospc`, the default), and to
+    nothing else.
+    """
+    if not processes(directory):
+        return None
+    with suppress(ChannelError, MachineError, OSError, ValueError):
+        if monitor(directory, "query-status")["status"] == "io-error":
+            folders = (directory, load_spec(directory).data_directory)
+            return min(folders, key=lambda folder: shutil.disk_usage(folder).free)
+    return None
+
+
 def stop(directory: Path, timeout: float = 90.0) -> None:
     """End the machine: a clean shutdown within `timeout` seconds, else the power is cut.
 

@@ -9,14 +9,19 @@ import os
 import re
 import shutil
 import signal
+import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from cli.engine import Machine
+from cli.project import Stack
+from cli.status_local import reports
 from infra.local import qemu
-from infra.local.agent import GuestAgent
+from infra.local.agent import AwayError, GuestAgent
 from infra.local.qmp import monitor
 from tests.program.project import (
     STACK,
@@ -45,6 +50,44 @@ def stack(image: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pro
         project.request(name)
     yield project
     project.end()
+
+
+class SmallDisk:
+    """A file system of few bytes, where a machine's data disks will be."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+        place.mkdir(mode=0o700, parents=True)
+        self._mount("mount", "-t", "tmpfs", "-o", "size=3M,mode=0700", "tmpfs")
+
+    def grow(self, size: str) -> None:
+        self._mount("mount", "-o", f"remount,size={size}")
+
+    def fill(self) -> None:
+        with suppress(OSError), (self.place / "filler").open("wb", buffering=0) as file:
+            while file.write(bytes(2**16)):
+                pass
+
+    def empty(self) -> None:
+        (self.place / "filler").unlink()
+
+    def end(self) -> None:
+        self._mount("umount")
+        self.place.rmdir()
+
+    def _mount(self, *command: str) -> None:
+        subprocess.run([*command, str(self.place)], check=True, timeout=30)
+
+
+@pytest.fixture
+def small_disk(stack: Project) -> Iterator[SmallDisk]:
+    """The small disk that erin's data will be on."""
+    if os.geteuid() != 0:
+        pytest.skip("a file system of one's own needs root")
+    disk = SmallDisk(stack.home / "data" / "erin")
+    yield disk
+    qemu.kill(stack.directory("erin"))
+    disk.end()
 
 
 def _agent(stack: Project, machine: str) -> GuestAgent:
@@ -149,6 +192,34 @@ def test_a_roster_that_a_panic_cuts_off_is_applied_all_the_same(stack: Project) 
     assert stack.machines()["alice"]["serial"] == serial + 1
     found = _agent(stack, "alice").run(["/bin/cat", "/etc/secondlock/authorized_keys/alice"])[1]
     assert new[0].split()[1] in found.decode()
+
+
+def test_a_machine_without_room_says_so_and_goes_on_once_there_is(
+    stack: Project, small_disk: SmallDisk
+) -> None:
+    stack.request("erin")
+    code, out = stack.run("up", "--yes", "--skip-preview")
+    assert code != 0
+    assert f"erin: no room is left on the file system of {small_disk.place}" in out
+    small_disk.grow("500M")
+    stack.up()
+    pid = _pid(stack, "erin")
+    # Full once more, under a machine that is in use.
+    small_disk.fill()
+    write = ["/bin/dd", "if=/dev/zero", "of=/home/more", "bs=1M", "count=64", "conv=fsync"]
+    with pytest.raises(AwayError):
+        _agent(stack, "erin").run(write, alive=lambda: qemu.is_running(stack.directory("erin")))
+    (report,) = reports(
+        Stack(STACK, stack.place), {"erin": Machine.model_validate(stack.machines()["erin"])}
+    )
+    assert report.state == "down"
+    assert report.troubles[0].what.endswith(f"file system of {small_disk.place}")
+    assert report.troubles[0].mend.startswith("make room there, then ")
+    small_disk.empty()
+    stack.up()
+    assert _pid(stack, "erin") == pid
+    (stack.requests / "erin.yaml").unlink()
+    stack.up()
 
 
 def test_a_machine_whose_disk_is_gone_is_gone(stack: Project) -> None:
