@@ -54,7 +54,9 @@ def _ask(name: str, machine: Machine) -> GuestStatus:
         if is_running(machine.directory):
             raise AgentError(f"{name} runs but does not answer; it may still be booting")
         if full := full_folder(machine.directory):
-            raise _FullError(f"{name} stands still: no room is left on the file system of {full}")
+            raise _FullError(
+                f"{name} stands still: too little room is left on the file system of {full}"
+            )
         raise AgentError(f"{name} is not running")
     code, said, _ = agent.run(["/usr/local/sbin/secondlock-status"], timeout=_STATUS_WITHIN)
     if code != 0:

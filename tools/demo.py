@@ -157,7 +157,7 @@ def prepare_home() -> None:
 def own_key() -> Path:
     """The demo's own key pair, made on the first call."""
     public = KEY.with_name(f"{KEY.name}.pub")
-    if not public.exists():
+    if not public.exists() or not public.stat().st_size:  # empty: there was no room for it
         KEY.unlink(missing_ok=True)
         comment = f"{RESEARCHER}@{STACK}"
         ask("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(KEY))

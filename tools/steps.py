@@ -6,6 +6,7 @@ Python's standard library only: this runs before the project's own environment e
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import shutil
@@ -104,6 +105,13 @@ def exit_code(work: Callable[[], object]) -> int:
         work()
     except StepError as error:
         print(f"\n{error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        mend = "make that possible, then run the same command again"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            mend = "make room, then run the same command again"
+        print(f"\n{StepError(f'{where}{error.strerror}', mend)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\nInterrupted. Run the same command again: it goes on from here.", file=sys.stderr)

@@ -10,6 +10,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,7 +53,8 @@ def acceleration(kernel: Path) -> Acceleration:
     if name := _known():
         return Acceleration(name)
     name = "kvm" if kvm_boots(kernel) else "tcg"
-    _keep(_cache_file(), name)
+    with suppress(OSError):  # no room or no right to write there: the next start tries again
+        _keep(_cache_file(), name)
     return Acceleration(name)
 
 

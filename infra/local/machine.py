@@ -150,7 +150,7 @@ def _faults(machine: _Machine) -> Iterator[None]:
         yield
     except (qemu.MachineError, AgentError, OSError) as error:
         if full := qemu.full_folder(machine.directory):
-            what = f"no room is left on the file system of {full}: it stands still"
+            what = f"too little room is left on the file system of {full}: it stands still"
             raise machine.fault(what, "make room there, then: pulumi up") from None
         raise machine.fault(str(error), "to go on: pulumi up") from None
 
@@ -261,7 +261,7 @@ def _deliver(machine: _Machine, serial: int) -> int:
     elif not new_volumes:
         serial = max(serial, _reported_serial(machine))
     serial += 1
-    kept.write_text(f"{serial}\n")
+    qemu.write_whole(kept, f"{serial}\n")
     roster = json.loads(machine.props["roster"])
     message = {"serial": serial, "new_volumes": new_volumes, "roster": roster}
     code, out = _sync(machine, json.dumps(message).encode())

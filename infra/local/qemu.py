@@ -258,6 +258,13 @@ def processes(folder: Path) -> list[int]:
     return sorted(found)
 
 
+def write_whole(path: Path, text: str) -> None:
+    """Write `path` in one step: where there is no room, what it held before stays."""
+    fresh = path.with_name(f"{path.name}.new")
+    fresh.write_text(text)
+    fresh.replace(path)
+
+
 def tail(path: Path, lines: int) -> str:
     """The last `lines` lines of a log, printable characters only; empty when there is none."""
     with suppress(OSError):
@@ -341,9 +348,8 @@ def _tool(*argv: str) -> None:
 def _write_spec(spec: MachineSpec) -> None:
     values = asdict(spec)
     del values["directory"]
-    fresh = spec.directory / "machine.json.new"
-    fresh.write_text(json.dumps(values, default=str, indent=1) + "\n")
-    fresh.replace(spec.directory / "machine.json")
+    text = json.dumps(values, default=str, indent=1) + "\n"
+    write_whole(spec.directory / "machine.json", text)
 
 
 def _launch(spec: MachineSpec, arguments: Iterator[str]) -> subprocess.Popen[bytes]:

@@ -200,7 +200,7 @@ def test_a_machine_without_room_says_so_and_goes_on_once_there_is(
     stack.request("erin")
     code, out = stack.run("up", "--yes", "--skip-preview")
     assert code != 0
-    assert f"erin: no room is left on the file system of {small_disk.place}" in out
+    assert f"erin: too little room is left on the file system of {small_disk.place}" in out
     small_disk.grow("500M")
     stack.up()
     pid = _pid(stack, "erin")

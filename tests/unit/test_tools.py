@@ -12,17 +12,18 @@ import tarfile
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tools import demo, pulumi_cli
 from tools.setup import STAMP, stamps
-from tools.steps import Step, StepError, appears_whole
+from tools.steps import Step, StepError, appears_whole, exit_code
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
+
 
 MACHINES = {"x86_64": "x64", "aarch64": "arm64"}
 ARCHIVE = f"pulumi-v{pulumi_cli.PULUMI_VERSION}-linux-{MACHINES.get(platform.machine())}.tar.gz"
@@ -162,3 +163,12 @@ def test_private_files_are_private_from_the_start(tmp_path: Path) -> None:
     demo.write_private(tmp_path / "secret", "hidden\n")
     assert (tmp_path / "secret").stat().st_mode & 0o777 == 0o600
     assert [path.name for path in tmp_path.iterdir()] == ["secret"]
+
+
+def test_a_full_disk_is_told_in_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code(lambda: Path("/dev/full").write_text("a passphrase")) == 1
+    said = capsys.readouterr().err
+    assert said.splitlines()[1:] == [
+        "No space left on device",
+        "  To mend it: make room, then run the same command again",
+    ]
