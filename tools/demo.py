@@ -17,6 +17,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +43,7 @@ CONFIG = ROOT / "stacks" / f"Pulumi.{STACK}.yaml"
 SEED = "secondlock:enrollmentSeed"
 SEED_FINGERPRINT = "secondlock:seedFingerprint"
 SEED_BYTES = 32
+HALF_WRITTEN_S = 10.0
 MEND_LOST = "make demo-down demo (a new machine, a new enrollment)"
 
 
@@ -109,7 +111,9 @@ def ask(*command: str, stdin: str = "") -> str:
         )
     if result.returncode == 0:
         return result.stdout
-    raise StepError(f"`{shlex.join(command)}` failed:\n{result.stderr.strip()}", "make demo-down")
+    full = "no space left on device" in result.stderr.lower()
+    mend = "make room, then run the same command again" if full else "make demo-down"
+    raise StepError(f"`{shlex.join(command)}` failed:\n{result.stderr.strip()}", mend)
 
 
 def up(key: Path | None) -> None:
@@ -166,6 +170,7 @@ def own_key() -> Path:
 
 def prepare_stack() -> None:
     """The Pulumi stack with its seed and the seed's pinned fingerprint."""
+    clear_halves()
     stacks = json.loads(ask("pulumi", "stack", "ls", "--json"))
     if STACK not in {stack["name"] for stack in stacks}:
         ask("pulumi", "stack", "init", STACK)
@@ -219,6 +224,15 @@ def recover() -> None:
         ask("pulumi", "refresh", "--stack", STACK, *flags)
 
 
+def clear_halves() -> None:
+    """Remove the files that Pulumi began where there was no room: it takes them for locks."""
+    for path in BACKEND.glob(".pulumi/**/*.tmp"):
+        # A Pulumi that works here renames its own within a moment.
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - path.stat().st_mtime > HALF_WRITTEN_S:
+                path.unlink()
+
+
 def read_locks() -> list[dict[str, Any]]:
     """The locks on the file backend: who holds each, and where."""
     locks = []
@@ -265,8 +279,7 @@ def down(*, force: bool) -> None:
     if not HOME.exists() and not REQUESTS.exists() and not CONFIG.exists():
         print("No demo here: nothing to remove.")
         return
-    if not force and has_state():
-        recover()
+    if not force:
         destroy()
     # What no state knows of: a run that was cut off before Pulumi began, or lost its passphrase.
     sweep(HOME)
@@ -279,18 +292,25 @@ def down(*, force: bool) -> None:
 
 
 def destroy() -> None:
-    """`pulumi destroy`. Raises StepError."""
+    """`pulumi destroy`, if there is anything. Raises StepError."""
+    mend = "run it again, or without Pulumi: make demo-down FORCE=1"
+    try:
+        if not has_state():
+            return
+    except StepError as error:
+        raise StepError(f"the demo's state cannot be read: {error.what}", mend) from None
+    recover()
     try:
         run("pulumi", "destroy", "--stack", STACK, "--yes", "--skip-preview", "--remove")
     except StepError:
-        what = "`pulumi destroy` failed; its message is above"
-        raise StepError(what, "run it again, or without Pulumi: make demo-down FORCE=1") from None
+        raise StepError("`pulumi destroy` failed; its message is above", mend) from None
 
 
 def has_state() -> bool:
     """Whether Pulumi knows the stack and can still read it."""
     if not PASSPHRASE.exists() or not BACKEND.exists():
         return False
+    clear_halves()
     stacks = json.loads(ask("pulumi", "stack", "ls", "--json"))
     return STACK in {stack["name"] for stack in stacks}
 

@@ -36,6 +36,7 @@ class StepError(Exception):
 
     def __init__(self, what: str, mend: str) -> None:
         super().__init__(f"{what}\n  To mend it: {mend}")
+        self.what = what
 
 
 def cache_dir() -> Path:

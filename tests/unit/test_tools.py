@@ -158,6 +158,19 @@ def test_a_process_that_got_a_dead_ones_number_is_no_pulumi() -> None:
     assert not demo.runs_pulumi(os.getpid())
 
 
+def test_half_a_lock_is_removed_unless_it_is_being_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(demo, "BACKEND", tmp_path)
+    lock = lock_of(tmp_path, 1, "another-computer")
+    left, current = (lock.with_name(f"id.json.{number}.tmp") for number in (1, 2))
+    for half in (left, current):
+        half.touch()
+    os.utime(left, (0, 0))
+    demo.clear_halves()
+    assert sorted(lock.parent.iterdir()) == [lock, current]
+
+
 def test_private_files_are_private_from_the_start(tmp_path: Path) -> None:
     (tmp_path / "secret.part").write_text("left by a killed run")
     demo.write_private(tmp_path / "secret", "hidden\n")
