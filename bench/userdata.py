@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bench.table import Row
-from cloudinit.render import LIMIT, MachineValues, render_user_data
+from cloudinit.boot import LIMIT, MachineValues, render_user_data
 
 
 def measure() -> list[Row]:

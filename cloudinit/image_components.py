@@ -7,8 +7,8 @@ import re
 import jinja2
 import yaml
 
+from cloudinit.bundle import FILES, HERE, WRONG_CODES_PER_DAY
 from cloudinit.install import render_install, render_ours
-from cloudinit.render import FILES, HERE, WRONG_CODES_PER_DAY
 
 LIMIT = 16_000
 """Characters of a component document (Image Builder API reference, CreateComponent)."""

@@ -4,21 +4,14 @@ from __future__ import annotations
 
 import base64
 import lzma
+import re
 from pathlib import Path
 from typing import Any
 
 import jinja2
 
+from cloudinit.bundle import LIBRARY
 from cloudinit.packages import PACKAGES, RELEASE
-from cloudinit.render import (
-    LIBRARY,
-    File,
-    launchers,
-    modules,
-    templates,
-    uncommented,
-    units,
-)
 
 PART = 4096
 """Characters of an SSM parameter, tier Standard (PutParameter, Systems Manager API reference)."""
@@ -82,19 +75,6 @@ _TOOLS = (
         "0755",
     ),
 )
-_PROGRAMS = ("ship", "spot")
-_UNITS = tuple(
-    f"secondlock-{unit}" for unit in ("ship.service", "ship.timer", "spot.service", "gpu.service")
-)
-
-
-def program_files() -> tuple[File, ...]:
-    """Programs that an AWS machine has from its image: its user-data has no room for them."""
-    return (
-        *templates("aws", units(_UNITS)),
-        *modules((*_PROGRAMS, "ebs")),
-        *launchers({f"{LIBRARY}/{name}": name for name in _PROGRAMS}),
-    )
 
 
 def render_install(image: str | None) -> str:
@@ -116,16 +96,17 @@ def render_install(image: str | None) -> str:
 
 
 def render_ours() -> dict[str, str]:
-    """The scripts that come after, in their order, by name: what every image of ours has besides.
-
-    `workspaces` is what the golden image has too (tools/image), `programs` are `program_files`.
-    """
+    """The scripts that come after, in their order, by name: what the golden image has too."""
     tools = [(path, mode, uncommented((TOOLS / name).read_text())) for name, path, mode in _TOOLS]
     toolbox = uncommented((TOOLS / "toolbox.sh").read_text())
     return {
         "workspaces": _render("ours.sh.j2", files=tools, toolbox=toolbox),
-        "programs": _render("ours.sh.j2", files=program_files(), toolbox=None),
     }
+
+
+def uncommented(text: str) -> str:
+    """A file without its comments: a parameter of SSM's is small."""
+    return re.sub(r"^[ \t]*(#(?!!)|//).*\n", "", text, flags=re.MULTILINE)
 
 
 def _render(template: str, **values: Any) -> str:

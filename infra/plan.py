@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from cloudinit.render import MachineValues, render_user_data
+from cloudinit.boot import MachineValues, render_user_data
 from infra.aws.policies import log_group_name, roster_name
 from infra.enrollment import Enrollment, check_seed, derive, derive_host_key
 from infra.problems import Problem, ProblemsError

@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 
 
 class UserData(NamedTuple):
-    """The parts; `files` maps a path to its mode and content, in the order of writing."""
+    """The parts; `known` is what the boothook was given of its machine."""
 
     boothook: str
     config: dict[str, Any]
-    files: dict[str, tuple[str, str]]
+    known: dict[str, Any]
 
 
 def read(packed: bytes) -> UserData:
@@ -26,13 +26,11 @@ def read(packed: bytes) -> UserData:
     }
     assert sorted(parts) == ["text/cloud-boothook", "text/cloud-config"]
     boothook = parts["text/cloud-boothook"].removeprefix("#cloud-boothook\n")
-    (files,) = (
-        ast.literal_eval(each.value)
-        for each in ast.parse(boothook).body
-        if isinstance(each, ast.Assign) and ast.unparse(each.targets[0]) == "files"
-    )
+    call = ast.parse(boothook).body[-1]
+    assert isinstance(call, ast.Expr)
+    assert isinstance(call.value, ast.Call)
     return UserData(
         boothook,
         json.loads(parts["text/cloud-config"]),
-        {path: (mode, content) for path, mode, content in files},
+        ast.literal_eval(call.value.args[0]),
     )

@@ -16,7 +16,14 @@ from guest.system import run, write
 PART = 4096  # characters, as cloudinit/install.py cuts it
 INSTALLED = paths.ETC / "installed"
 APT = ("apt-get", "-qy", "-o", "DPkg::Lock::Timeout=900", "-o", "Acquire::Retries=5")
-UNITS = ("fetch.service", "fetch.timer", "ship.timer", "status.timer", "spot.service")
+UNITS = (
+    "gpu.service",
+    "fetch.service",
+    "fetch.timer",
+    "ship.timer",
+    "status.timer",
+    "spot.service",
+)
 
 
 def script(machine: dict[str, str]) -> bytes:

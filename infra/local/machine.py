@@ -180,7 +180,7 @@ def _user_data(props: Props) -> bytes:
     No property of the machine: Pulumi looks for secrets in every character of every property, and
     these 20 KB took a seventh of a preview's time.
     """
-    from cloudinit.render import MachineValues, render_user_data  # previews do without
+    from cloudinit.boot import MachineValues, render_user_data  # previews do without
 
     values = MachineValues(**json.loads(props["set_up"])["values"])
     user_data = render_user_data(values)
@@ -202,6 +202,8 @@ def _is_orphan(machine: _Machine) -> bool:
 
 def _make(machine: _Machine) -> None:
     """Disks and seed of a new machine, in place of whatever was left there."""
+    from cloudinit.bundle import bundle
+
     made_of, directory = machine.made_of, machine.directory
     machine.voice.status("making its disk")
     qemu.kill(directory)
@@ -210,7 +212,8 @@ def _make(machine: _Machine) -> None:
     disk = image_of(made_of["image"]).disk
     qemu.create_root_disk(directory, disk, made_of["root_disk_gib"])
     instance = f"{machine.place.stack}-{machine.name}"
-    qemu.create_seed(directory, _user_data(machine.props), instance, machine.name)
+    seed = {"bundle": bundle("local").data}
+    qemu.create_seed(directory, _user_data(machine.props), instance, machine.name, more=seed)
     (directory / "made").write_text(_fingerprint(machine.props))
 
 

@@ -78,10 +78,12 @@ def create_seed(
     instance_id: str,
     hostname: str,
     network_config: Mapping[str, Any] | None = None,
+    more: Mapping[str, bytes] | None = None,
 ) -> None:
     """Make `seed.iso`, cloud-init's NoCloud source (file system label `cidata`).
 
     Without `network_config` (cloud-init's "Networking config version 2") the machine uses DHCP.
+    `more` files go beside what cloud-init reads.
     """
     maker = shutil.which("genisoimage") or shutil.which("xorrisofs")
     if maker is None:
@@ -90,6 +92,7 @@ def create_seed(
     contents = {"user-data": user_data, "meta-data": json.dumps(meta).encode()}
     if network_config is not None:
         contents["network-config"] = json.dumps(network_config).encode()
+    contents.update(more or {})
     with tempfile.TemporaryDirectory(dir=directory) as folder:
         files = [Path(folder) / name for name in contents]
         for file in files:

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cloudinit.render import MachineValues, render_user_data
+from cloudinit.boot import MachineValues, render_user_data
+from cloudinit.bundle import bundle
 from infra.enrollment import Factors, derive_host_key
 from infra.local import qemu
 from infra.local.agent import AgentError, GuestAgent
@@ -134,6 +135,7 @@ class Machine:
             f"i-{secrets.token_hex(4)}",
             NAME,
             network.config if network else None,
+            {"bundle": bundle(self.values.target).data},
         )
         qemu.create_data(self.data, 5)
         launcher = network.launcher if network else ()

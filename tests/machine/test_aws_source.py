@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cloudinit.install import program_files
-from cloudinit.render import MachineValues
+from cloudinit.boot import MachineValues
 from infra.local.qmp import monitor
 from infra.roster import to_json
 from tests.machine.client import free_port
@@ -35,7 +34,7 @@ PARAMETER = f"/secondlock/{STACK}/roster/{NAME}"
 GROUP = f"/secondlock/{STACK}"
 GATEWAY = "10.0.2.2"  # QEMU's user network: this computer's loopback, and all that comes from it
 DISK = "nvme-Amazon_Elastic_Block_Store_vol0123456789abcdef0"
-# What cloud-init starts on an image that has all of them (cloudinit/render.py).
+# What cloud-init starts on an image that has all of them (cloudinit/boot.py).
 UNITS = "fetch.service fetch.timer ship.timer status.timer spot.service"
 # Once more, whatever the unit is about: a run that its timer began would be joined, and knows
 # nothing of what a test has just changed.
@@ -107,10 +106,7 @@ class AwsMachine(Machine):
         )  # fmt: skip
 
     def become_ec2(self) -> None:
-        """What EC2 and its image would have: files, the metadata of a role, the data volume."""
-        for path, mode, content in program_files():
-            self.succeed(f"mkdir -p $(dirname {path}); cat >{path}; chmod {mode} {path}",
-                         content.encode())  # fmt: skip
+        """What EC2 would have: the metadata of a role, the data volume."""
         self.succeed("cat >/root/metadata.py", METADATA.encode())
         self.succeed(
             "ip address add 169.254.169.254/32 dev lo && "

@@ -6,6 +6,7 @@ machine.
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import subprocess
@@ -79,7 +80,7 @@ def _machine_values(person: Person, image: str, place: Path) -> str:
     place.joinpath(f"{person.name}.yaml").write_text(request.model_dump_json(exclude_none=True))
     seed = secrets.token_hex(32)
     plan = make_plan(STACK, place, {"seedFingerprint": fingerprint(seed)}, seed)
-    return read(plan.machines[0].user_data).files["/etc/secondlock/machine.json"][1]
+    return json.dumps(read(plan.machines[0].user_data).known)
 
 
 # A stock image

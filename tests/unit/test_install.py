@@ -62,10 +62,5 @@ def test_a_stock_machine_puts_the_parameters_together_again(
     script = firstboot.script({"stack": "demo", "region": "eu-central-1"}).decode()
     assert script.startswith("#!/bin/bash\nset -euo pipefail\n")
     assert "amazon-ssm-agent" in script
-    assert "cat >/usr/local/lib/secondlock/guest/ship.py" in script
+    assert "cat >/usr/local/lib/secondlock/fetch-image" in script
     assert firstboot.PART == install.PART
-
-
-def test_no_file_ends_the_text_that_it_is_in() -> None:
-    for path, _, content in install.program_files():
-        assert "END OF FILE" not in content, path

@@ -1,0 +1,180 @@
+"""What is ours on a machine, as one archive: configuration and programs as they are written here.
+
+The same sources give the same bytes, whoever packs them, where and when. The archive is named by
+its SHA-256; user-data says that name, and cloudinit/stub.py unpacks nothing else.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import io
+import lzma
+import tarfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import jinja2
+
+HERE = Path(__file__).parent
+LIBRARY = "/usr/local/lib/secondlock"
+# A stolen key's chance against a six-digit code with three valid steps stays below 0.01% a day.
+WRONG_CODES_PER_DAY = 30
+
+Target = Literal["local", "aws"]
+File = tuple[str, str, str]
+"""Path on the machine, mode, content."""
+
+_UNITS = "/etc/systemd/system"
+_SSHD = "/etc/ssh/sshd_config.d/00-secondlock.conf"
+# Template -> (path on the machine, mode). One template per subsystem.
+FILES: dict[str, tuple[str, str]] = {
+    "sshd.conf": (_SSHD, "0600"),
+    "ssh.service.conf": (f"{_UNITS}/ssh.service.d/secondlock.conf", "0644"),
+    "user@.service.conf": (f"{_UNITS}/user@.service.d/secondlock.conf", "0644"),
+    "pam-sshd": ("/etc/pam.d/sshd", "0644"),
+    "fail2ban-jail.conf": ("/etc/fail2ban/jail.d/secondlock.conf", "0644"),
+    "fail2ban-filter.conf": ("/etc/fail2ban/filter.d/secondlock-sshd.conf", "0644"),
+    "nftables.conf": ("/etc/nftables.conf", "0755"),
+    "chrony.conf": ("/etc/chrony/chrony.conf", "0644"),
+    "docker-daemon.json": ("/etc/docker/daemon.json", "0644"),
+    "docker.service.conf": (f"{_UNITS}/docker.service.d/secondlock.conf", "0644"),
+    "sudoers": ("/etc/sudoers.d/secondlock", "0440"),
+    "unattended-upgrades.conf": ("/etc/apt/apt.conf.d/52secondlock", "0644"),
+    "resolved.conf": ("/etc/systemd/resolved.conf.d/secondlock.conf", "0644"),
+    "journald.conf": ("/etc/systemd/journald.conf.d/secondlock.conf", "0644"),
+}
+UNITS = (
+    "secondlock-boot.service",
+    "secondlock-status.service",
+    "secondlock-status.timer",
+    "secondlock-jupyter@.service",
+    "secondlock-jupyter-proxy@.service",
+    "secondlock-jupyter-proxy@.socket",
+)
+# Program on the machine -> its module in cloudinit/guest/.
+PROGRAMS: dict[str, str] = {
+    "/usr/local/sbin/secondlock-sync": "sync",
+    "/usr/local/sbin/secondlock-status": "status",
+    f"{LIBRARY}/enter": "enter",
+    f"{LIBRARY}/jupyter": "jupyter",
+}
+
+
+@dataclass(frozen=True)
+class _Own:
+    """What one target's machines alone have."""
+
+    units: tuple[str, ...]
+    programs: tuple[str, ...]
+    """Modules that are programs in `LIBRARY`."""
+    modules: tuple[str, ...] = ()
+    """Modules that other modules use."""
+
+
+_OWN: dict[Target, _Own] = {
+    "local": _Own(units=("secondlock-hostclock.service",), programs=("hostclock",)),
+    "aws": _Own(
+        units=(
+            "secondlock-fetch.service",
+            "secondlock-fetch.timer",
+            "secondlock-gpu.service",
+            "secondlock-install.service",
+            "secondlock-ship.service",
+            "secondlock-ship.timer",
+            "secondlock-spot.service",
+        ),
+        programs=("firstboot", "ship", "spot"),
+        modules=("aws", "ebs", "ssm"),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A tar archive, compressed by xz. Its files' paths are those on the machine."""
+
+    data: bytes = field(repr=False)
+
+    @property
+    def digest(self) -> str:
+        """Its SHA-256 in hexadecimal."""
+        return hashlib.sha256(self.data).hexdigest()
+
+
+@functools.cache
+def bundle(target: Target) -> Bundle:
+    """The bundle of a target's machines; it knows none of them and holds no secret."""
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for path, mode, content in sorted(files(target)):
+            # Owner, group and time are root and 1970 where nothing else is said.
+            member = tarfile.TarInfo(path.lstrip("/"))
+            member.mode, member.size = int(mode, 8), len(content.encode())
+            tar.addfile(member, io.BytesIO(content.encode()))
+    return Bundle(lzma.compress(archive.getvalue(), preset=lzma.PRESET_EXTREME | 6))
+
+
+def files(target: Target) -> tuple[File, ...]:
+    """All files of the target's bundle."""
+    own = _OWN[target]
+    others = {name for one in _OWN.values() for name in (*one.programs, *one.modules)}
+    absent = others - {*own.programs, *own.modules}
+    present = {source.stem for source in (HERE / "guest").glob("*.py")} - absent
+    return (
+        *templates(target, FILES | units((*UNITS, *own.units))),
+        *modules(sorted(present)),
+        *launchers(PROGRAMS | {f"{LIBRARY}/{name}": name for name in own.programs}),
+    )
+
+
+def templates(target: Target, files: Mapping[str, tuple[str, str]]) -> tuple[File, ...]:
+    """Templates as files of a machine; they differ by target alone, none knows which machine."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE / "templates"),
+        undefined=jinja2.StrictUndefined,
+        autoescape=False,  # noqa: S701 (configuration files, not HTML; values are validated names)
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    context = {"target": target, "wrong_codes_per_day": WRONG_CODES_PER_DAY}
+    return tuple(
+        (path, mode, environment.get_template(f"{name}.j2").render(context))
+        for name, (path, mode) in files.items()
+    )
+
+
+def units(names: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """Units as `templates` takes them."""
+    return {name: (f"{_UNITS}/{name}", "0644") for name in names}
+
+
+def modules(names: Iterable[str]) -> tuple[File, ...]:
+    """Modules of cloudinit/guest as files of a machine."""
+    return tuple(
+        (
+            f"{LIBRARY}/guest/{name}.py",
+            "0644",
+            (HERE / "guest" / f"{name}.py").read_text(encoding="utf-8"),
+        )
+        for name in names
+    )
+
+
+def launchers(programs: Mapping[str, str]) -> tuple[File, ...]:
+    """Programs, by path, of modules."""
+    return tuple((path, "0755", _launcher(module)) for path, module in programs.items())
+
+
+def _launcher(module: str) -> str:
+    """Isolated (`-I`): no variable or folder of the caller's changes what root runs."""
+    return (
+        "#!/usr/bin/python3 -I\n"
+        "import sys\n"
+        f'sys.path.insert(0, "{LIBRARY}")\n'
+        f"from guest import {module}\n"
+        f"sys.exit({module}.main())\n"
+    )

@@ -1,0 +1,84 @@
+"""The bundle: the same bytes from anywhere, and what is written here, whole."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from cloudinit.bundle import Target, bundle, files
+
+ROOT = Path(__file__).parents[2]
+TARGETS: tuple[Target, ...] = ("local", "aws")
+EACH = pytest.mark.parametrize("target", TARGETS)
+DIGESTS = (
+    "from cloudinit.bundle import bundle; print(*(bundle(t).digest for t in ('local', 'aws')))"
+)
+
+
+def _digests(place: Path, umask: int) -> list[str]:
+    argv = [sys.executable, "-c", DIGESTS]
+    environment = {**os.environ, "PYTHONPATH": "", "PYTHONHASHSEED": "random", "TZ": "Asia/Tokyo"}
+    out = subprocess.check_output(argv, cwd=place, env=environment, umask=umask, text=True)
+    return out.split()
+
+
+def test_two_checkouts_at_two_places_and_times_make_the_same_bytes(tmp_path: Path) -> None:
+    found = []
+    for place, umask, time in (
+        ("one", 0o022, 1_000_000_000),
+        ("another/two", 0o077, 1_700_000_000),
+    ):
+        shutil.copytree(ROOT / "cloudinit", tmp_path / place / "cloudinit")
+        for path in (tmp_path / place).rglob("*"):
+            os.utime(path, (time, time))
+            if path.is_file():
+                path.chmod(0o666 & ~umask)
+        found.append(_digests(tmp_path / place, umask))
+    assert found[0] == found[1] == [bundle(target).digest for target in TARGETS]
+
+
+@EACH
+def test_it_is_roots_alone_and_in_order(target: Target) -> None:
+    with tarfile.open(fileobj=io.BytesIO(bundle(target).data)) as tar:
+        members = tar.getmembers()
+    names = [each.name for each in members]
+    assert names == sorted(set(names))
+    for each in members:
+        assert (each.uid, each.gid, each.mtime, each.isfile()) == (0, 0, 0, True), each.name
+        assert not each.mode & 0o022, each.name
+        assert not {"", ".."} & set(each.name.split("/")), each.name
+
+
+@EACH
+def test_programs_are_those_of_the_repository(target: Target) -> None:
+    """As they are written: a traceback's line is the line here."""
+    inside = {
+        path.rsplit("/", 1)[1]: content for path, _, content in files(target) if "/guest/" in path
+    }
+    assert inside
+    for name, content in inside.items():
+        assert content == (ROOT / "cloudinit/guest" / name).read_text()
+
+
+@EACH
+def test_every_program_is_one_that_python_takes(target: Target) -> None:
+    inside = {path: content for path, _, content in files(target)}
+    modules = {path.rsplit("/", 1)[1][:-3] for path in inside if path.endswith(".py")}
+    for path, content in inside.items():
+        if path.endswith(".py") or content.startswith("#!/usr/bin/python3"):
+            compile(content, path, "exec")
+        if content.startswith("#!/usr/bin/python3"):
+            assert content.split("from guest import ")[1].split()[0] in modules
+
+
+def test_a_target_has_nothing_that_the_other_needs() -> None:
+    local, aws = ({path for path, _, _ in files(target)} for target in TARGETS)
+    assert not any("aws" in path or "ssm" in path or "fetch" in path for path in local)
+    assert not any("hostclock" in path for path in aws)
