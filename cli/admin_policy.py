@@ -1,7 +1,8 @@
 """`secondlock admin-policy`: what whoever runs `pulumi up` on aws has to be allowed, and no more.
 
 Service Authorization Reference, for which action knows which resource and condition. A managed
-policy holds 6,144 characters (IAM and STS quotas), so this is two: machines, and what they use.
+policy holds 6,144 characters (IAM and STS quotas) in every partition, whatever its names' length,
+so this is three: machines, who may do what on them, and what watches and makes them.
 """
 
 from __future__ import annotations
@@ -32,11 +33,12 @@ class Part(str, Enum):
     """Which of the policies."""
 
     MACHINES = "machines"
+    ACCESS = "access"
     SERVICES = "services"
 
 
 PartArgument = Annotated[
-    Part, typer.Argument(metavar="machines|services", help="Which half.", show_default=False)
+    Part, typer.Argument(metavar="|".join(Part), help="Which of the three.", show_default=False)
 ]
 PartitionOption = Annotated[
     str, typer.Option("--partition", help="aws, aws-cn or aws-us-gov: the first part of ARNs.")
@@ -52,9 +54,9 @@ def admin_policy(
     account: AccountOption = "*",
     as_json: JsonOption = False,
 ) -> None:
-    """Print an IAM policy that `pulumi up` and `destroy` on aws need: `machines` or `services`.
+    """Print an IAM policy that `pulumi up` and `destroy` on aws need: one of three.
 
-    Both are needed; one would be too long. docs/aws.md shows how to attach them. It is JSON with
+    All are needed; one would be too long. docs/aws.md shows how to attach them. It is JSON with
     and without --json, and AWS is not asked.
     """
     del as_json  # for programs that give it to every command
@@ -68,7 +70,8 @@ def documents(
     place = _Place(partition, region, account)
     return {
         Part.MACHINES.value: _policy(_machines(place)),
-        Part.SERVICES.value: _policy(_services(place)),
+        Part.ACCESS.value: _policy([*_iam(place), *_kms(place)]),
+        Part.SERVICES.value: _policy([_count(), *_watch(place), *_image_builder(place)]),
     }
 
 
@@ -185,10 +188,6 @@ _CHANGES = [
 ]
 
 
-def _services(place: _Place) -> list[Statement]:
-    return [*_iam(place), *_kms(place), *_watch(place), *_image_builder(place)]
-
-
 def _iam(place: _Place) -> list[Statement]:
     roles = [f"iam:{verb}Role" for verb in ("Create", "Delete", "Get", "Tag", "Untag", "Update")]
     roles += [f"iam:{verb}RolePolicy" for verb in ("Delete", "Get", "Put")]
@@ -225,13 +224,6 @@ def _iam(place: _Place) -> list[Statement]:
                     "iam:AWSServiceName": ["imagebuilder.amazonaws.com", "spot.amazonaws.com"]
                 }
             },
-        ),
-        _allow(
-            "Count",
-            ["iam:GetAccountSummary", "iam:ListRoles", "kms:ListAliases"]
-            + ["ssm:DescribeParameters", "logs:Describe*", "servicequotas:Get*"]
-            + ["servicequotas:RequestServiceQuotaIncrease"],
-            ["*"],
         ),
     ]
 
@@ -270,6 +262,17 @@ def _kms(place: _Place) -> list[Statement]:
     ]
 
 
+def _count() -> Statement:
+    """For `doctor`: quotas, and what is there already."""
+    return _allow(
+        "Count",
+        ["iam:GetAccountSummary", "iam:ListRoles", "kms:ListAliases"]
+        + ["ssm:DescribeParameters", "logs:Describe*", "servicequotas:Get*"]
+        + ["servicequotas:RequestServiceQuotaIncrease"],
+        ["*"],
+    )
+
+
 def _watch(place: _Place) -> list[Statement]:
     tags = ["TagResource", "UntagResource", "ListTagsForResource"]
     logs = ["CreateLog*", "DeleteLog*", "PutRetentionPolicy", "DeleteRetentionPolicy"]
@@ -282,7 +285,8 @@ def _watch(place: _Place) -> list[Statement]:
         _allow(
             "Logs",
             [f"logs:{action}" for action in logs + tags],
-            place.arn("logs", f"log-group:/{_PATH}/*"),
+            # The bake's log is where Image Builder may write.
+            place.arn("logs", f"log-group:/{_PATH}/*", f"log-group:/aws/imagebuilder/{_PATH}-*"),
         ),
         _allow(
             "Alarms",

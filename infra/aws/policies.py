@@ -48,8 +48,12 @@ def log_group_name(stack: str) -> str:
 
 
 def bake_log_group_name(stack: str) -> str:
-    """The log group of the image's making."""
-    return f"/secondlock/{stack}/image"
+    """The log group of the image's making.
+
+    Image Builder's service-linked role writes nowhere but here (AWSServiceRoleForImageBuilder; EC2
+    Image Builder API reference, CreateImage, "loggingConfiguration").
+    """
+    return f"/aws/imagebuilder/secondlock-{stack}"
 
 
 def topic_name(stack: str) -> str:

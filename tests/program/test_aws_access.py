@@ -23,6 +23,7 @@ from infra.aws.facts import Facts
 from infra.aws.image import ROOT_GIB, Image
 from infra.aws.keys import Keys
 from infra.aws.logs import Logs
+from infra.aws.policies import bake_log_group_name
 from infra.aws.roster import ADVANCED, STANDARD, Rosters, roster_problems
 
 if TYPE_CHECKING:
@@ -375,7 +376,7 @@ def test_the_bake_is_on_the_pinned_image_encrypted_and_closed(engine: _Engine) -
     assert (left["ami"], left["region"]) == ("ami-baked", CHINA.region)
     assert left["image"].endswith(f":{STACK}")
     (made,) = engine.of("imagebuilder/image:Image").values()
-    assert made["loggingConfiguration"] == {"logGroupName": f"/secondlock/{STACK}/image"}
+    assert made["loggingConfiguration"] == {"logGroupName": bake_log_group_name(STACK)}
     assert engine.of("LogGroup")["image"]["kmsKeyId"].startswith("arn:aws-cn:kms:")
 
 

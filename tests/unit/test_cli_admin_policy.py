@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import botocore.session
 import pytest
 
 from cli.__main__ import main
@@ -33,6 +34,7 @@ def ec2(resource: str) -> str:
 ROSTER = policies.roster_arn(FACTS, STACK, "alice")
 KEY = f"arn:aws:kms:{HERE}:key/0a1b"
 LOGS = f"arn:aws:logs:{HERE}:log-group:{policies.log_group_name(STACK)}"
+BAKE_LOG = f"arn:aws:logs:{HERE}:log-group:{policies.bake_log_group_name(STACK)}"
 TOPIC = f"arn:aws:sns:{HERE}:{policies.topic_name(STACK)}"
 POLICY = {"iam:PolicyARN": f"arn:aws:iam::{ACCOUNT}:policy{PATH}machines-1a2b"}
 
@@ -56,6 +58,9 @@ ALLOWED = [
     Request("ssm:PutParameter", ROSTER),
     Request("logs:GetLogEvents", f"{LOGS}:log-stream:alice/status"),
     Request("logs:CreateLogGroup", LOGS),
+    Request("logs:CreateLogGroup", BAKE_LOG),
+    Request("logs:PutRetentionPolicy", BAKE_LOG),
+    Request("logs:AssociateKmsKey", BAKE_LOG),
     Request("sns:CreateTopic", TOPIC),
     Request("cloudwatch:PutMetricAlarm", f"arn:aws:cloudwatch:{HERE}:alarm:secondlock-gpu-clock"),
     Request("imagebuilder:CreateImage", f"arn:aws:imagebuilder:{HERE}:image/gpu-1/1.0.0/1", TAGGED),
@@ -83,6 +88,7 @@ DENIED = [
     Request("ssm:StartSession", ec2("instance/i-1"), OURS),
     Request("ssm:SendCommand", ec2("instance/i-1"), OURS),
     Request("logs:GetLogEvents", f"arn:aws:logs:{HERE}:log-group:/aws/lambda/x:log-stream:y"),
+    Request("logs:DeleteLogGroup", f"arn:aws:logs:{HERE}:log-group:/aws/imagebuilder/another"),
     Request("sns:Publish", TOPIC),
     Request("s3:GetObject", "arn:aws:s3:::bucket/key"),
     Request("imagebuilder:DeleteImage", f"arn:aws:imagebuilder:{HERE}:image/other/1.0.0/1"),
@@ -106,9 +112,27 @@ def test_another_region_or_account_is_out_of_reach() -> None:
     assert not allows(narrow, Request("ec2:TerminateInstances", there, OURS))
 
 
-def test_docs_have_these_policies_and_iam_takes_them(capsys: pytest.CaptureFixture[str]) -> None:
-    for part, document in documents().items():
-        assert len(json.dumps(document, separators=(",", ":"))) <= LONGEST
+def _regions() -> list[tuple[str, str]]:
+    session = botocore.session.get_session()
+    return [
+        (partition, region)
+        for partition in session.get_available_partitions()
+        for region in session.get_available_regions("ec2", partition_name=partition)
+    ]
+
+
+def test_iam_takes_them_in_every_region_of_every_partition() -> None:
+    lengths = {
+        (partition, region, part): len(json.dumps(document, separators=(",", ":")))
+        for partition, region in [*_regions(), ("aws-us-gov", "*")]
+        for part, document in documents(partition, region, ACCOUNT).items()
+    }
+    assert {place: length for place, length in lengths.items() if length > LONGEST} == {}
+    assert {partition for partition, _, _ in lengths} >= {"aws", "aws-cn", "aws-us-gov"}
+
+
+def test_docs_have_these_policies(capsys: pytest.CaptureFixture[str]) -> None:
+    for part in documents():
         assert main(["admin-policy", part]) == 0
         mend = f"./secondlock admin-policy {part} > docs/aws-admin-policy-{part}.json"
         text = (DOCS / f"aws-admin-policy-{part}.json").read_text()

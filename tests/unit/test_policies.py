@@ -339,8 +339,9 @@ def test_the_key_encrypts_the_stacks_log_groups_and_no_other(facts: Facts) -> No
     name = "kms:EncryptionContext:aws:logs:arn"
     for group, allowed in (
         (f"/secondlock/{STACK}", True),
-        (f"/secondlock/{STACK}/image", True),
+        (policies.bake_log_group_name(STACK), True),
         (f"/secondlock/{STACK}/other", False),
+        ("/aws/imagebuilder/another", False),
         ("/secondlock/production", False),
     ):
         context = {name: _arn(facts, "logs", f"log-group:{group}")}
@@ -401,7 +402,8 @@ def test_alarms_reach_the_stacks_topic(facts: Facts) -> None:
 
 def test_the_bake_reads_no_parameter_and_writes_its_own_log_alone(facts: Facts) -> None:
     policy = policies.bake_policy(facts, STACK)
-    log = _arn(facts, "logs", f"log-group:/secondlock/{STACK}/image:log-stream:1.0.0/1")
+    group = policies.bake_log_group_name(STACK)
+    log = _arn(facts, "logs", f"log-group:{group}:log-stream:1.0.0/1")
     bucket = f"arn:{facts.partition}:s3:::ec2imagebuilder-managed-resources-{facts.region}-prod/x"
     for action, resource, allowed in (
         ("imagebuilder:GetComponent", _arn(facts, "imagebuilder", "component/x/1.0.0/1"), True),
@@ -410,7 +412,8 @@ def test_the_bake_reads_no_parameter_and_writes_its_own_log_alone(facts: Facts) 
         ("s3:GetObject", f"arn:{facts.partition}:s3:::somebodys-data/x", False),
         ("s3:PutObject", bucket, False),
         ("logs:PutLogEvents", log, True),
-        ("logs:PutLogEvents", log.replace("/image:", ":"), False),
+        ("logs:PutLogEvents", log.replace(group, f"/secondlock/{STACK}"), False),
+        ("logs:PutLogEvents", log.replace(group, f"{group}-2"), False),
         ("ssm:GetParameter", _roster(facts, "alice"), False),
         ("kms:Decrypt", _key_arn(facts), False),
         ("ssm:SendCommand", "*", False),
