@@ -97,6 +97,9 @@ class Image(pulumi.ComponentResource):
             image_recipe_arn=recipe.arn,
             infrastructure_configuration_arn=place.arn,
             distribution_configuration_arn=self._distribution().arn,
+            # On by default: an association of Systems Manager's for a list of packages, for which
+            # the instance would need the rights that AmazonSSMManagedInstanceCore has.
+            enhanced_image_metadata_enabled=False,
             image_tests_configuration={
                 "image_tests_enabled": True,
                 "timeout_minutes": _MINUTES // 2,

@@ -376,6 +376,8 @@ def test_the_bake_is_on_the_pinned_image_encrypted_and_closed(engine: _Engine) -
     assert (left["ami"], left["region"]) == ("ami-baked", CHINA.region)
     assert left["image"].endswith(f":{STACK}")
     (made,) = engine.of("imagebuilder/image:Image").values()
+    # It would make an association, for which the bake's role would need more than it has.
+    assert made["enhancedImageMetadataEnabled"] is False
     assert made["loggingConfiguration"] == {"logGroupName": bake_log_group_name(STACK)}
     assert engine.of("LogGroup")["image"]["kmsKeyId"].startswith("arn:aws-cn:kms:")
 
