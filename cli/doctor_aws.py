@@ -28,6 +28,7 @@ from cli.quotas import (
     vcpu_quota,
 )
 from infra.aws.data import first_zone
+from infra.aws.types import BAKING
 from infra.problems import ProblemsError
 from infra.requests import InstanceRequest, check_aws, load_requests, machine_name
 from infra.settings import SEED_KEY, Settings, load_settings
@@ -82,15 +83,14 @@ class _Here:
         return self.settings.zones if self.settings else ()
 
     @property
-    def bakes_with(self) -> str | None:
-        """The type of the on-demand instance that bakes the image, before any machine is there."""
-        return self.settings.instance_type if self.settings and self.settings.bake else None
+    def baking(self) -> tuple[str, ...]:
+        """Of the on-demand instance that bakes the image, before any machine is there: one of."""
+        return BAKING if self.settings and self.settings.bake else ()
 
     @property
     def types(self) -> list[str]:
-        """Every instance type that is needed."""
-        baking = {self.bakes_with} if self.bakes_with else set()
-        return sorted({one.instance_type for one in self.wanted} | baking)
+        """Every instance type of a machine."""
+        return sorted({one.instance_type for one in self.wanted})
 
     @cached_property
     def ec2(self) -> EC2Client:
@@ -107,7 +107,7 @@ class _Here:
     @cached_property
     def vcpus(self) -> dict[str, int]:
         """By instance type, of those that are wanted and that this region has."""
-        return _vcpus(self, self.types)
+        return _vcpus(self, {*self.types, *self.baking})
 
     def is_own(self, tags: list[TagTypeDef]) -> bool:
         """Whether something with these tags is of this stack, so that it is not counted twice."""
@@ -212,8 +212,6 @@ def _types(here: _Here) -> Iterator[Finding]:
             continue
         lacking = {zone for zone in here.zones if (name, zone) not in offered}
         hit = [one.name for one in here.wanted if one.instance_type == name and one.zone in lacking]
-        if name == here.bakes_with and here.zones and here.zones[0] in lacking:
-            hit.append("the image, which is baked in the first zone")
         told = f"{name} ({here.vcpus[name]} vCPUs)"
         if not lacking:
             yield ok("types", f"{told} in every zone")
@@ -224,16 +222,26 @@ def _types(here: _Here) -> Iterator[Finding]:
             what = f"{told} is not offered in {', '.join(sorted(lacking))}: {', '.join(hit)}"
             mend = f"use {left[0]}: secondlock:zones, machine.zone" if left else "another type"
             yield stop("types", what, mend)
+    if here.baking and here.zones:
+        yield _bakes(here, [name for name in here.baking if (name, here.zones[0]) in offered])
+
+
+def _bakes(here: _Here, offered: list[str]) -> Finding:
+    if offered:
+        return ok("types", f"{' or '.join(offered)} for the bake in {here.zones[0]}")
+    what = f"{here.zones[0]} offers no {' or '.join(here.baking)}, and the image is baked there"
+    return stop("types", what, "another zone first in secondlock:zones, or secondlock:bake false")
 
 
 def _offered(here: _Here) -> set[tuple[str, str]]:
-    """(instance type, zone) of what the stack's requests ask for."""
-    if not here.types:
+    """(instance type, zone) of what the stack's machines and its bake need."""
+    names = sorted({*here.types, *here.baking})
+    if not names:
         return set()
     with explained(here.stack, "ec2"):
         pages = here.ec2.get_paginator("describe_instance_type_offerings").paginate(
             LocationType="availability-zone",
-            Filters=[{"Name": "instance-type", "Values": here.types}],
+            Filters=[{"Name": "instance-type", "Values": names}],
         )
         return {
             (one.get("InstanceType", ""), one.get("Location", ""))
@@ -264,9 +272,9 @@ def _vcpu_quotas(here: _Here) -> Iterator[Finding]:
     for one in here.wanted:
         quota = vcpu_quota(one.instance_type, spot=one.spot)
         need[quota] += here.vcpus.get(one.instance_type, 0)
-    if here.bakes_with:
-        quota = vcpu_quota(here.bakes_with, spot=False)
-        need[quota] = max(need[quota], here.vcpus.get(here.bakes_with, 0))
+    for name in here.baking:
+        quota = vcpu_quota(name, spot=False)
+        need[quota] = max(need[quota], here.vcpus.get(name, 0))
     if not need:
         return
     used = _running_vcpus(here)

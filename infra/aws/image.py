@@ -14,6 +14,7 @@ from cloudinit.install import install_parameters
 from infra.aws import policies
 from infra.aws.leftovers import Leftovers
 from infra.aws.network import EGRESS
+from infra.aws.types import BAKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,9 +35,8 @@ class Image(pulumi.ComponentResource):
 
     With `bake` an image that Image Builder makes, which goes with the stack; without, `base_image`
     itself, and parameters with what machines install at their first boot. `tensorflow_image` is
-    `name@sha256:digest`. The instance that bakes is of `instance_type`, best one with a GPU, so
-    that TensorFlow is tried on it; it is in the subnet `subnet_id`, which must give it a public
-    address.
+    `name@sha256:digest`. The instance that bakes has a GPU, so that TensorFlow is tried on it; it
+    is in the subnet `subnet_id`, which must give it a public address.
     """
 
     def __init__(
@@ -46,7 +46,6 @@ class Image(pulumi.ComponentResource):
         base_image: str,
         tensorflow_image: str,
         bake: bool,
-        instance_type: str,
         facts: Facts,
         key: Keys,
         vpc_id: pulumi.Input[str],
@@ -59,7 +58,7 @@ class Image(pulumi.ComponentResource):
         self._inside = pulumi.ResourceOptions(parent=self)
         self.ami: pulumi.Output[str] = pulumi.Output.from_input(base_image)
         if bake:
-            place = self._place(instance_type, vpc_id, subnet_id)
+            place = self._place(vpc_id, subnet_id)
             self.ami = self._bake(self._recipe(base_image, tensorflow_image), place)
         else:
             self._offer_install()
@@ -156,7 +155,7 @@ class Image(pulumi.ComponentResource):
         )
 
     def _place(
-        self, instance_type: str, vpc_id: pulumi.Input[str], subnet_id: pulumi.Input[str]
+        self, vpc_id: pulumi.Input[str], subnet_id: pulumi.Input[str]
     ) -> aws.imagebuilder.InfrastructureConfiguration:
         """Where the bake is done: by a role of its own, behind a group that lets nobody in."""
         group = aws.ec2.SecurityGroup(
@@ -173,7 +172,7 @@ class Image(pulumi.ComponentResource):
         return aws.imagebuilder.InfrastructureConfiguration(
             self._stack,
             instance_profile_name=self._profile(),
-            instance_types=[instance_type],
+            instance_types=list(BAKING),
             instance_metadata_options={"http_tokens": "required", "http_put_response_hop_limit": 1},
             security_group_ids=[group.id],
             subnet_id=subnet_id,

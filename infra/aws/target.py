@@ -69,7 +69,6 @@ class Aws:
             base_image=settings.base_image or "",
             tensorflow_image=settings.tensorflow_image or "",
             bake=settings.bake,
-            instance_type=settings.instance_type,
             facts=known,
             key=key,
             vpc_id=network.vpc_id,

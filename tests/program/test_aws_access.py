@@ -25,6 +25,7 @@ from infra.aws.keys import Keys
 from infra.aws.logs import Logs
 from infra.aws.policies import bake_log_group_name
 from infra.aws.roster import ADVANCED, STANDARD, Rosters, roster_problems
+from infra.aws.types import BAKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -102,7 +103,6 @@ def _everything(machines: Sequence[MachinePlan], *, bake: bool = True) -> tuple[
         base_image="ami-debian",
         tensorflow_image=IMAGE,
         bake=bake,
-        instance_type="g4dn.xlarge",
         facts=CHINA,
         key=keys,
         vpc_id="vpc-1",
@@ -362,6 +362,8 @@ def test_the_bake_is_on_the_pinned_image_encrypted_and_closed(engine: _Engine) -
     (place,) = engine.of("InfrastructureConfiguration").values()
     assert place["instanceMetadataOptions"]["httpTokens"] == "required"
     assert place["subnetId"] == "subnet-1"
+    # More than one: a zone may have no more of the first.
+    assert set(place["instanceTypes"]) == set(BAKING)
     assert "keyPair" not in place
     (group,) = engine.of("SecurityGroup").values()
     assert not group.get("ingress")

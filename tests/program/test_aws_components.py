@@ -285,7 +285,7 @@ def _check_secrets(engine: _Engine, plan: Plan) -> None:
 
 
 def test_a_machine_of_spare_capacity_and_one_as_it_comes(tmp_path: Path) -> None:
-    spot = {"spot": True, "instance_type": "p3.2xlarge", "zone": ZONES[2], "home_disk_gib": 99}
+    spot = {"spot": True, "instance_type": "g5.2xlarge", "zone": ZONES[2], "home_disk_gib": 99}
     plan = _plan(
         tmp_path,
         [
@@ -303,7 +303,7 @@ def test_a_machine_of_spare_capacity_and_one_as_it_comes(tmp_path: Path) -> None
     assert options["spotOptions"]["instanceInterruptionBehavior"] == "stop"
     assert "instanceMarketOptions" not in bob
     assert list(engine.of("SpotRequest")) == ["alice"]
-    assert (alice["instanceType"], bob["instanceType"]) == ("p3.2xlarge", "g4dn.xlarge")
+    assert (alice["instanceType"], bob["instanceType"]) == ("g5.2xlarge", "g4dn.xlarge")
     for instance in (alice, bob):
         assert instance["ami"] == VALUES["baseImage"]
         assert instance["metadataOptions"] == {

@@ -53,9 +53,7 @@ def _actions(*documents: dict[str, Any]) -> set[str]:
 @pytest.mark.parametrize("action", ["logs:CreateLogStream", "logs:PutLogEvents"])
 def test_image_builder_itself_may_write_the_bakes_log(action: str) -> None:
     group = policies.bake_log_group_name(STACK)
-    stream = (
-        f"arn:aws:logs:{FACTS.region}:{FACTS.account_id}:log-group:{group}:log-stream:1.0.0/1"
-    )
+    stream = f"arn:aws:logs:{FACTS.region}:{FACTS.account_id}:log-group:{group}:log-stream:1.0.0/1"
     image_builder = _managed("AWSServiceRoleForImageBuilder")
     assert allows([image_builder], Request(action, stream))
     assert allows([policies.bake_policy(FACTS, STACK)], Request(action, stream))

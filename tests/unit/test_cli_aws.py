@@ -418,7 +418,7 @@ def test_doctor_names_the_quota_to_ask_for(
     quotas[G_ON_DEMAND], quotas[ADDRESSES] = 4, 1
     ask(root, "alice")
     ask(root, "bob", spot=True)
-    ask(root, "carol", instance_type="p4d.24xlarge", public=False)
+    ask(root, "carol", instance_type="p3dn.24xlarge", public=False)
     launch(aws, "alice")  # of this stack: it needs its vCPUs, and does not take them from itself
     aws.run_instances(ImageId=debian, InstanceType="g4dn.2xlarge", MinCount=1, MaxCount=1)
     found = doctor(capsys, 1)
@@ -469,9 +469,12 @@ def test_doctor_counts_roles_in_iams_own_region(
 def test_doctor_on_types_zones_and_images(
     root: Path, aws: Any, debian: str, quotas: Quotas, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    ask(root, "alice", instance_type="p3.2xlarge")
+    ask(root, "alice", instance_type="p3dn.24xlarge")
     found = doctor(capsys, 1)
-    assert f"{REGION} has no p3.2xlarge" in [one["what"] for one in found["types"]]
+    machine, bake = (one["what"] for one in found["types"])
+    nowhere = f"is not offered in {REGION}a, {REGION}b: alice"
+    assert machine == f"p3dn.24xlarge (96 vCPUs) {nowhere}"
+    assert bake == f"g4dn.xlarge or g5.xlarge for the bake in {REGION}a"
     strange = make_image(aws, "debian-13-amd64-1", created="2026-11-20", owner="111122223333")
     configure(root, secondlock__baseImage=strange)
     assert "account 111122223333's, not Debian's" in doctor(capsys, 1)["image"][0]["what"]

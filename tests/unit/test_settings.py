@@ -55,7 +55,7 @@ def test_the_settings_of_aws() -> None:
     more = {
         "vpcCidr": "192.168.16.0/20",
         "bake": "false",
-        "instanceType": "p3.8xlarge",
+        "instanceType": "g5.8xlarge",
         "costCentre": "Lehrstuhl für Räume/42",
         "logRetentionDays": "365",
         "alarms": "false",
@@ -65,7 +65,7 @@ def test_the_settings_of_aws() -> None:
         update={
             "vpc_cidr": "192.168.16.0/20",
             "bake": False,
-            "instance_type": "p3.8xlarge",
+            "instance_type": "g5.8xlarge",
             "cost_centre": "Lehrstuhl für Räume/42",
             "log_retention_days": 365,
             "alarms": False,
