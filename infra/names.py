@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from infra.problems import RefusedError
+from infra.text import brief
 
 NAME_PATTERN = r"^[a-z][a-z0-9_-]{0,31}$"
 """useradd(8)'s rule, less the leading underscore: Debian keeps that for system users."""
@@ -35,7 +36,7 @@ def check_researcher_name(name: str) -> str:
     """
     if not re.fullmatch(NAME_PATTERN, name):
         raise RefusedError(
-            f"{name!r:.80} cannot be a user name",
+            f"'{brief(name)}' cannot be a user name",
             "1 to 32 of a-z, 0-9, _ and -, the first one a letter",
         )
     if name in RESERVED_NAMES or name.startswith(RESERVED_PREFIXES):

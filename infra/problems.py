@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from infra.text import brief, visible
+
+MOST_OF_A_FILE = 20
+"""How many faults of one file are told: the rest is counted."""
+
+_MOST = 200  # faults that are told at once
+_LONGEST = 1000  # characters of what is wrong
 
 
 @dataclass(frozen=True)
@@ -12,7 +22,8 @@ class Problem:
     """One fault.
 
     `file` and `line` (1-based) say where, when it lies in a file; `mend` is a command or an edit.
-    No field may hold a secret: problems are printed and logged.
+    No field may hold a secret: problems are printed and logged. What is quoted from elsewhere may
+    hold anything: hidden characters are made visible here, for all of them.
     """
 
     file: Path | None
@@ -20,19 +31,52 @@ class Problem:
     what: str
     mend: str | None = None
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "what", brief(self.what, _LONGEST))
+        if self.mend is not None:
+            object.__setattr__(self, "mend", visible(self.mend))
+
     def __str__(self) -> str:
-        place = [str(part) for part in (self.file, self.line) if part is not None]
-        where = ":".join(place) + ": " if place else ""
         mend = f" ({self.mend})" if self.mend else ""
-        return f"{where}{self.what}{mend}"
+        return f"{self.place}{self.what}{mend}"
+
+    @property
+    def place(self) -> str:
+        """`file:line: `, as far as they are known."""
+        parts = [visible(str(part)) for part in (self.file, self.line) if part is not None]
+        return ":".join(parts) + ": " if parts else ""
+
+    def document(self) -> dict[str, Any]:
+        """For programs."""
+        file = None if self.file is None else visible(str(self.file))
+        return {"file": file, "line": self.line, "what": self.what, "mend": self.mend}
 
 
 class ProblemsError(Exception):
-    """Every problem that was found, not only the first. `str()` gives one line for each."""
+    """Every problem that was found, not only the first. `str()` gives a line for each of `told`."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = tuple(problems)
-        super().__init__("\n".join(str(problem) for problem in self.problems))
+        super().__init__("\n".join(str(problem) for problem in self.told))
+
+    @property
+    def told(self) -> list[Problem]:
+        """Those that a person is told: the first of each file, and how many more there are."""
+        number: Counter[Path | None] = Counter()
+        found: dict[Path | None, list[Problem]] = {}
+        for problem in self.problems:
+            number[problem.file] += 1
+            if number[problem.file] <= MOST_OF_A_FILE:
+                found.setdefault(problem.file, []).append(problem)
+        for file, told in found.items():
+            more = number[file] - len(told)
+            if more:
+                told.append(Problem(file, None, f"{more} more faults", "mend these first"))
+        every = [problem for told in found.values() for problem in told]
+        if len(every) > _MOST:
+            more = sum(number.values()) - _MOST
+            every[_MOST:] = [Problem(None, None, f"{more} more faults", "mend these first")]
+        return every
 
 
 class RefusedError(ValueError):
@@ -42,5 +86,6 @@ class RefusedError(ValueError):
     """
 
     def __init__(self, what: str, mend: str | None = None) -> None:
-        super().__init__(what if mend is None else f"{what} ({mend})")
+        what = visible(what)
+        super().__init__(what if mend is None else f"{what} ({visible(mend)})")
         self.what, self.mend = what, mend

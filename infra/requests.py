@@ -11,7 +11,9 @@ from __future__ import annotations
 import datetime as dt
 import difflib
 import json
+import os
 import re
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -36,6 +38,7 @@ from infra.networks import check_cidr, is_loopback, is_world_open
 from infra.problems import Problem, ProblemsError, RefusedError
 from infra.settings import COST_CENTRE_PATTERN, ZONE_PATTERN
 from infra.ssh_keys import KEY_TYPES, check_ssh_key, key_blob
+from infra.text import brief
 from infra.yaml_lines import Document, Location, read_document
 
 __all__ = [
@@ -56,6 +59,12 @@ __all__ = [
 RETIRED_FILE = "retired.yaml"
 """In a stack's folder: the enrollments that never come back."""
 
+MOST_KEYS, MOST_NETWORKS = 50, 250
+"""Of one request: a firewall and a roster of thousands would be read by nobody."""
+
+_EXPLAINED = 100  # faults of a file; so many are never told
+_RETIRED_BYTES = 1024 * 1024  # some nine thousand entries; the list only grows
+_DAY = "expected a day, such as 2026-11-22"
 _ENROLLMENT_PATTERN = "^[0-9a-f]{32}$"
 _KEY_PATTERN = f"^({'|'.join(KEY_TYPES)}) [A-Za-z0-9+/]+=*( .*)?$".replace(".com", "[.]com")
 _MAKE_ENROLLMENT = "write 32 hex digits, as `openssl rand -hex 16` prints them"
@@ -102,6 +111,19 @@ def _custom(refused: RefusedError) -> PydanticCustomError:
     )
 
 
+def _day(value: object) -> object:
+    """Only YYYY-MM-DD: a number would be taken for seconds since 1970."""
+    if value is None or isinstance(value, dt.date):
+        return value
+    text = value if isinstance(value, str) else ""
+    try:
+        if re.fullmatch("[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
+            return dt.date.fromisoformat(text)
+    except ValueError:
+        pass
+    raise _custom(RefusedError(_DAY))
+
+
 def _tuple_of_list(value: object) -> object:
     return tuple(value) if isinstance(value, list) else value
 
@@ -118,6 +140,7 @@ _Key = Annotated[str, _pattern(_KEY_PATTERN)]
 _Type = Annotated[str, _checked(check_instance_type), _pattern(INSTANCE_TYPE_PATTERN)]
 _Zone = Annotated[str, _checked(_check_zone), _pattern(ZONE_PATTERN)]
 _CostCentre = Annotated[str, _checked(_check_cost_centre)]
+_Day = Annotated[dt.date, BeforeValidator(_day)]
 
 
 class _Model(BaseModel):
@@ -194,8 +217,8 @@ class InstanceRequest(_Model):
     cost_centre: _CostCentre | None = Field(
         default=None, description="Who pays, as a tag; without it, the stack's."
     )
-    until: dt.date | None = Field(
-        default=None, strict=False, description="Last day that the machine is wanted, as a tag."
+    until: _Day | None = Field(
+        default=None, description="Last day that the machine is wanted, as a tag."
     )
 
     _document: Document | None = PrivateAttr(default=None)
@@ -205,7 +228,7 @@ class InstanceRequest(_Model):
     def _check_keys(cls, value: object, info: ValidationInfo) -> object:
         if not isinstance(value, (list, tuple)):
             return value
-        keys, errors = _check_items(value, check_ssh_key, key_blob)
+        keys, errors = _check_items(value, check_ssh_key, key_blob, MOST_KEYS)
         if not value and info.data.get("factors") == "key+totp":
             mend = "give the line of the researcher's .pub file"
             errors.append(_error((), RefusedError("no SSH key: nobody could log in", mend)))
@@ -216,7 +239,7 @@ class InstanceRequest(_Model):
     def _check_networks(cls, value: object, info: ValidationInfo) -> object:
         if not isinstance(value, (list, tuple)):
             return value
-        networks, errors = _check_items(value, check_cidr, str)
+        networks, errors = _check_items(value, check_cidr, str, MOST_NETWORKS)
         if not value:
             mend = "write the networks that logins come from"
             errors.append(_error((), RefusedError("no network: nobody could log in", mend)))
@@ -233,22 +256,26 @@ class RetiredEnrollment(_Model):
     enrollment: _EnrollmentId
     researcher: str
     reason: Literal["rotated", "revoked"]
-    date: dt.date = Field(strict=False)
+    date: _Day
 
 
 class _RetiredFile(_Model):
     retired: Annotated[tuple[RetiredEnrollment, ...], BeforeValidator(_tuple_of_list)]
 
 
-def load_requests(folder: Path) -> list[InstanceRequest]:
+def load_requests(folder: Path, instead: Mapping[Path, str] | None = None) -> list[InstanceRequest]:
     """The requests in a stack's folder, by researcher.
 
-    Raises ProblemsError with every problem of every file. No request at all is a problem too,
-    unless retired.yaml shows that there were some: the last researcher must be able to go.
+    `instead` has texts for files of the folder that are not written yet. Raises ProblemsError with
+    every problem of every file. No request at all is a problem too, unless retired.yaml shows that
+    there were some: the last researcher must be able to go.
     """
     problems: list[Problem] = []
-    files = _request_files(folder, problems)
-    documents = [read_document(file) for file in files]
+    texts = instead or {}
+    files = sorted({*_request_files(folder, problems, may_lack=bool(texts)), *texts})
+    documents = [read_document(file, inside=folder, text=texts.get(file)) for file in files]
+    for document in documents:
+        _join_keys(document)
     loaded = [_validate(InstanceRequest, document) for document in documents]
     retired: list[RetiredEnrollment] = []
     try:
@@ -278,9 +305,9 @@ def load_retired(folder: Path) -> list[RetiredEnrollment]:
     Raises ProblemsError: a list that cannot be read must not let an old phone back in.
     """
     file = folder / RETIRED_FILE
-    if not file.exists() and not file.is_symlink():
+    if not os.path.lexists(file):
         return []
-    document = read_document(file)
+    document = read_document(file, inside=folder, limit=_RETIRED_BYTES)
     loaded = _validate(_RetiredFile, document)
     if loaded is None or document.problems:
         raise ProblemsError(document.problems)
@@ -390,11 +417,15 @@ def _error(location: Location, refused: RefusedError) -> InitErrorDetails:
 
 
 def _check_items(
-    values: Sequence[object], check: Callable[[str], str], identity: Callable[[str], str]
+    values: Sequence[object], check: Callable[[str], str], identity: Callable[[str], str], most: int
 ) -> tuple[list[str], list[InitErrorDetails]]:
     """The items that pass, and an error for each of the others and for each repetition."""
     good: list[str] = []
     errors: list[InitErrorDetails] = []
+    if len(values) > most:
+        refused = RefusedError(f"{len(values)} of them, and there may be at most {most}")
+        return [], [_error((), refused)]
+    seen: set[str] = set()
     for index, value in enumerate(values):
         if not isinstance(value, str):
             errors.append(InitErrorDetails(type="string_type", loc=(index,), input=None))
@@ -404,10 +435,11 @@ def _check_items(
         except RefusedError as refused:
             errors.append(_error((index,), refused))
             continue
-        if identity(item) in map(identity, good):
+        if identity(item) in seen:
             repeated = RefusedError("stands in this list already", "remove one of them")
             errors.append(_error((index,), repeated))
             continue
+        seen.add(identity(item))
         good.append(item)
     return good, errors
 
@@ -419,25 +451,51 @@ def _all_or_errors(items: list[str], errors: list[InitErrorDetails]) -> tuple[st
     return tuple(items)
 
 
-def _request_files(folder: Path, problems: list[Problem]) -> list[Path]:
-    """The request files, sorted. Raises ProblemsError when there is no such folder."""
-    if not folder.is_dir():
-        what = "there is no such folder" if not folder.exists() else "this is not a folder"
-        mend = f"./secondlock request RESEARCHER --stack {folder.name}"
-        raise ProblemsError([Problem(folder, None, what, mend)])
+def _request_files(folder: Path, problems: list[Problem], *, may_lack: bool) -> list[Path]:
+    """The request files. Raises ProblemsError when the folder is not there or cannot be read."""
     files = []
-    for file in sorted(folder.iterdir()):
+    for file in _listed(folder, may_lack=may_lack):
         if file.name.startswith(".") or file.suffix.lower() not in {".yaml", ".yml"}:
             continue
         if file.suffix != ".yaml":
-            new = file.with_suffix(".yaml")
-            problems.append(Problem(file, None, "is not called *.yaml", f"mv {file} {new}"))
+            words = ("mv", "--", str(file), str(file.with_suffix(".yaml")))
+            problems.append(Problem(file, None, "is not called *.yaml", shlex.join(words)))
         elif file.name != RETIRED_FILE:
             files.append(file)
     return files
 
 
+def _listed(folder: Path, *, may_lack: bool) -> list[Path]:
+    try:
+        if folder.resolve().parent != folder.parent.resolve():
+            what = "a link to a folder elsewhere, which is not read"
+            raise ProblemsError([Problem(folder, None, what, "put the requests here")])
+        return sorted(folder.iterdir())
+    except FileNotFoundError:
+        if may_lack:
+            return []
+        what = "there is no such folder"
+    except NotADirectoryError:
+        what = "this is not a folder"
+    except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
+        reason = getattr(error, "strerror", None) or "links in a circle"
+        raise ProblemsError([Problem(folder, None, f"cannot be read: {reason}")]) from None
+    mend = f"./secondlock request RESEARCHER --stack {shlex.quote(folder.name)}"
+    raise ProblemsError([Problem(folder, None, what, mend)])
+
+
 _M = TypeVar("_M", bound=BaseModel)
+
+
+def _join_keys(document: Document) -> None:
+    """Take `ssh-ed25519 AAAA... work: laptop` as the key that it is: to YAML it is a field."""
+    keys = document.data.get("ssh_keys")
+    if not isinstance(keys, list):
+        return
+    for index, key in enumerate(keys):
+        written = document.written.get(("ssh_keys", index), "")
+        if isinstance(key, dict) and written.startswith(KEY_TYPES):
+            keys[index] = written
 
 
 def _validate(model: type[_M], document: Document) -> _M | None:
@@ -448,7 +506,10 @@ def _validate(model: type[_M], document: Document) -> _M | None:
         return model.model_validate(document.data)
     except ValidationError as error:
         for details in error.errors(include_url=False, include_input=False):
-            _explain(details, document, model)
+            if len(document.problems) < _EXPLAINED:
+                _explain(details, document, model)
+            else:
+                document.add(details["loc"], "is wrong too")
         return None
 
 
@@ -464,12 +525,19 @@ def _explain(details: ErrorDetails, document: Document, model: type[BaseModel]) 
     elif kind == "missing":
         document.add(location, f"`{name}` is missing", _MISSING.get(name))
     elif kind == "extra_forbidden":
-        document.add(location, f"unknown field `{name:.80}`", _did_you_mean(location, model))
+        document.add(location, f"unknown field `{brief(name)}`", _did_you_mean(location, model))
     elif kind == "string_type" and written:
-        what = f"{name}: YAML reads `{written:.40}` as a number or as true/false, not as text"
-        document.add(location, what, f'put it in quotes: "{written:.40}"')
+        read = "a field" if ":" in written else "a number or as true/false"
+        what = f"{name}: YAML reads `{brief(written, 40)}` as {read}, not as text"
+        document.add(location, what, f'put it in quotes: "{brief(written, 40)}"')
+    elif kind == "int_type" and written:
+        what = (
+            f"{name}: expected a whole number in plain decimal digits, not `{brief(written, 40)}`"
+        )
+        document.add(location, what)
     else:
-        document.add(location, f"{name}: {_EXPECTED.get(kind, details['msg'])}".format(**context))
+        what = _EXPECTED.get(kind, "not what belongs here").format(**context)
+        document.add(location, f"{name}: {what}")
 
 
 _MISSING = {
@@ -486,8 +554,6 @@ _EXPECTED = {
     "tuple_type": "expected a list: one `- ...` line for each",
     "model_type": "expected fields, such as `cpus: 2`",
     "literal_error": "expected {expected}",
-    "date_from_datetime_parsing": "expected a day, such as 2026-11-22",
-    "date_type": "expected a day, such as 2026-11-22",
     "greater_than_equal": "at least {ge}",
     "less_than_equal": "at most {le}",
 }
@@ -502,7 +568,7 @@ def _did_you_mean(location: Location, model: type[BaseModel]) -> str:
     """The field that was probably meant, else all that there are at that place."""
     inner: dict[str, type[BaseModel]] = {"machine": MachineSize, "retired": RetiredEnrollment}
     owner = inner[str(location[0])] if len(location) > 1 else model
-    near = difflib.get_close_matches(str(location[-1]), owner.model_fields, n=1)
+    near = difflib.get_close_matches(str(location[-1])[:40], owner.model_fields, n=1)
     if near:
         return f"did you mean `{near[0]}`?"
     return f"there are: {', '.join(owner.model_fields)}"
@@ -531,7 +597,8 @@ def _check_together(documents: list[Document], retired: list[RetiredEnrollment])
         entry = over.get(enrollment) if isinstance(enrollment, str) else None
         if entry:
             what = f"enrollment: retired on {entry.date} ({entry.researcher}, {entry.reason})"
-            mend = f"./secondlock rotate {document.file.stem} --stack {document.file.parent.name}"
+            words = ("rotate", document.file.stem, "--stack", document.file.parent.name)
+            mend = shlex.join(["./secondlock", *words])
             document.add(("enrollment",), what, mend)
 
 
@@ -557,7 +624,7 @@ def _check_file_name(document: Document) -> None:
     researcher = document.data.get("researcher")
     if not isinstance(researcher, str) or researcher == document.file.stem:
         return
-    what = f"researcher: `{researcher!s:.40}` in a file called {document.file.name}"
+    what = f"researcher: `{brief(researcher, 40)}` in a file called {document.file.name}"
     document.add(("researcher",), what, "the file's name is the researcher's, then .yaml")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import ipaddress
 import re
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
@@ -14,6 +15,7 @@ from infra.aws.types import check_instance_type
 from infra.images import check_image
 from infra.networks import check_cidr, is_within
 from infra.problems import Problem, ProblemsError, RefusedError
+from infra.text import brief
 
 STACK_PATTERN = r"^[a-zA-Z0-9][a-zA-Z0-9_-]{0,62}$"
 """Narrower than Pulumi's rule: the name becomes a folder and a part of host aliases."""
@@ -27,6 +29,7 @@ COST_CENTRE_PATTERN = r"^[\w .:/=+@-]{1,256}$"
 SEED_KEY = "enrollmentSeed"
 """The one secret; `infra.enrollment` takes it, the settings never hold it."""
 
+_MAIL = "[!-+\\--?A-~]{1,64}"  # what is seen of ASCII, less the comma and the @
 _FINGERPRINT_PATTERN = "^[0-9a-f]{16}$"
 _PRIVATE = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")
 # What PutRetentionPolicy takes (CloudWatch Logs API Reference), in days.
@@ -92,7 +95,9 @@ def split_zones(value: str) -> tuple[str, ...]:
     zones = tuple(zone.strip() for zone in value.split(","))
     for zone in zones:
         if not re.fullmatch(ZONE_PATTERN, zone):
-            raise RefusedError(f"{zone!r:.40} is not an availability zone, such as eu-west-1a")
+            raise RefusedError(
+                f"'{brief(zone, 40)}' is not an availability zone, such as eu-west-1a"
+            )
     if len(set(zones)) < len(zones):
         raise RefusedError("the same zone twice")
     if len({zone[:-1] for zone in zones}) > 1:
@@ -103,7 +108,7 @@ def split_zones(value: str) -> tuple[str, ...]:
 def _stack_problems(stack: str) -> list[Problem]:
     if re.fullmatch(STACK_PATTERN, stack):
         return []
-    what = f"{stack!r:.80} cannot be a stack's name here: a-z, 0-9, _ and -, at most 63"
+    what = f"'{brief(stack)}' cannot be a stack's name here: a-z, 0-9, _ and -, at most 63"
     return [Problem(None, None, what, "pulumi stack rename NAME")]
 
 
@@ -111,8 +116,8 @@ def _problems(key: str, value: str, stack: str) -> list[Problem]:
     if key not in _KEYS:
         near = difflib.get_close_matches(key, _KEYS, n=1)
         hint = f": did you mean secondlock:{near[0]}?" if near else ""
-        mend = f"pulumi config rm secondlock:{key} --stack {stack}"
-        return [Problem(None, None, f"unknown setting secondlock:{key}{hint}", mend)]
+        mend = f"pulumi config rm {shlex.quote(f'secondlock:{key}')} --stack {stack}"
+        return [Problem(None, None, f"unknown setting secondlock:{brief(key)}{hint}", mend)]
     if key not in _CHECKS:
         return []
     try:
@@ -210,7 +215,7 @@ _CHECKS: dict[str, Callable[[str], object]] = {
     "costCentre": _matches(f"{COST_CENTRE_PATTERN}|^$", "letters, digits, blanks and .:/=+@_-"),
     "logRetentionDays": _one_of(*map(str, _RETENTION)),
     "alarms": _boolean,
-    "alertEmail": _matches(r"^([^@\s,]+@[^@\s,]+\.[^@\s,]+)?$", "one e-mail address"),
+    "alertEmail": _matches(rf"^({_MAIL}@{_MAIL}\.{_MAIL})?$", "one e-mail address"),
 }
 _READ: dict[str, Callable[[str], Any]] = {
     "newSeed": lambda value: value == "true",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import math
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import load_ssh_public_key
 
 from infra.problems import RefusedError
+from infra.text import first_hidden
 from infra.yaml_lines import holds_private_key
 
 KEY_TYPES = (
@@ -27,6 +29,12 @@ RSA_BITS = (3072, 16384)
 
 NEW_KEY = "make a new one with `ssh-keygen -t ed25519` and give the line in its .pub file"
 
+_LONGEST = 16 * 1024  # characters of a line: an RSA key of 16384 bits has 2,800
+# The curve of RFC 8032, section 5.1: -x^2 + y^2 = 1 + D x^2 y^2 modulo P.
+_P = 2**255 - 19
+_D = -121665 * pow(121666, -1, _P) % _P
+_SMALL_PRIMES = math.prod(n for n in range(2, 752) if all(n % m for m in range(2, n)))
+
 
 def check_ssh_key(text: str) -> str:
     """The key line as OpenSSH writes it in a .pub file: type, base64, comment.
@@ -36,7 +44,9 @@ def check_ssh_key(text: str) -> str:
     if holds_private_key(text):
         raise RefusedError("THIS IS A PRIVATE KEY: never use it again", NEW_KEY)
     line = text.strip()
-    if not line.isprintable():
+    if len(line) > _LONGEST:
+        raise RefusedError(f"an SSH key of more than {_LONGEST // 1024} KiB", NEW_KEY)
+    if first_hidden(line) is not None:
         what = "an SSH key with line breaks or control characters in it"
         raise RefusedError(what, "give each key as one line, as in its .pub file")
     kind, body, comment = [*line.split(None, 2), "", "", ""][:3]
@@ -82,6 +92,28 @@ def _check_key(kind: str, body: str) -> None:
     if isinstance(key, rsa.RSAPublicKey) and not least <= key.key_size <= most:
         what = f"an RSA key of {key.key_size} bits: from {least} to {most} are allowed"
         raise RefusedError(what, NEW_KEY)
+    # NIST SP 800-89, section 5.3.3: whoever finds a factor has the private key.
+    if isinstance(key, rsa.RSAPublicKey) and math.gcd(key.public_numbers().n, _SMALL_PRIMES) != 1:
+        raise RefusedError("an RSA key whose modulus has a small factor", NEW_KEY)
+    if "ed25519" in kind:
+        _check_point(kind, blob)
+
+
+def _check_point(kind: str, blob: bytes) -> None:
+    """Refuse an Ed25519 key under which a signature verifies that no private key made.
+
+    Neither OpenSSH nor OpenSSL does. The points of small order are eight; their y is 0, 1, -1 or a
+    root of D y^4 + 2 y^2 - 1, which is where twice the point has y = 0. RFC 8032, section 5.1.3,
+    refuses a y that is not reduced, and one that no point of the curve has.
+    """
+    start = 4 + len(kind) + 4  # RFC 8709, section 4: string type, string key
+    y = int.from_bytes(blob[start : start + 32], "little") & (2**255 - 1)
+    if y >= _P or y * (y * y - 1) * (_D * y**4 + 2 * y * y - 1) % _P == 0:
+        what = "an Ed25519 key under which anybody can sign: of small order, or not reduced"
+        raise RefusedError(what, NEW_KEY)
+    ratio = (y * y - 1) * pow(_D * y * y + 1, -1, _P) % _P
+    if pow(ratio, (_P - 1) // 2, _P) != 1:
+        raise _damaged(kind)
 
 
 def _damaged(kind: str) -> RefusedError:

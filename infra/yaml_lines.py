@@ -1,7 +1,8 @@
 """YAML with the line of every value: what a person's error messages need.
 
 PyYAML's parser without its constructors: nothing in a file can make an object. Anchors, aliases and
-tags are refused, so that a file of ten lines cannot unfold into gigabytes.
+tags are refused, so that a file of ten lines cannot unfold into gigabytes. Numbers are numbers only
+where YAML 1.1 and 1.2 agree: `010` is 8 to the one and 10 to the other.
 """
 
 from __future__ import annotations
@@ -14,16 +15,19 @@ from typing import Any
 import yaml
 
 from infra.problems import Problem
-
-MAX_BYTES = 64 * 1024
-"""A larger file is not parsed: no request comes near it."""
+from infra.reading import MAX_BYTES, UnreadableError, read_text
+from infra.text import brief, first_hidden, visible
 
 Location = tuple[str | int, ...]
 """Keys and list indices from the document's root, as Pydantic's `loc`."""
 
+_DEEPEST = 20  # lists and mappings within each other
 _PRIVATE_KEY = re.compile("PRIVATE KEY-----|PuTTY-User-Key-File-|b3BlbnNzaC1rZXktdjEA")
 _HOW = "stacks/README.md shows how it is written"
 _TAG = "tag:yaml.org,2002:"
+_INT = re.compile("[-+]?(0|[1-9][0-9]{0,39})")
+_FLOAT = re.compile(r"[-+]?(0|[1-9][0-9]{0,17})\.[0-9]{0,17}")
+_BOOL = {"yes": True, "no": False, "true": True, "false": False, "on": True, "off": False}
 
 
 @dataclass
@@ -36,7 +40,8 @@ class Document:
     lines: dict[Location, int] = field(default_factory=dict)
     """1-based line of each value, or of its key where it has one."""
     written: dict[Location, str] = field(default_factory=dict)
-    """How a scalar that YAML takes for a number, a boolean or nothing stands in the file."""
+    """How a value stands in the file that YAML takes for something else than text: a number, a
+    boolean, nothing, or a field and its value in one line."""
 
     def problem(self, location: Location, what: str, mend: str | None = None) -> Problem:
         """A problem with the value at a location."""
@@ -53,17 +58,29 @@ class Document:
         return self.lines.get(location)
 
 
-def read_document(file: Path) -> Document:
-    """Read one YAML file whose root is a mapping. Raises nothing: see `Document.problems`."""
+def read_document(
+    file: Path, *, inside: Path | None = None, limit: int = MAX_BYTES, text: str | None = None
+) -> Document:
+    """Read one YAML file whose root is a mapping. Raises nothing: see `Document.problems`.
+
+    `inside` and `limit` are as for `reading.read_text`; `text` stands for the file's content.
+    """
     document = Document(file)
     try:
-        root = _compose(_read_text(file))
-        document.data = _Reader(document).mapping(root, ())
-    except _RefusedError as refused:
+        if text is None:
+            text = read_text(file, inside=inside, limit=limit)
+        _check_text(text)
+        document.data = _Reader(document, text).mapping(_compose(text), ())
+    except FileNotFoundError:
+        document.problems.append(Problem(file, None, "is not there"))
+    except UnreadableError as refused:
         document.problems.append(Problem(file, refused.line, refused.what, refused.mend))
-    except RecursionError:
-        document.problems.append(Problem(file, None, "not valid YAML: nested too deeply", _HOW))
     return document
+
+
+def compose(text: str) -> yaml.MappingNode:
+    """The nodes of a text that `read_document` takes, with their places. Raises UnreadableError."""
+    return _compose(text)
 
 
 def holds_private_key(text: str) -> bool:
@@ -71,72 +88,113 @@ def holds_private_key(text: str) -> bool:
     return _PRIVATE_KEY.search(text) is not None
 
 
-class _RefusedError(Exception):
-    def __init__(self, line: int | None, what: str, mend: str | None = None) -> None:
-        super().__init__(what)
-        self.line, self.what, self.mend = line, what, mend
-
-
-def _read_text(file: Path) -> str:
-    try:
-        if not file.is_file():
-            raise _RefusedError(None, "not a regular file", "move it out of this folder")
-        with file.open("rb") as stream:
-            raw = stream.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise _RefusedError(None, f"cannot be read: {error.strerror}") from None
-    if len(raw) > MAX_BYTES:
-        raise _RefusedError(None, f"larger than {MAX_BYTES // 1024} KiB: not what belongs here")
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = raw[: error.start].count(b"\n") + 1
-        raise _RefusedError(line, "not UTF-8 text", "save the file as UTF-8") from None
+def _check_text(text: str) -> None:
+    """Raises UnreadableError for what makes a file something else than it looks."""
     private = _PRIVATE_KEY.search(text)
     if private:
-        raise _RefusedError(
-            text[: private.start()].count("\n") + 1,
+        raise UnreadableError(
             "THIS IS A PRIVATE KEY. It must never leave its owner's computer, and everyone who has "
             "seen this file can use it",
             "remove it here and from git's history, stop using it everywhere, make a new one with "
             "`ssh-keygen -t ed25519` and give the line in its .pub file",
+            _line_at(text, private.start()),
         )
-    return text
+    # YAML 1.1 ends a line at a lone \r, U+0085 and U+2028 too: a reviewer's editor does not.
+    hidden = first_hidden(text.replace("\r\n", " \n"), "\n\t")
+    if hidden is not None:
+        what = (
+            f"not valid YAML: a control character, or one that is not seen: {visible(text[hidden])}"
+        )
+        raise UnreadableError(what, "remove it", _line_at(text, hidden))
+
+
+def _line_at(text: str, index: int) -> int:
+    return text.count("\n", 0, index) + 1
 
 
 class _Loader(yaml.SafeLoader):
+    _depth = 0
+
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         event = self.peek_event()  # type: ignore[no-untyped-call]
-        plain = not isinstance(event, yaml.AliasEvent)
-        if plain and not getattr(event, "anchor", None) and not getattr(event, "tag", None):
-            return super().compose_node(parent, index)
         line = event.start_mark.line + 1
-        what = "YAML's anchors, aliases and tags (&, *, !) are not allowed here"
-        raise _RefusedError(line, what, "write the value out, or put it in quotes")
+        plain = not isinstance(event, yaml.AliasEvent)
+        if not plain or getattr(event, "anchor", None) or getattr(event, "tag", None):
+            what = "YAML's anchors, aliases and tags (&, *, !) are not allowed here"
+            raise UnreadableError(what, "write the value out, or put it in quotes", line)
+        if self._depth == _DEEPEST:
+            raise UnreadableError("not valid YAML: nested too deeply", _HOW, line)
+        self._depth += 1
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
 
 
 def _compose(text: str) -> yaml.MappingNode:
     try:
         root = yaml.compose(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
-        # Not str(error): that quotes the file's text, whatever was pasted there.
-        mark = error.problem_mark or error.context_mark
-        line = mark.line + 1 if mark else None
-        raise _RefusedError(line, f"not valid YAML: {error.problem}", _HOW) from None
+        line, why = _fault(error, text.split("\n"))
+        raise UnreadableError(f"not valid YAML: {why}", _HOW, line) from None
     except yaml.reader.ReaderError as error:
-        line = text[: error.position].count("\n") + 1
-        raise _RefusedError(line, "not valid YAML: a control character") from None
+        what = "not valid YAML: a character that it does not allow"
+        raise UnreadableError(what, "remove it", _line_at(text, error.position)) from None
     if not isinstance(root, yaml.MappingNode):
-        raise _RefusedError(1, "no `field: value` lines", _HOW)
+        raise UnreadableError("no `field: value` lines", _HOW, 1)
     return root
+
+
+# A value that begins with a quote which no other ends in its line; a quote in a quote is doubled.
+_OPEN_QUOTE = re.compile(r"""(?:^|[:,\[{-])\s*(?:"(?:[^"\\]|\\.)*$|'(?:[^']|'')*$)""")
+_FIELD = re.compile(r"""\s*(?:- +)*[^\s#'"\[{][^#]*?:(?:\s|$)|\s*["'][^"']*["']\s*:""")
+_ITEM = re.compile(r"\s*(?:-(?:\s|$)|#|---|\.\.\.|%|$)")
+_WORDS = (
+    ("unknown escape", "a backslash in double quotes that escapes nothing; use single quotes"),
+    ("escape sequence", "a backslash in double quotes that escapes nothing; use single quotes"),
+    ("flow sequence", "a `[` without its `]`, or no comma between two items"),
+    ("flow mapping", "a `{` without its `}`, or no comma between two fields"),
+    ("quoted scalar", "a quote that is not closed"),
+    ("'\\t'", "a tab where blanks belong"),
+    ("cannot start any token", "a value that begins with a sign of YAML's own; put it in quotes"),
+    ("expected ':'", "a line without a colon after the field's name"),
+    ("mapping values are not allowed", "a `: ` where none belongs; put the value in quotes"),
+    ("another document", "a second document (---)"),
+    ("flow node", "a `[` or `{` that is not closed"),
+    ("found ']'", "a `]` without its `[`"),
+    ("found '}'", "a `}` without its `{`"),
+    ("document (version", "a line that begins with %"),
+    ("block", "a line that is indented otherwise than its neighbours"),
+)
+
+
+def _fault(error: yaml.MarkedYAMLError, lines: list[str]) -> tuple[int, str]:
+    """Where an error was made, which is often before the parser meets it, and in which words.
+
+    Never the error's own words: they quote the file, whatever was pasted there.
+    """
+    mark = error.problem_mark or error.context_mark
+    met = min(mark.line if mark else 0, max(i for i, line in enumerate(lines) if line.strip()))
+    said = f"{error.context} {error.problem}"
+    why = next((words for part, words in _WORDS if part in said), "not understood")
+    if "escape" in said:
+        return met + 1, why
+    for number, line in enumerate(lines[: met + 1], start=1):
+        if _OPEN_QUOTE.search(line):
+            return number, "a quote that is not closed in its line"
+    if error.context_mark and ("parsing a flow" in said or "scanning a quoted" in said):
+        return error.context_mark.line + 1, why
+    before = [i for i in range(met) if lines[i].strip() and not lines[i].lstrip().startswith("#")]
+    for index in before[-1:] if "':'" not in said else [*before[-1:], met]:
+        if not _FIELD.match(lines[index]) and not _ITEM.match(lines[index]):
+            return index + 1, "a line without a colon after the field's name"
+    return met + 1, why
 
 
 class _Reader:
     """From nodes to plain values, noting in the document where each stands."""
 
-    def __init__(self, document: Document) -> None:
-        self.document = document
-        self.constructor = yaml.constructor.SafeConstructor()
+    def __init__(self, document: Document, text: str) -> None:
+        self.document, self.text = document, text
 
     def mapping(self, node: yaml.MappingNode, location: Location) -> dict[str, Any]:
         self.document.lines.setdefault(location, node.start_mark.line + 1)
@@ -144,10 +202,11 @@ class _Reader:
         for key, value in node.value:
             line = key.start_mark.line + 1
             if not isinstance(key, yaml.ScalarNode):
-                raise _RefusedError(line, "a field's name must be a word")
+                raise UnreadableError("a field's name must be a word", _HOW, line)
+            self._check_seen(key, "a field's name")
             place = (*location, key.value)
             if place in self.document.lines:
-                what = f"`{key.value:.40}` stands here twice, first in line "
+                what = f"`{brief(key.value, 40)}` stands here twice, first in line "
                 self.document.problems.append(
                     Problem(
                         self.document.file,
@@ -164,18 +223,38 @@ class _Reader:
     def _value(self, node: yaml.Node, location: Location) -> Any:
         self.document.lines.setdefault(location, node.start_mark.line + 1)
         if isinstance(node, yaml.MappingNode):
+            self._note_line(node, location)
             return self.mapping(node, location)
         if isinstance(node, yaml.SequenceNode):
             return [self._value(item, (*location, i)) for i, item in enumerate(node.value)]
         return self._scalar(node, location)
 
+    def _note_line(self, node: yaml.MappingNode, location: Location) -> None:
+        """Keep how a field stands in a list's line: it may have been meant as text with a colon."""
+        if len(node.value) == 1:
+            end = node.value[0][1].end_mark
+            if end.line == node.start_mark.line:
+                self.document.written[location] = self.text[node.start_mark.index : end.index]
+
     def _scalar(self, node: yaml.Node, location: Location) -> Any:
-        """Text, unless YAML 1.1 reads it as something else; dates and the like stay text."""
-        if node.tag.removeprefix(_TAG) not in {"bool", "int", "float", "null"}:
-            return node.value
-        try:
-            value = self.constructor.construct_object(node)
-        except ValueError:  # such as `0b_`, or an integer of 5,000 digits
-            return node.value
-        self.document.written[location] = node.value
-        return value
+        """Text, unless every YAML reads it as something else; dates and the like stay text."""
+        self._check_seen(node, f"`{brief(str(location[-1]), 40)}`")
+        kind, text = node.tag.removeprefix(_TAG), node.value
+        if kind not in {"bool", "int", "float", "null"}:
+            return text
+        self.document.written[location] = text
+        if kind == "null":
+            return None
+        if kind == "bool":
+            return _BOOL[text.lower()]
+        if kind == "int" and _INT.fullmatch(text):
+            return int(text)
+        return float(text) if _FLOAT.fullmatch(text) else text
+
+    def _check_seen(self, node: yaml.Node, name: str) -> None:
+        """Escapes in quotes can write what no reader sees, and halves of characters."""
+        hidden = first_hidden(node.value, "\n\t")
+        if hidden is not None:
+            what = f"{name} holds a control character, or one that is not seen: "
+            line = node.start_mark.line + 1
+            raise UnreadableError(what + visible(node.value[hidden]), "remove it", line)

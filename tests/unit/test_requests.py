@@ -5,12 +5,13 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import ipaddress
+import math
 import struct
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -44,10 +45,23 @@ def ed25519(number: int) -> str:
     return key.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
 
 
+_SMALL_PRIMES = math.prod(n for n in range(2, 752) if all(n % m for m in range(2, n)))
+
+
 def rsa_key(bits: int) -> str:
-    numbers = rsa.RSAPublicNumbers(65537, (1 << bits) - 1)
+    """A key of some size, of which nobody has a private part and no small factor is known."""
+    modulus = (1 << bits) - 1
+    while math.gcd(modulus, _SMALL_PRIMES) != 1:
+        modulus -= 2
+    numbers = rsa.RSAPublicNumbers(65537, modulus)
     key = numbers.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
     return key.decode()
+
+
+def respelt(line: str) -> str:
+    """The same bytes in another base64: of the letter before `=` two bits say nothing."""
+    assert line.endswith("=")
+    return line[:-2] + chr(ord(line[-2]) + 1) + "="
 
 
 def security_key(application: bytes = b"ssh:") -> str:
@@ -211,7 +225,7 @@ def test_every_mistake_of_every_file_at_once(folder: Path) -> None:
         (b"a: b\nb: \xff", ":2: not UTF-8 text"),
         (b"a: &x [1]\nb: [*x, *x]", ":1: YAML's anchors, aliases and tags"),
         (b'a: !!python/object/apply:os.system ["id"]', ":1: YAML's anchors, aliases and tags"),
-        (b"a:\n " + b"- " * 2000, ": not valid YAML: nested too deeply"),
+        (b"a:\n " + b"- " * 2000, ":2: not valid YAML: nested too deeply"),
         (b"a" * 70_000, ": larger than 64 KiB"),
     ],
 )
@@ -228,7 +242,7 @@ def test_things_that_are_no_files(folder: Path) -> None:
     (folder / "README.md").write_text("ignored")
     assert [one.split(" (")[0] for one in problems(folder)] == [
         "dir.yaml: not a regular file",
-        "link.yaml: not a regular file",
+        "link.yaml: a link to nothing",
     ]
 
 
@@ -295,7 +309,7 @@ def test_a_private_key_is_called_one_and_never_shown(folder: Path, text: str) ->
         (KEY + "AAAA", "damaged"),
         (KEY.replace("ssh-ed25519 ", "ssh-rsa ", 1), "damaged"),
         (KEY[:40] + "!" + KEY[40:], "damaged"),
-        (rsa_key(3072).replace("8=", "9="), "damaged"),  # the same bytes, spelt otherwise
+        (respelt(rsa_key(3072)), "damaged"),
         (f"ssh-ed25519-cert-v01@openssh.com {KEY.split()[1]}", "certificate"),
         (security_key(b"https://example.org"), "damaged"),
         (security_key()[:-4], "damaged"),
@@ -308,6 +322,63 @@ def test_refused_keys(line: str, reason: str) -> None:
     with pytest.raises(RefusedError, match=reason) as caught:
         check_ssh_key(line)
     assert "AAAA" not in str(caught.value)
+
+
+def ed25519_of(y: int, sign: int = 0) -> str:
+    blob = base64.b64decode(KEY.split()[1])[:-32] + (y | sign << 255).to_bytes(32, "little")
+    return f"ssh-ed25519 {base64.b64encode(blob).decode()}"
+
+
+P = 2**255 - 19
+# The y of the points of order 8, as in libsodium's ge25519_has_small_order.
+OF_ORDER_8 = [
+    int.from_bytes(bytes.fromhex(y), "little")
+    for y in (
+        "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+        "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+    )
+]
+
+
+@pytest.mark.parametrize("sign", [0, 1])
+@pytest.mark.parametrize("y", [0, 1, P - 1, *OF_ORDER_8, P, P + 1, P + 5, 2**255 - 1])
+def test_ed25519_keys_that_need_no_private_key(y: int, sign: int) -> None:
+    key = ed25519_of(y, sign)
+    with pytest.raises(RefusedError, match="anybody can sign"):
+        check_ssh_key(key)
+    blob = base64.b64decode(key.split()[1])
+    token = b"".join(
+        struct.pack(">I", len(part)) + part
+        for part in (b"sk-ssh-ed25519@openssh.com", blob[-32:], b"ssh:")
+    )
+    with pytest.raises(RefusedError, match="anybody can sign"):
+        check_ssh_key(f"sk-ssh-ed25519@openssh.com {base64.b64encode(token).decode()}")
+
+
+def test_a_signature_without_a_private_key_verifies_with_such_a_key() -> None:
+    """Why they are refused: R = identity, S = 0 is a signature of everything."""
+    forged = (1).to_bytes(32, "little") + bytes(32)
+    Ed25519PublicKey.from_public_bytes((1).to_bytes(32, "little")).verify(forged, b"any text")
+
+
+def test_a_point_that_is_not_on_the_curve() -> None:
+    with pytest.raises(RefusedError, match="damaged"):
+        check_ssh_key(ed25519_of(2))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.binary(min_size=32, max_size=32))
+def test_every_real_ed25519_key_is_taken(secret: bytes) -> None:
+    key = Ed25519PrivateKey.from_private_bytes(secret).public_key()
+    line = key.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
+    assert check_ssh_key(line) == line
+
+
+def test_an_rsa_key_with_a_small_factor() -> None:
+    numbers = rsa.RSAPublicNumbers(65537, (1 << 3072) - 1)  # 3 divides it
+    key = numbers.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
+    with pytest.raises(RefusedError, match="small factor"):
+        check_ssh_key(key.decode())
 
 
 @pytest.mark.parametrize(
@@ -337,6 +408,15 @@ def test_names_that_the_machine_has_already(name: str) -> None:
         (["0.0.0.0/9", "64.0.0.0/9", "128.0.0.0/32"], True),
         (["2000::/15"], True),
         (["2001::/16", "3001::/128"], True),
+        (["2002::/16"], True),  # 6to4: all of IPv4
+        (["2002:a00::/24"], False),
+        (["2002:a00::/24", "2002:b00::/24"], True),
+        (["2002:a00::/24", "11.0.0.0/8"], True),
+        (["64:ff9b::/96"], True),  # NAT64: all of IPv4
+        (["64:ff9b::a00:0/104"], False),
+        (["64:ff9b::a00:0/104", "64:ff9b:1::b00:0/104"], True),
+        (["::fffe:0:0/95"], True),  # IPv4 as sockets of IPv6 show it
+        (["::/0"], True),
     ],
 )
 def test_open_to_the_world(cidrs: list[str], is_open: bool, folder: Path) -> None:

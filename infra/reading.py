@@ -1,0 +1,112 @@
+"""Reading files that other people or programs may have put there.
+
+A name can be a link to somebody's secret, a pipe on which a program waits for ever, or a device;
+a file can be of any size and in any encoding. All of it is refused here, with what mends it.
+"""
+
+from __future__ import annotations
+
+import codecs
+import os
+import shlex
+import stat
+from pathlib import Path
+
+from infra.problems import RefusedError
+
+MAX_BYTES = 64 * 1024
+"""What a file may have at most, unless its reader says otherwise."""
+
+# UTF-32's little-endian mark begins with UTF-16's: it comes first.
+_MARKS = (
+    (codecs.BOM_UTF32_LE, "UTF-32"),
+    (codecs.BOM_UTF32_BE, "UTF-32"),
+    (codecs.BOM_UTF16_LE, "UTF-16"),
+    (codecs.BOM_UTF16_BE, "UTF-16"),
+)
+
+
+class UnreadableError(RefusedError):
+    """A file that is not read: why, what mends it and, where the text is at fault, its `line`."""
+
+    def __init__(self, what: str, mend: str | None = None, line: int | None = None) -> None:
+        super().__init__(what, mend)
+        self.line = line
+
+
+def read_text(
+    file: Path, *, limit: int = MAX_BYTES, inside: Path | None = None, wide: bool = False
+) -> str:
+    """A file's text, without a byte order mark. Raises UnreadableError, FileNotFoundError.
+
+    At most `limit` bytes; with `inside` no link may lead out of that folder. UTF-8, and with `wide`
+    also what Windows calls Unicode.
+    """
+    raw = read_bytes(file, limit=limit, inside=inside)
+    coding = _wide_encoding(raw)
+    if coding and not wide:
+        name = shlex.quote(str(file))
+        mend = f"iconv -f {coding} -t UTF-8 {name} > {name}.new && mv {name}.new {name}"
+        raise UnreadableError(f"{coding} text, not UTF-8", mend)
+    try:
+        return raw.decode(coding or "utf-8-sig").removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        raise UnreadableError("not UTF-8 text", "save the file as UTF-8", line) from None
+
+
+def read_bytes(file: Path, *, limit: int = MAX_BYTES, inside: Path | None = None) -> bytes:
+    """A regular file's content, as `read_text`."""
+    try:
+        return _content(_place(file, inside), limit)
+    except FileNotFoundError:
+        if file.is_symlink():
+            raise UnreadableError("a link to nothing", "remove it") from None
+        raise
+    except (OSError, ValueError) as error:
+        if isinstance(error, UnreadableError):
+            raise
+        reason = getattr(error, "strerror", None) or "its name cannot be one"
+        raise UnreadableError(f"cannot be read: {reason}") from None
+
+
+def _place(file: Path, inside: Path | None) -> Path:
+    """Where the file really is."""
+    if inside is None:
+        return file
+    place = Path(os.path.realpath(file))
+    if not place.is_relative_to(os.path.realpath(inside)):
+        raise UnreadableError("a link to a file elsewhere, which is not read", "put the file here")
+    return place
+
+
+def _content(file: Path, limit: int) -> bytes:
+    _check_regular(file.stat())  # before it is opened: for some devices that alone does something
+    descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as stream:
+        _check_regular(os.fstat(descriptor))
+        raw = stream.read(limit + 1)
+    if len(raw) > limit:
+        raise UnreadableError(f"larger than {limit // 1024} KiB: not what belongs here")
+    return raw
+
+
+def _check_regular(status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise UnreadableError("not a regular file", "move it out of this folder")
+
+
+def _wide_encoding(raw: bytes) -> str | None:
+    """UTF-16 or UTF-32 by its mark, else by the zeros between Latin letters."""
+    for mark, name in _MARKS:
+        if raw.startswith(mark):
+            return name
+    start = raw[:4]
+    if (
+        len(start) == 4
+        and start.count(0) == 2
+        and 0 in (start[0], start[1])
+        and start[0] != start[1]
+    ):
+        return "UTF-16BE" if start[0] == 0 else "UTF-16LE"
+    return None
