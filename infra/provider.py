@@ -17,6 +17,8 @@ import grpc  # type: ignore[import-untyped]  # comes with pulumi
 from pulumi import dynamic
 from pulumi.runtime.proto import engine_pb2, engine_pb2_grpc
 
+from infra.text import visible
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -29,9 +31,15 @@ _watching = threading.Lock()
 
 
 class ProviderError(Exception):
-    """A fault as a person reads it: the engine prints the class's name and this text."""
+    """A fault as a person reads it: the engine prints the class's name and this text.
+
+    What machines and AWS said may be in it: of each line only what is seen is left as it is.
+    """
 
     __module__ = "builtins"  # so that the name is printed without a path of modules
+
+    def __init__(self, text: str) -> None:
+        super().__init__("\n".join(map(visible, text.split("\n"))))
 
 
 class QuietProvider(dynamic.ResourceProvider):

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterator
 
 from guest import accounts, door, paths, state, volumes, workspace
-from guest.roster import Roster, parse
+from guest.roster import MAX_BYTES, Roster, parse
 from guest.state import State
 from guest.system import GuestError, folder, run, write
 
@@ -92,7 +92,7 @@ def _apply(roster: Roster) -> list[str]:
     return changed
 
 
-def _take(text: str) -> int:
+def _take(text: str | bytes) -> int:
     """Check and apply a roster; the exit code is 1 where it was refused."""
     with _alone():
         try:
@@ -110,7 +110,7 @@ def _take(text: str) -> int:
 
 def apply() -> int:
     """Take a roster from standard input."""
-    return _take(sys.stdin.read())
+    return _take(sys.stdin.buffer.read(MAX_BYTES + 1))
 
 
 def fetch() -> int:

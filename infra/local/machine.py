@@ -269,10 +269,10 @@ def _deliver(machine: _Machine, serial: int) -> int:
     message = {"serial": serial, "new_volumes": new_volumes, "roster": roster}
     code, out = _sync(machine, json.dumps(message).encode())
     try:
-        answer = json.loads(out)
-    except ValueError:
+        answer = dict(json.loads(out))
+    except (ValueError, TypeError, RecursionError):
         answer = {"error": f"secondlock-sync ended with code {code}"}
-    if not answer.get("applied"):
+    if answer.get("applied") is not True:
         raise qemu.MachineError(f"its roster was not applied: {answer.get('error')}")
     qemu.mark_data_in_use(machine.data)
     return serial

@@ -1,0 +1,202 @@
+"""The machine's own parser: what is not exactly a roster is refused, and crashes nothing."""
+
+from __future__ import annotations
+
+import base64
+import importlib
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from infra.enrollment import derive, derive_host_key
+from infra.roster import to_json
+from tests.unit.test_requests import ECDSA, KEY, OF_ORDER_8, P, ed25519_of, rsa_key, security_key
+
+# The guest's code is the package `guest` on the machine; mypy checks it under that name.
+sys.path.insert(0, str(Path(__file__).parents[2] / "cloudinit"))
+roster: Any = importlib.import_module("guest.roster")
+GuestError: Any = importlib.import_module("guest.system").GuestError
+
+CASES = Path(__file__).parent / "rosters_that_failed"
+SEED = "8d1f6c0be2a94775d0c3b1a2f4e5968790ab1c2d3e4f50617283940a5b6c7d8e"
+
+
+def document() -> dict[str, Any]:
+    """A roster as the program writes it, with one researcher of each kind."""
+    people: dict[str, Any] = {}
+    for number, (name, factors) in enumerate({"alice": "key+totp", "bob": "password+totp"}.items()):
+        one = derive(
+            SEED,
+            stack="demo",
+            machine="lab",
+            researcher=name,
+            enrollment=f"{number + 10:032x}",
+            factors=factors,  # type: ignore[arg-type]
+        )
+        people[name] = {
+            "ssh_keys": [f"{KEY} büro: 🦊", ECDSA, rsa_key(3072), security_key()],
+            "factors": factors,
+            "enrollment": f"{number + 10:032x}",
+            "totp_secret": one.totp_secret,
+            "emergency_codes": list(one.emergency_codes),
+            "password": one.password,
+            "end_sessions": False,
+        }
+    return {
+        "version": 1,
+        "stack": "demo",
+        "machine": "lab",
+        "host_key": derive_host_key(SEED, stack="demo", machine="lab").private_openssh,
+        "allowed_from": ["10.0.0.0/8", "2001:db8::/32"],
+        "retired": ["f" * 31 + "e"],
+        "researchers": people,
+    }
+
+
+def envelope(**fields: Any) -> dict[str, Any]:
+    """What arrives, with some of the roster's fields put otherwise."""
+    return {"serial": 3, "modified": 1.5, "roster": {**document(), **fields}}
+
+
+def alice(**fields: Any) -> dict[str, Any]:
+    """What arrives, with some of alice's fields put otherwise."""
+    whole = envelope()
+    whole["roster"]["researchers"]["alice"].update(fields)
+    return whole
+
+
+def test_a_good_roster_is_taken_as_it_is_written() -> None:
+    found = roster.parse(f'{{"serial": 3, "roster": {to_json(document())}}}')
+    assert found.allowed_from == ("10.0.0.0/8", "2001:db8::/32")
+    assert found.researchers["alice"].ssh_keys[0] == f"{KEY} büro: 🦊"
+    assert found.researchers["bob"].password == document()["researchers"]["bob"]["password"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *((CASES / name).read_text() for name in ("nan.json", "nft-injection.json")),
+        "[" * 100_000,
+        '{"a":' * 100_000,
+        '{"serial": 1, "roster": ' + "[" * 900 + "]" * 900 + "}",
+        b"\xff{}",
+        "\ufeff{}",
+        "{} " * 3,
+        "1" * 5_000,
+        json.dumps(envelope()) + " " * (1024 * 1024),
+        json.dumps(envelope()).replace('"serial": 3', '"serial": 3, "serial": 4'),
+        json.dumps(envelope()).replace('"version": 1', '"version": 1, "version": 1'),
+        json.dumps(envelope()).replace("1.5", "NaN"),
+        json.dumps(envelope()).replace("1.5", "-Infinity"),
+        json.dumps(envelope()).replace("1.5", "1e999"),
+        json.dumps(envelope()).replace("1.5", "1" + "0" * 400),
+    ],
+)
+def test_what_is_no_roster(text: str | bytes) -> None:
+    with pytest.raises(GuestError, match="the roster is refused"):
+        roster.parse(text)
+
+
+@pytest.mark.parametrize(
+    "arrives",
+    [
+        {**envelope(), "serial": True},
+        {**envelope(), "serial": 1.0},
+        {**envelope(), "serial": 2**70},
+        {**envelope(), "modified": True},
+        {**envelope(), "modified": -1},
+        {**envelope(), "new_volumes": 1},
+        envelope(version=True),
+        envelope(version=1.0),
+        envelope(stack=1),
+        envelope(machine="a\nb"),
+        envelope(host_key="-----BEGIN OPENSSH PRIVATE KEY-----\n; rm\n"),
+        envelope(researchers=[]),
+        envelope(retired="f" * 32),
+        *(
+            envelope(allowed_from=[network])
+            for network in (
+                1,
+                True,
+                None,
+                167772160,
+                ["10.0.0.0", 8],
+                "10.0.0.0",
+                "10.0.0.1/8",
+                "010.0.0.0/8",
+                "10.0.0.0/255.0.0.0",
+                "2001:DB8::/32",
+                "fe80::1%eth0/128",
+                "fe80::1%x }\nflush ruleset\n#/128",
+                " 10.0.0.0/8",
+            )
+        ),
+        alice(factors=["key+totp"]),
+        alice(factors="none"),
+        alice(password="correct-horse-battery"),
+        alice(end_sessions=1),
+        alice(end_sessions="true"),
+        alice(enrollment="a" * 33),
+        alice(enrollment="a" * 31 + "\n"),
+        alice(totp_secret=1),
+        alice(emergency_codes=[1, 2, 3, 4, 5]),
+        alice(emergency_codes={"50194780": 1}),
+        alice(ssh_keys=[]),
+        *(
+            alice(ssh_keys=[key])
+            for key in (
+                f"{KEY} a\x00b",
+                f"{KEY} a\nssh-rsa AAAA",
+                f"{KEY} \ud800",
+                f"restrict {KEY}",
+                KEY[:-4],
+                KEY.replace("ssh-ed25519", "ssh-rsa"),
+                ed25519_of(0),
+                ed25519_of(1, 1),
+                ed25519_of(P - 1),
+                ed25519_of(P),
+                *map(ed25519_of, OF_ORDER_8),
+                "ssh-ed25519 " + base64.b64encode(b"\xff" * 9).decode(),
+            )
+        ),
+    ],
+)
+def test_what_is_not_exactly_one(arrives: dict[str, Any]) -> None:
+    with pytest.raises(GuestError, match="the roster is refused") as caught:
+        roster.parse(json.dumps(arrives))
+    assert len(str(caught.value)) < 200
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_any_value_in_any_place_is_taken_or_refused(data: st.DataObject) -> None:
+    arrives = envelope()
+    place: Any = arrives
+    while True:
+        key = data.draw(
+            st.sampled_from(sorted(place) if isinstance(place, dict) else [*range(len(place))])
+        )
+        if isinstance(place[key], (dict, list)) and place[key] and data.draw(st.booleans()):
+            place = place[key]
+            continue
+        place[key] = data.draw(_JSON)
+        break
+    try:
+        roster.parse(json.dumps(arrives))
+    except GuestError as error:
+        refused = str(error)
+    else:
+        refused = ""
+    assert refused.isprintable() or not refused
