@@ -44,6 +44,18 @@ class Researcher(_Said):
     sessions: int
     last_login: Word | None
     workspace: Word
+    gpu: bool = False
+    """Whether the workspace has the machine's GPUs."""
+
+
+class Gpu(_Said):
+    """The machine's GPUs."""
+
+    count: int
+    models: tuple[Word, ...]
+    driver: Word | None
+    listed: bool
+    """Whether workspaces can have them."""
 
 
 class GuestStatus(_Said):
@@ -54,6 +66,7 @@ class GuestStatus(_Said):
     error: Word | None
     clock: Clock
     bans: tuple[Word, ...]
+    gpu: Gpu | None = None
     researchers: dict[Word, Researcher]
 
 
@@ -71,6 +84,7 @@ class Mends:
 
     roster: str
     clock: str
+    gpu: str
 
 
 @dataclass(frozen=True)
@@ -112,6 +126,10 @@ def guest_troubles(
     if offset is not None and abs(offset) > _CODE_WINDOW:
         what = f"{name}'s clock is {offset:+.0f} s off: codes are refused, emergency codes work"
         found.append(Trouble(what, mends.clock))
+    if guest.gpu is not None and not guest.gpu.listed:
+        lacks = "its driver is not loaded" if guest.gpu.driver is None else "Docker has no list"
+        what = f"{name}'s GPU cannot be used, logins are let in without it: {lacks}"
+        found.append(Trouble(what, mends.gpu))
     for researcher, one in guest.researchers.items():
         if one.frozen:
             what = f"{researcher} is frozen after too many wrong codes: the key may be stolen"

@@ -13,7 +13,7 @@ from cli import status_local
 from cli.engine import Machine, machines
 from cli.options import JsonOption, StackOption, echo_json
 from cli.project import Stack, choose_stack
-from cli.reports import Clock, Report, Researcher
+from cli.reports import Clock, GuestStatus, Report, Researcher
 from cli.ssh_config import alias, host_key_alias, own_key
 
 _WIDE = 200  # columns, where the output is not a terminal
@@ -63,6 +63,7 @@ def _document(stack: Stack, report: Report) -> dict[str, Any]:
         "roster": {"wanted": machine.serial, "applied": guest.serial if guest else None},
         "clock": said["clock"] if said else None,
         "bans": said["bans"] if said else None,
+        "gpu": said["gpu"] if said else None,
         "researchers": said["researchers"] if said else dict.fromkeys(machine.researchers),
         "time": said["time"] if said else None,
         "said_seconds_ago": report.said_seconds_ago,
@@ -76,10 +77,13 @@ def _print(stack: Stack, reports: list[Report]) -> None:
     if not console.is_terminal:
         console.width = _WIDE
     table = Table(title=f"Stack {stack.name}", title_justify="left", show_lines=True)
+    with_gpu = any(one.guest is not None and one.guest.gpu for one in reports)
     for heading in ("Machine", "State", "Address", "Clock", "Roster", "Researchers", "Bans"):
         table.add_column(heading, overflow="fold")
+    if with_gpu:
+        table.add_column("GPU", overflow="fold")
     for report in reports:
-        table.add_row(*_row(report))
+        table.add_row(*_row(report), *([_gpu(report.guest)] if with_gpu else []))
     console.print(table)
     for report in reports:
         for trouble in report.troubles:
@@ -104,6 +108,15 @@ def _row(report: Report) -> list[Text]:
     ]
 
 
+def _gpu(guest: GuestStatus | None) -> Text:
+    """Model and driver; who has it stands with the researchers."""
+    gpu = guest and guest.gpu
+    if not gpu:
+        return Text("-")
+    lines = [*gpu.models, f"driver {gpu.driver}" if gpu.driver else "no driver"]
+    return Text("\n".join(lines if gpu.listed else [*lines, "not usable"]))
+
+
 def _colour(report: Report) -> str:
     if report.state != "running":
         return "bold red"
@@ -122,6 +135,6 @@ def _person(name: str, one: Researcher) -> str:
         "FROZEN" if one.frozen else one.factors,
         f"{one.sessions} session{'' if one.sessions == 1 else 's'}",
         f"{one.emergency_codes_left} emergency codes",
-        f"workspace {one.workspace}",
+        f"workspace {one.workspace}{', with GPU' if one.gpu else ''}",
     ]
     return f"{name}: {', '.join(facts)}"

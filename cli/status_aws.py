@@ -202,6 +202,7 @@ def _mends(machine: Machine) -> Mends:
     return Mends(
         roster=f"it looks every minute; if it stays so: {look}, journalctl -u secondlock-sync",
         clock=f"{look}, chronyc makestep",
+        gpu=f"{look}, journalctl -u secondlock-gpu",
     )
 
 

@@ -36,7 +36,8 @@ def _report(stack: Stack, name: str, machine: Machine) -> Report:
         return _down(name, machine, str(error), f"make room there, then {up}")
     except AgentError as error:
         return _down(name, machine, str(error), up)
-    mends = Mends(roster=up, clock=f"correct this computer's clock, then {up}")
+    clock = f"correct this computer's clock, then {up}"
+    mends = Mends(roster=up, clock=clock, gpu="no machine of the target local has one")
     troubles = guest_troubles(stack, name, machine, guest, mends)
     return Report(name, machine, "running", guest, troubles)
 

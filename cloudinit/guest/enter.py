@@ -61,6 +61,8 @@ def main() -> NoReturn:
         if terminal and workspace.running(account.pw_name) is None:
             print("Starting your workspace ...", file=sys.stderr)
         container = workspace.ensure(account)
+        if note := workspace.complaint(account.pw_name):
+            print(f"secondlock: {note}", file=sys.stderr)
         argv = workspace.enter_command(
             account, container, _command(), _environment(account), terminal
         )

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from guest import accounts, paths, state, workspace
+from guest import accounts, gpu, paths, state, workspace
 from guest.system import GuestError, run, write
 
 FREEZE_AFTER = 30
@@ -105,16 +105,17 @@ def _last_logins() -> dict[str, str]:
     return known
 
 
-def _workspace(name: str) -> str:
+def _workspace(name: str) -> tuple[str, bool]:
     try:
         return workspace.state(name)
     except GuestError:
-        return "unknown"
+        return "unknown", False
 
 
 def _researcher(name: str, uid: int, sessions: dict[int, int], last: str | None) -> dict[str, Any]:
     wrong = _wrong_codes(name)
     groups = accounts.groups_of(name)
+    workspace_state, has_gpu = _workspace(name)
     return {
         "factors": "password+totp" if "secondlock-password" in groups else "key+totp",
         "frozen": wrong >= FREEZE_AFTER,
@@ -122,7 +123,8 @@ def _researcher(name: str, uid: int, sessions: dict[int, int], last: str | None)
         "emergency_codes_left": _emergency_codes_left(name),
         "sessions": sessions.get(uid, 0),
         "last_login": last,
-        "workspace": _workspace(name),
+        "workspace": workspace_state,
+        "gpu": has_gpu,
     }
 
 
@@ -153,6 +155,7 @@ def collect() -> dict[str, Any]:
         "error": error,
         "clock": _clock(),
         "bans": _bans(),
+        "gpu": gpu.report(),
         "researchers": {
             name: _researcher(name, known.uids[name], sessions, logins.get(name))
             for name in sorted(known.enrollments)

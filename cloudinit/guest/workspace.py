@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from guest import docker, paths
+from guest import docker, gpu, paths
 from guest.system import GuestError, folder
 
 RUNC = "/usr/sbin/runc"
@@ -22,9 +22,6 @@ SEARCH_PATH = f"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:{TO
 FETCH = "/usr/local/lib/secondlock/fetch-image"
 # What it says of an image that is not here yet, or cannot be fetched.
 NOTE = paths.RUN / "image"
-# What secondlock-gpu.service writes where there is a GPU (Container Device Interface).
-GPU_LIST = Path("/run/cdi/nvidia.yaml")
-GPUS = {"Driver": "cdi", "DeviceIDs": ["nvidia.com/gpu=all"]}
 MIB = 1024 * 1024
 # What the machine keeps for itself: sshd must answer while a workspace eats all it may have.
 RESERVED_MEMORY = 512 * MIB
@@ -73,7 +70,7 @@ def _definition(account: pwd.struct_passwd, image: str) -> dict[str, Any]:
             "ShmSize": memory // 4,
             "IpcMode": "private",
             "RestartPolicy": {"Name": "unless-stopped"},
-            "DeviceRequests": [GPUS] if GPU_LIST.exists() else [],
+            "DeviceRequests": gpu.requests(gpu.offered()),
             "Binds": [
                 f"{account.pw_dir}:{account.pw_dir}",
                 f"{paths.HOME}/.tmp/{account.pw_name}:/tmp",
@@ -93,23 +90,63 @@ def _inspect(user: str) -> Any:
     return docker.call("GET", f"/containers/{container_name(user)}/json", missing_ok=True)
 
 
-def state(user: str) -> str:
-    """`running`, `stopped` or `none`, with what is the matter with its image."""
+def state(user: str) -> tuple[str, bool]:
+    """`running`, `stopped` or `none`, with what is the matter with its image; and whether it has
+    the machine's GPU."""
     found = _inspect(user)
     if found is None:
         with suppress(OSError):
-            return NOTE.read_text().strip()
-        return "none"
-    return "running" if found["State"]["Running"] else "stopped"
+            return NOTE.read_text().strip(), False
+        return "none", False
+    has = bool(gpu.held(found["HostConfig"]))
+    return "running" if found["State"]["Running"] else "stopped", has
+
+
+def _remembered(user: str) -> tuple[str, list[str]]:
+    """The container's id and its devices, as `ensure` last saw them in this boot."""
+    with suppress(OSError, ValueError):
+        found, *devices = (paths.RUN / "workspaces" / f"{user}.id").read_text().split()
+        return found, devices
+    return "", []
+
+
+def _remember(user: str, container: Any) -> None:
+    words = [container["Id"], *gpu.held(container["HostConfig"])]
+    (paths.RUN / "workspaces" / f"{user}.id").write_text(" ".join(words))
 
 
 def running(user: str) -> str | None:
-    """The container's id, when runc itself says that it is there: spares Docker a question."""
+    """The container's id, when runc itself says that it is there: spares Docker a question.
+
+    None also where its devices are not those of the machine.
+    """
+    found, devices = _remembered(user)
+    there = bool(found) and (RUNC_ROOT / found / "state.json").exists()
+    return found if there and devices == gpu.offered() else None
+
+
+def complaint(user: str) -> str | None:
+    """What the researcher has to know of the workspace that they enter."""
+    return gpu.complaint(_remembered(user)[1])
+
+
+def _is_outdated(container: Any) -> bool:
+    """Whether to make it again: its devices are not the machine's, and nobody is in it.
+
+    Without its list a container that names it does not start (Docker: "unresolvable CDI devices").
+    """
+    if gpu.held(container["HostConfig"]) == gpu.offered():
+        return False
+    return not container["State"]["Running"] or _is_empty(container["State"]["Pid"])
+
+
+def _is_empty(first: int) -> bool:
+    """Whether nothing runs but Docker's init and what it was told to run (cgroups(7))."""
     try:
-        found = (paths.RUN / "workspaces" / f"{user}.id").read_text()
+        group = Path(f"/proc/{first}/cgroup").read_text().strip().rpartition("::/")[2]
+        return len(Path("/sys/fs/cgroup", group, "cgroup.procs").read_text().split()) <= 2
     except OSError:
-        return None
-    return found if found and (RUNC_ROOT / found / "state.json").exists() else None
+        return False
 
 
 def _fetch(image: str) -> None:
@@ -127,20 +164,26 @@ def _fetch(image: str) -> None:
 def ensure(account: pwd.struct_passwd) -> str:
     """The id of the researcher's running container; made or started where it is not.
 
-    Raises GuestError in Docker's words.
+    One whose devices are not those of the machine is made again when nobody is in it. Raises
+    GuestError in Docker's words.
     """
     user = account.pw_name
     if known := running(user):
         return known
     image = json.loads(paths.MACHINE.read_text())["image"]
     _fetch(image)
+    gpu.prepare()
     with _alone(user):
         found = _inspect(user)
+        if found is not None and _is_outdated(found):
+            docker.call("DELETE", f"/containers/{found['Id']}?force=true")
+            found = None
         if found is None:
             path = f"/containers/create?name={container_name(user)}"
-            found = docker.call("POST", path, _definition(account, image))
+            docker.call("POST", path, _definition(account, image))
+            found = _inspect(user)
         docker.call("POST", f"/containers/{found['Id']}/start")
-        (paths.RUN / "workspaces" / f"{user}.id").write_text(found["Id"])
+        _remember(user, found)
     return str(found["Id"])
 
 

@@ -384,9 +384,30 @@ def test_status_tells_up_from_down(
     assert "10.0.2.9" in table
 
 
+def test_status_shows_the_gpu_and_who_has_it(
+    stack: dict[str, Any], guest: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    gpu = {"count": 1, "models": ["Tesla T4"], "driver": "550.163.01", "listed": True}
+    alice = {**STATUS["researchers"]["alice"], "gpu": True}  # type: ignore[index]
+    guest.update(gpu=gpu, researchers={"alice": alice})
+    main(["status", "--stack", "lab", "--json"])
+    machine = json.loads(capsys.readouterr().out)["machines"]["alice"]
+    assert machine["gpu"] == gpu
+    assert machine["researchers"]["alice"]["gpu"] is True
+    main(["status", "--stack", "lab"])
+    table = capsys.readouterr().out
+    assert "Tesla T4" in table
+    assert "driver 550.163.01" in table
+    assert "with GPU" in table
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [
+        (
+            {"gpu": {"count": 1, "models": [], "driver": None, "listed": False}},
+            "GPU cannot be used, logins are let in without it: its driver is not loaded",
+        ),
         ({"clock": {"synchronised": False, "offset_seconds": 3600.0}}, "+3600 s off"),
         ({"serial": 2}, "has roster 2, not 3"),
         ({"error": "roster: \x1b[2Jnot JSON"}, "roster: ?[2Jnot JSON"),
