@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import re
 
-import jinja2
 import yaml
 
-from cloudinit.bundle import FILES, HERE, WRONG_CODES_PER_DAY
+from cloudinit.bundle import FILES, templates, units
 from cloudinit.install import render_install, render_ours
 
 LIMIT = 16_000
 """Characters of a component document (Image Builder API reference, CreateComponent)."""
 
 # Baked in, so that the bake can try them and so that the door is shut from the first second; a
-# machine's user-data writes all of its files again.
-_BAKED = ("sshd.conf", "chrony.conf")
+# machine's bundle writes all of its files again.
+_BAKED = {
+    **{name: FILES[name] for name in ("sshd.conf", "chrony.conf", "docker-daemon.json")},
+    **units(("secondlock-gpu.service",)),
+}
 
 _VALIDATE = """\
 #!/bin/bash
@@ -45,16 +47,23 @@ if ss -Hltn 'sport = :22' | grep .; then
 fi
 chronyc waitsync 30 1
 chronyc -n sources | grep '\\^\\* 169\\.254\\.169\\.123'
-if ! grep -qs 0x10de /sys/bus/pci/devices/*/vendor; then
-    echo "secondlock: no GPU here, so none was tried"
-    exit 0
+if ! grep -q 0x10de /sys/bus/pci/devices/*/vendor; then
+    echo "secondlock: this instance has no GPU to try" >&2
+    exit 1
 fi
+systemctl start secondlock-gpu.service
 nvidia-smi
-docker run --rm --gpus all --entrypoint python3 @image@ -c '
+grep -x 'EnableGpuFirmware: 0' /proc/driver/nvidia/params
+# As a workspace is (guest/workspace.py).
+docker run --rm --network host --device nvidia.com/gpu=all --user 20001:20001 --init \\
+    --cap-drop ALL --security-opt no-new-privileges --read-only --pids-limit 4096 \\
+    --tmpfs /tmp --env HOME=/tmp --workdir /tmp --entrypoint python3 @image@ -c '
 import tensorflow as tf
 
 assert tf.__version__.startswith("2.9."), tf.__version__
 assert tf.config.list_physical_devices("GPU"), "TensorFlow sees no GPU"
+with tf.device("/GPU:0"):
+    assert tf.reduce_sum(tf.matmul(tf.ones((64, 64)), tf.ones((64, 64)))) == 64**3
 '
 """
 
@@ -90,7 +99,7 @@ def render_agent(image: str) -> str:
     commands it; Debian's AMIs come without. The step of the install script, as it stands there."""
     head, *steps = re.split(r'(?m)^(?=say ")', render_install(image))
     (agent,) = (step for step in steps if "amazon-ssm-agent" in step)
-    needs = "apt update\napt install --no-install-recommends ca-certificates curl gpgv\n"
+    needs = "update\napt install --no-install-recommends ca-certificates curl gpgv\n"
     return f"{head}{needs}{agent}systemctl start amazon-ssm-agent.service\n"
 
 
@@ -120,19 +129,8 @@ def _step(name: str, script: str) -> dict[str, object]:
 
 
 def _files() -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE / "templates"),
-        undefined=jinja2.StrictUndefined,
-        autoescape=False,  # noqa: S701 (configuration files, not HTML)
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    context = {"target": "aws", "wrong_codes_per_day": WRONG_CODES_PER_DAY}
     parts = ["#!/bin/bash\nset -euo pipefail\n"]
-    for name in _BAKED:
-        path, mode = FILES[name]
-        content = environment.get_template(f"{name}.j2").render(context)
+    for path, mode, content in templates("aws", _BAKED):
         parts.append(
             f"mkdir -p {path.rpartition('/')[0]}\n"
             f"cat >{path} <<'END OF FILE'\n{content}END OF FILE\n"

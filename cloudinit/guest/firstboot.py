@@ -46,6 +46,8 @@ def main() -> int:
         print(f"secondlock: it ended with {done.returncode} and is tried again", file=sys.stderr)
         return done.returncode
     write(INSTALLED, "", 0o644)
+    # The script stops them, so that they do not meet it.
+    run("systemctl", "start", "--no-block", "apt-daily.timer", "apt-daily-upgrade.timer")
     run("systemctl", "enable", *(f"secondlock-{unit}" for unit in UNITS))
     # The driver was built for the newest kernel, which a stock image may not have started with.
     if any(Path("/lib/modules", os.uname().release).glob("updates/dkms/nvidia*")):

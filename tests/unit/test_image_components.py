@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
+import pwd
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +19,8 @@ from cloudinit.image_components import LIMIT, render_agent, render_components
 from cloudinit.install import AWS_PACKAGES, DRIVER_PACKAGES, render_install
 from cloudinit.packages import PACKAGES
 
+gpu: Any = importlib.import_module("guest.gpu")
+workspace: Any = importlib.import_module("guest.workspace")
 IMAGE = "tensorflow/tensorflow@sha256:" + "a" * 64
 SHELLCHECK = Path(sys.executable).parent / "shellcheck"
 
@@ -73,6 +79,32 @@ def test_the_image_has_what_local_machines_have() -> None:
         assert f" {package}" in install
     assert IMAGE in install
     assert "server 169.254.169.123" in _scripts()["Files"]
+
+
+def test_the_bake_tries_the_gpu_as_a_workspace_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every option of the `docker run` against the container that a machine makes."""
+    listed = tmp_path / "nvidia.yaml"
+    listed.touch()
+    monkeypatch.setattr(gpu, "LIST", listed)
+    account = pwd.struct_passwd(("alice", "x", 20001, 20001, "", "/home/alice", "/bin/sh"))
+    container = workspace._definition(account, IMAGE)
+    host = container["HostConfig"]
+    (command,) = re.findall(r"docker run .*?(?= @image@)", image_components._TEST, re.DOTALL)
+    words = shlex.split(command.replace("\\\n", " "))
+    assert words[words.index("--user") + 1] == container["User"]
+    assert words[words.index("--network") + 1] == host["NetworkMode"]
+    assert [words[words.index("--device") + 1]] == host["DeviceRequests"][0]["DeviceIDs"]
+    assert [words[words.index("--cap-drop") + 1]] == host["CapDrop"]
+    assert [words[words.index("--security-opt") + 1]] == host["SecurityOpt"]
+    assert words[words.index("--pids-limit") + 1] == str(host["PidsLimit"])
+    assert ("--read-only" in words, "--init" in words) == (host["ReadonlyRootfs"], host["Init"])
+    assert "--privileged" not in words
+    assert "--gpus" not in words
+    # Without this Docker knows no such device.
+    assert '"cdi": true' in _scripts()["Files"]
+    assert "nvidia-ctk cdi generate" in _scripts()["Files"]
 
 
 def test_the_agent_is_installed_as_the_script_does_it_and_nothing_else() -> None:
