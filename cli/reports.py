@@ -10,8 +10,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 from cli.engine import Machine
 from cli.project import Stack, command
 
-_CODE_WINDOW = 30.0
-"""Seconds that the clock may be off before codes are refused (one step of RFC 6238)."""
+CODES_BEAR = 20.0
+"""Seconds that a machine's clock may be off: beyond that it looks at no code of an app."""
 
 
 def printable(text: str) -> str:
@@ -27,7 +27,7 @@ class _Said(BaseModel):
 
 
 class Clock(_Said):
-    """How the guest's clock stands to its source."""
+    """How the guest's clock stands to its reference: positive seconds, and it is behind."""
 
     synchronised: bool
     offset_seconds: float | None
@@ -123,9 +123,8 @@ def guest_troubles(
         has = "none" if guest.serial is None else str(guest.serial)
         found.append(Trouble(f"{name} has roster {has}, not {machine.serial}", mends.roster))
     offset = guest.clock.offset_seconds
-    if offset is not None and abs(offset) > _CODE_WINDOW:
-        what = f"{name}'s clock is {offset:+.0f} s off: codes are refused, emergency codes work"
-        found.append(Trouble(what, mends.clock))
+    if offset is not None and abs(offset) > CODES_BEAR:
+        found.append(Trouble(clock_fault(name, offset), mends.clock))
     if guest.gpu is not None and not guest.gpu.listed:
         lacks = "its driver is not loaded" if guest.gpu.driver is None else "Docker has no list"
         what = f"{name}'s GPU cannot be used, logins are let in without it: {lacks}"
@@ -138,6 +137,12 @@ def guest_troubles(
             )
             found.append(Trouble(what, mend))
     return found
+
+
+def clock_fault(name: str, offset: float) -> str:
+    """That a machine's clock is too far off for codes."""
+    way = "behind" if offset > 0 else "ahead"
+    return f"{name}'s clock is {abs(offset):.0f} s {way}: codes are refused, emergency codes work"
 
 
 def _is_behind(applied: int | None, machine: Machine) -> bool:

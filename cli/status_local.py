@@ -9,6 +9,7 @@ from cli.engine import Machine
 from cli.project import Stack, pulumi
 from cli.reports import GuestStatus, Mends, Report, Trouble, guest_troubles, printable, read_status
 from infra.local.agent import AgentError, GuestAgent
+from infra.local.clock import offset as offset_of
 from infra.local.qemu import full_folder, is_running
 
 _ANSWER_WITHIN = 5.0
@@ -36,8 +37,8 @@ def _report(stack: Stack, name: str, machine: Machine) -> Report:
         return _down(name, machine, str(error), f"make room there, then {up}")
     except AgentError as error:
         return _down(name, machine, str(error), up)
-    clock = f"correct this computer's clock, then {up}"
-    mends = Mends(roster=up, clock=clock, gpu="no machine of the target local has one")
+    gpu = "no machine of the target local has one"
+    mends = Mends(roster=up, clock="it is set within a minute", gpu=gpu)
     troubles = guest_troubles(stack, name, machine, guest, mends)
     return Report(name, machine, "running", guest, troubles)
 
@@ -63,6 +64,14 @@ def _ask(name: str, machine: Machine) -> GuestStatus:
     if code != 0:
         raise AgentError(f"{name} answers, but its status program ended with {code}")
     try:
-        return read_status(said)
+        return _by_our_clock(read_status(said), agent)
     except ValueError as error:
         raise AgentError(f"{name} answers, but its status cannot be read: {error}") from None
+
+
+def _by_our_clock(guest: GuestStatus, agent: GuestAgent) -> GuestStatus:
+    """With the clock's distance as this computer sees it: the machine knows its own view alone."""
+    offset = round(offset_of(agent).seconds, 3)
+    return guest.model_copy(
+        update={"clock": guest.clock.model_copy(update={"offset_seconds": offset})}
+    )

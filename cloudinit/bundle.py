@@ -48,6 +48,7 @@ FILES: dict[str, tuple[str, str]] = {
 }
 UNITS = (
     "secondlock-boot.service",
+    "secondlock-clock.service",
     "secondlock-status.service",
     "secondlock-status.timer",
     "secondlock-jupyter@.service",
@@ -58,6 +59,7 @@ UNITS = (
 PROGRAMS: dict[str, str] = {
     "/usr/local/sbin/secondlock-sync": "sync",
     "/usr/local/sbin/secondlock-status": "status",
+    f"{LIBRARY}/clockwatch": "clockwatch",
     f"{LIBRARY}/enter": "enter",
     f"{LIBRARY}/jupyter": "jupyter",
 }
@@ -75,7 +77,7 @@ class _Own:
 
 
 _OWN: dict[Target, _Own] = {
-    "local": _Own(units=("secondlock-hostclock.service",), programs=("hostclock",)),
+    "local": _Own(units=(), programs=()),
     "aws": _Own(
         units=(
             "secondlock-fetch.service",

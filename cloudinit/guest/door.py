@@ -1,7 +1,6 @@
 """Opening the machine to its researchers: firewall, host key, services, in that order."""
 
 import ipaddress
-import json
 from pathlib import Path
 
 from guest import paths
@@ -67,8 +66,7 @@ def _definition(unit: str) -> Path:
 
 def _services() -> list[str]:
     """What runs beside sshd."""
-    target = json.loads(paths.MACHINE.read_text())["target"]
-    return ["fail2ban.service", *(["secondlock-hostclock.service"] if target == "local" else [])]
+    return ["fail2ban.service", "secondlock-clock.service"]
 
 
 def prepare() -> bool:

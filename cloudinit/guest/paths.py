@@ -20,6 +20,9 @@ HOST_KEY = STATE / "ssh_host_ed25519_key"
 
 HOME = Path("/home")
 
+# Told by the host (infra/local/clock.py).
+RTC_BEHIND = ETC / "rtc-behind"
+
 RUN = Path("/run/secondlock")
 LOCK = RUN / "sync.lock"
 STATUS = RUN / "status.json"

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from guest import accounts, gpu, paths, state, workspace
+from guest import accounts, clock, gpu, paths, state, workspace
 from guest.system import GuestError, run, write
 
 FREEZE_AFTER = 30
@@ -23,14 +23,14 @@ def _now() -> dt.datetime:
 
 
 def _clock() -> dict[str, Any]:
-    """chronyc(1), `tracking`: field 5 is the system clock's distance from the source, seconds."""
+    """The distance is a measurement of ours: chrony's own (chronyc(1), `tracking`) is that from
+    what it makes of its source, and stays small while the machine is minutes behind."""
     fields = run("chronyc", "-c", "tracking", check=False).strip().split(",")
-    if len(fields) < 14:
-        return {"synchronised": False, "offset_seconds": None, "source": None}
+    known, offset = len(fields) >= 14, clock.offset()
     return {
-        "synchronised": fields[13] != "Not synchronised",
-        "offset_seconds": round(float(fields[4]), 6),
-        "source": fields[1] or fields[0],
+        "synchronised": known and fields[13] != "Not synchronised",
+        "offset_seconds": None if offset is None else round(offset, 3),
+        "source": (fields[1] or fields[0]) if known else None,
     }
 
 

@@ -11,7 +11,7 @@ import json
 import shutil
 import subprocess
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING, Any
 import pulumi
 from pulumi import dynamic
 
-from infra.local import accel, qemu
+from infra.local import accel, clock, qemu
 from infra.local.agent import AgentError, AwayError, GuestAgent
 from infra.local.data import LocalData
 from infra.local.host import Place
 from infra.local.image import image_of
+from infra.local.qmp import ChannelError
 from infra.provider import PROGRESS_SECONDS, Props, ProviderError, QuietProvider, Voice, changed
 
 if TYPE_CHECKING:
@@ -236,13 +237,24 @@ def _start(machine: _Machine, port: int) -> int:
             ssh_port=port,
         )
     )
+    # It boots meanwhile.
+    behind = None if was_running else _rtc_behind(machine)
     if not _wait(machine, "booting", BOOT_SECONDS, machine.is_ready):
         pids = " ".join(map(str, qemu.processes(machine.directory)))
         if was_running:
             raise machine.fault("its guest agent does not answer", f"kill {pids}; pulumi up")
         qemu.kill(machine.directory)
         raise machine.fault(f"it did not boot within {BOOT_SECONDS:.0f} s", "try again: pulumi up")
+    if behind is not None:
+        clock.tell(machine.agent, behind)
     return spec.ssh_port
+
+
+def _rtc_behind(machine: _Machine) -> float | None:
+    """What its real-time clock lacks; None where QEMU does not tell: codes bear a second."""
+    with suppress(ChannelError):
+        return clock.rtc_behind(machine.directory)
+    return None
 
 
 def _starting() -> str:

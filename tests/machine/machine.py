@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 from cloudinit.boot import MachineValues, render_user_data
 from cloudinit.bundle import bundle
 from infra.enrollment import Factors, derive_host_key
-from infra.local import qemu
+from infra.local import clock, qemu
 from infra.local.agent import AgentError, GuestAgent
 from infra.local.image import golden_image
+from infra.local.qmp import monitor
 from infra.requests import InstanceRequest, RetiredEnrollment
 from infra.roster import build_roster
 from infra.settings import Settings
@@ -152,11 +153,28 @@ class Machine:
                 launcher=launcher,
             )
         )
+        behind = clock.rtc_behind(self.directory)
         self._wait_up()
+        clock.tell(self.agent, behind)
 
     def _wait_up(self) -> None:
         self.agent.wait_ready(BOOT, alive=lambda: self.running)
         self.wait_for("test -e /etc/secondlock/machine.json", timeout=BOOT)
+
+    @property
+    def offset(self) -> clock.Offset:
+        """How its clock stands against this computer's."""
+        return clock.offset(self.agent)
+
+    @contextmanager
+    def halted(self, seconds: float) -> Iterator[None]:
+        """The machine stands still for so long, as QEMU makes it when the disk is full."""
+        monitor(self.directory, "stop")
+        try:
+            time.sleep(seconds)
+        finally:
+            monitor(self.directory, "cont")
+        yield
 
     def panic(self) -> None:
         """Crash the machine's kernel and wait until sshd answers again, without anyone's help."""
@@ -333,12 +351,17 @@ class Machine:
 
     @contextmanager
     def clock_off(self, seconds: int) -> Iterator[None]:
-        """The machine's clock wrong by `seconds`, until chrony puts it right."""
+        """The machine's clock wrong by `seconds`, with nothing that puts it right meanwhile."""
+        self.succeed("systemctl stop secondlock-clock.service")
         self.succeed(f"date --set '{seconds:+d} seconds'")
         try:
             yield
         finally:
-            self.wait_for("chronyc makestep && chronyc waitsync 1 0.5", timeout=120)
+            self.succeed("systemctl start secondlock-clock.service")
+            deadline = time.monotonic() + 60
+            while abs(self.offset.seconds) > 0.5:
+                assert time.monotonic() < deadline, self.offset
+                time.sleep(0.5)
 
     @contextmanager
     def unchanged(self) -> Iterator[None]:

@@ -174,7 +174,6 @@ def test_an_hour_off_only_an_emergency_code_opens_and_status_names_the_offset(
     with machine.clock_off(3600):
         assert client.login(person).denied
         assert client.login(person, code=person.emergency_codes[0]).entered
-        machine.wait_for("chronyc -c tracking | awk -F, '{exit !($5 > 3500 || $5 < -3500)}'", 120)
         clock = machine.status()["clock"]
         assert abs(abs(clock["offset_seconds"]) - 3600) < 60, clock
     assert abs(machine.status()["clock"]["offset_seconds"]) < 1

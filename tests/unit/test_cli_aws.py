@@ -289,7 +289,7 @@ def test_what_a_machine_says_is_judged_as_on_local(
     say("alice", {**STATUS, "serial": 2, "clock": clock})
     roster, time_off = alices(capsys, 1)["problems"]
     assert "has roster 2, not 3" in roster["what"]
-    assert "+3600 s off" in time_off["what"]
+    assert "3600 s behind" in time_off["what"]
     say("alice", {**STATUS, "serial": 7})  # before its parameter was made anew
     (roster,) = alices(capsys, 1)["problems"]
     assert "has roster 7, not 3" in roster["what"]

@@ -1,0 +1,98 @@
+"""How a machine in EC2 measures its clock: against a time server, on the loopback."""
+
+from __future__ import annotations
+
+import importlib
+import socket
+import struct
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+clockwatch: Any = importlib.import_module("guest.clockwatch")
+clock: Any = importlib.import_module("guest.clock")
+
+
+def _answer(asked: bytes, ahead: float = 0.0, stratum: int = 4, cookie: bytes = b"") -> bytes:
+    """As RFC 5905, figure 8: the server's receipt and answer at one time."""
+    now = time.time() + ahead + clockwatch.NTP_EPOCH
+    stamp = struct.pack(">II", int(now), int(now % 1 * 2**32))
+    head = bytes([0x24, stratum]) + bytes(22)
+    return head + (cookie or asked[40:48]) + stamp + stamp
+
+
+@pytest.fixture
+def server() -> Iterator[tuple[tuple[str, int], list[Callable[[bytes], bytes]]]]:
+    """A time server's address, and how it answers."""
+    answers: list[Callable[[bytes], bytes]] = []
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listener:
+        listener.bind(("127.0.0.1", 0))
+
+        def serve() -> None:
+            while True:
+                asked, peer = listener.recvfrom(512)
+                if not asked:
+                    return
+                listener.sendto(answers[-1](asked), peer)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield listener.getsockname(), answers
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as last:
+            last.sendto(b"", listener.getsockname())
+        thread.join(10)
+
+
+@pytest.mark.parametrize("ahead", [0.0, 660.0, -3600.25])
+def test_a_time_servers_answer_is_measured(server: Any, ahead: float) -> None:
+    address, answers = server
+    answers.append(lambda asked: _answer(asked, ahead))
+    now, offset = clockwatch.server_sample(address)
+    assert abs(now / 1e9 - time.time()) < 5
+    assert offset == pytest.approx(ahead, abs=0.2)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda asked: _answer(asked, 660, cookie=b"\1" * 8),
+        lambda asked: _answer(asked, 660, stratum=0),
+        lambda asked: _answer(asked, 660, stratum=16),
+        lambda asked: _answer(asked, 660)[:40],
+        lambda asked: asked,
+    ],
+    ids=["of another question", "kiss of death", "without a source", "short", "an echo"],
+)
+def test_an_answer_that_proves_nothing_is_refused(server: Any, answer: Any) -> None:
+    address, answers = server
+    answers.append(answer)
+    with pytest.raises(ValueError, match=r"no answer|does not know"):
+        clockwatch.server_sample(address)
+
+
+def test_a_note_grows_old(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clock, "NOTE", str(tmp_path / "clock.json"))
+    assert clock.offset() is None
+    clock.note(1.5, "aws")
+    assert clock.offset() == 1.5
+    later = time.clock_gettime(time.CLOCK_BOOTTIME) + clock.FRESH + 1
+    monkeypatch.setattr(clock.time, "clock_gettime", lambda _: later)
+    assert clock.offset() is None
+
+
+def test_a_machine_that_stood_still_knows_it_before_the_next_measurement(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rtc = tmp_path / "since_epoch"
+    rtc.write_text(f"{int(time.time()) + 660}\n")
+    monkeypatch.setattr(clock, "NOTE", str(tmp_path / "clock.json"))
+    monkeypatch.setattr(clock, "RTC", str(rtc))
+    clock.note(0.001, "host")
+    assert clock.offset() == pytest.approx(660, abs=2)
+    clock.note(0.001, "aws")  # there the real-time clock is nobody's reference
+    assert clock.offset() == 0.001
