@@ -27,6 +27,27 @@ if TYPE_CHECKING:
 
 MIB = 2**20
 
+# Sends its words by UDP wherever QEMU's user network may take them to the host's loopback.
+DATAGRAMS = """
+import socket, sys
+port, word = int(sys.argv[1]), sys.argv[2].encode()
+four = ["10.0.2.2", "10.0.2.4", "10.0.2.77", "10.0.2.255", "255.255.255.255", "224.0.0.1"]
+six = ["fec0::2", "fec0::77", "fe80::2", "ff02::1", "ff02::2"]
+own = ["127.0.0.1", "127.9.9.9", "0.0.0.0", "::1", "::", "::ffff:127.0.0.1"]
+for address in four + six + own:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as sender:
+        sender.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+        if address in own:
+            sender.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"eth0")
+        scope = socket.if_nametoindex("eth0")
+        place = (address, port, 0, scope) if family == socket.AF_INET6 else (address, port)
+        try:
+            sender.sendto(word + b" to " + address.encode(), place)
+        except OSError:
+            pass
+"""
+
 TRAIN = """
 import tensorflow as tf
 print(tf.__version__)
@@ -318,6 +339,34 @@ def test_it_does_not_reach_the_host_or_the_metadata_address(
         result = inside.run(connect.format("10.0.2.2", port))
     assert "refused" in result.errors
     assert "refused" in inside.run(connect.format("169.254.169.254", 80)).errors
+
+
+def test_no_datagram_of_its_own_reaches_the_host(machine: Machine, inside: Session) -> None:
+    with (
+        closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as four,
+        closing(socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)) as six,
+    ):
+        four.bind(("127.0.0.1", 0))
+        port = four.getsockname()[1]
+        six.bind(("::1", port))
+        inside.run(f"python3 - {port} workspace", stdin=DATAGRAMS.encode())
+        machine.run(f"python3 - {port} root", stdin=DATAGRAMS.encode())
+        heard = _heard(four) | _heard(six)
+    assert b"root to 255.255.255.255" in heard
+    assert not [one for one in heard if not one.startswith(b"root to ")]
+    assert inside.run("getent hosts deb.debian.org").exit == machine.run(
+        "getent hosts deb.debian.org"
+    )[0]  # fmt: skip
+
+
+def _heard(listener: socket.socket) -> set[bytes]:
+    """What came within two seconds of silence."""
+    heard: set[bytes] = set()
+    listener.settimeout(2)
+    with suppress(TimeoutError):
+        while True:
+            heard.add(listener.recv(100))
+    return heard
 
 
 def test_a_workspace_that_ended_starts_again_at_the_next_login(
