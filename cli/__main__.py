@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from collections.abc import Sequence
+from pathlib import Path
 
 import typer
 from typer import TyperException
 
 from cli import admin_policy, doctor, enroll, images, request, retire, ssh_config, status
-from infra.problems import ProblemsError
+from cli.options import echo_json
+from infra.problems import Problem, ProblemsError
+from infra.text import brief
 
 PROBLEM, USAGE, INTERRUPTED = 1, 2, 130
 
@@ -18,7 +22,7 @@ app = typer.Typer(
     help="Enroll researchers, hand out logins and look after a Secondlock stack. `pulumi up` "
     "makes the machines; this does what pulumi does not.",
     epilog="Exit codes: 0 done, 1 something is wrong (the message names the mend), 2 wrong usage, "
-    "130 interrupted. All commands take --json.",
+    "130 interrupted. All commands take --json, which tells errors as JSON too.",
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -35,27 +39,34 @@ app.add_typer(images.app, name="image")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; the exit code. Faults go to standard error, one line each."""
+    """Run the command line; the exit code.
+
+    Faults go to standard error, one line each; with --json as `problems` to standard output.
+    """
     words = sys.argv[1:] if arguments is None else arguments
+    fail = _fail_json if "--json" in words else _fail
     try:
         code = app(words or ["--help"], prog_name="secondlock", standalone_mode=False)
     except ProblemsError as error:
-        return _fail(str(error), PROBLEM)
+        return fail(error.told, PROBLEM)
     except TyperException as error:
-        return _fail(f"{error.format_message()} (see: {_help(error)})", error.exit_code)
+        usage = Problem(None, None, error.format_message(), f"see: {_help(error)}")
+        return fail([usage], error.exit_code)
     except BrokenPipeError:
         # The reader has gone; keep Python from complaining when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return PROBLEM
     except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        return _fail(f"{where}{error.strerror or type(error).__name__}", PROBLEM)
+        file = Path(os.fsdecode(error.filename)) if error.filename else None
+        what = error.strerror or type(error).__name__
+        return fail([Problem(file, None, brief(what))], PROBLEM)
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
     except Exception as error:  # noqa: BLE001 - nobody meets a traceback; its text may be secret
         place = traceback.extract_tb(error.__traceback__)[-1]
         what = f"{type(error).__name__} in {place.filename}:{place.lineno}"
-        return _fail(f"a fault of secondlock itself: {what}; please report it", PROBLEM)
+        fault = f"a fault of secondlock itself: {what}; please report it"
+        return fail([Problem(None, None, fault)], PROBLEM)
     return code if isinstance(code, int) else 0
 
 
@@ -64,9 +75,15 @@ def _help(error: TyperException) -> str:
     return f"{context.command_path if context else 'secondlock'} --help"
 
 
-def _fail(message: str, code: int) -> int:
-    for line in message.splitlines():
-        typer.echo(f"secondlock: {line}", err=True)
+def _fail(problems: Sequence[Problem], code: int) -> int:
+    for problem in problems:
+        typer.echo(f"secondlock: {problem}", err=True)
+    return code
+
+
+def _fail_json(problems: Sequence[Problem], code: int) -> int:
+    """For programs: on standard output, where they read."""
+    echo_json({"problems": [problem.document() for problem in problems]})
     return code
 
 

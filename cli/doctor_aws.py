@@ -125,13 +125,13 @@ def findings(stack: Stack) -> list[Finding]:
     try:
         here = _here(stack, requests, settings)
     except ProblemsError as error:
-        return [*found, *(of_problem("credentials", one) for one in error.problems)]
+        return [*found, *(of_problem("credentials", one) for one in error.told)]
     found.append(ok("credentials", f"account {here.account}, region {here.region}"))
     for name, check in _CHECKS:
         try:
             found += check(here)
         except ProblemsError as error:
-            found += [of_problem(name, one) for one in error.problems]
+            found += [of_problem(name, one) for one in error.told]
     return found
 
 
@@ -151,7 +151,7 @@ def _settings(stack: Stack) -> tuple[Settings | None, list[Finding]]:
     try:
         settings = load_settings(stack.name, values)
     except ProblemsError as error:
-        return None, found + [of_problem("settings", one) for one in error.problems]
+        return None, found + [of_problem("settings", one) for one in error.told]
     return settings, found or [ok("settings", str(stack.config))]
 
 
@@ -161,7 +161,7 @@ def _requests(
     try:
         requests = load_requests(stack.requests)
     except ProblemsError as error:
-        return [], [of_problem("requests", one) for one in error.problems]
+        return [], [of_problem("requests", one) for one in error.told]
     problems = check_aws(requests, settings.zones) if settings else []
     if problems:
         return requests, [of_problem("requests", one) for one in problems]

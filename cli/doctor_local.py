@@ -45,7 +45,7 @@ def _requests(stack: Stack) -> tuple[list[InstanceRequest], list[Finding]]:
     try:
         requests = load_requests(stack.requests)
     except ProblemsError as error:
-        return [], [of_problem("requests", one) for one in error.problems]
+        return [], [of_problem("requests", one) for one in error.told]
     problems = check_local(requests)
     if problems:
         return requests, [of_problem("requests", one) for one in problems]

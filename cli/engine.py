@@ -7,18 +7,29 @@ import os
 import re
 import shlex
 import shutil
-import stat
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+)
 
 from cli.project import Stack, command, pulumi
+from infra.names import NAME_PATTERN
 from infra.problems import Problem, ProblemsError
+from infra.reading import UnreadableError, read_text
+from infra.text import brief, first_hidden
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_TOLD = 5  # outputs that are named where more are wrong
 _PATH_ITSELF = ("$PATH", "${PATH}")
 
 
@@ -26,23 +37,45 @@ def _none_if_empty(value: object) -> object:
     return None if value == "" else value
 
 
+def _absolute(path: Path) -> Path:
+    if not path.is_absolute() or first_hidden(str(path)) is not None:
+        raise ValueError
+    return path
+
+
+def _text(pattern: str) -> StringConstraints:
+    """The whole text; Rust's `$`, unlike Python's, is not before a last line break."""
+    return StringConstraints(pattern=f"^(?:{pattern})$")
+
+
+# What goes into ssh_config, known_hosts and command lines: a state is not written by us alone.
+_Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
+_Address = Annotated[str, _text("[0-9A-Za-z:][0-9A-Za-z.:-]{0,252}")]
+_HostKey = Annotated[str, _text("(?:ssh|ecdsa)-[a-z0-9-]+ [A-Za-z0-9+/=]+")]
+_Word = Annotated[str, _text("[A-Za-z0-9][A-Za-z0-9-]{0,62}")]
+_Uri = Annotated[str, _text("otpauth://[!-~]{1,1000}")]
+_Code = Annotated[str, _text("[0-9]{8}")]
+
+
 class Machine(BaseModel):
     """An entry of the output `machines`. Below `directory`: of target aws alone."""
 
     model_config = ConfigDict(hide_input_in_errors=True, frozen=True)
 
-    address: str
-    port: int
-    host_key: str
+    address: _Address
+    port: Annotated[int, Field(ge=1, le=65535)]
+    host_key: _HostKey
     running: bool
     serial: int
-    researchers: tuple[str, ...]
-    target: str
-    directory: Annotated[Path | None, BeforeValidator(_none_if_empty)] = None
-    instance_id: str | None = None
-    region: str | None = None
-    zone: str | None = None
-    log_group: str | None = None
+    researchers: tuple[_Name, ...]
+    target: _Word
+    directory: Annotated[
+        Annotated[Path, AfterValidator(_absolute)] | None, BeforeValidator(_none_if_empty)
+    ] = None
+    instance_id: _Word | None = None
+    region: _Word | None = None
+    zone: _Word | None = None
+    log_group: Annotated[str, _text("[A-Za-z0-9_/.#-]{1,512}")] | None = None
     public: bool = True
 
 
@@ -51,24 +84,24 @@ class Enrollment(BaseModel):
 
     model_config = ConfigDict(hide_input_in_errors=True, frozen=True)
 
-    machine: str
-    enrollment: str
+    machine: _Name
+    enrollment: Annotated[str, _text("[0-9a-f]{32}")]
     factors: Literal["key+totp", "password+totp"]
-    uri: str
-    emergency_codes: tuple[str, ...]
-    password: str | None = None
+    uri: _Uri
+    emergency_codes: tuple[_Code, ...]
+    password: Annotated[str, _text("[!-~]{1,128}")] | None = None
 
 
 class _Machines(BaseModel):
     model_config = ConfigDict(hide_input_in_errors=True)
 
-    machines: dict[str, Machine]
+    machines: dict[_Name, Machine]
 
 
 class _Enrollments(BaseModel):
     model_config = ConfigDict(hide_input_in_errors=True)
 
-    enrollments: dict[str, Enrollment]
+    enrollments: dict[_Name, Enrollment]
 
 
 def machines(stack: Stack) -> dict[str, Machine]:
@@ -98,9 +131,11 @@ def environment(stack: Stack, base: Mapping[str, str]) -> dict[str, str]:
     """
     path = stack.state / "env"
     try:
-        text = _read_private(path)
+        text = read_text(path, private=True)
     except FileNotFoundError:
         return dict(base)
+    except UnreadableError as error:
+        raise ProblemsError([Problem(path, error.line, error.what, error.mend)]) from None
     added = {}
     for number, line in enumerate(text.splitlines(), start=1):
         pair = _export(path, number, line)
@@ -116,22 +151,10 @@ def environment(stack: Stack, base: Mapping[str, str]) -> dict[str, str]:
     return merged
 
 
-def _read_private(path: Path) -> str:
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
-    with os.fdopen(descriptor, encoding="utf-8") as file:
-        status = os.fstat(file.fileno())
-        if status.st_uid != os.geteuid():
-            problem = Problem(
-                path, None, "belongs to another user", f"sudo chown {os.geteuid()} {path}"
-            )
-            raise ProblemsError([problem])
-        if stat.S_IMODE(status.st_mode) & 0o077:
-            problem = Problem(path, None, "is open to other users", f"chmod 600 {path}")
-            raise ProblemsError([problem])
-        return file.read()
-
-
 def _export(path: Path, number: int, line: str) -> tuple[str, str] | None:
+    if first_hidden(line, "\t") is not None:
+        what = "holds a control character, or one that is not seen"
+        raise ProblemsError([Problem(path, number, what, f"edit {shlex.quote(str(path))}")])
     try:
         words = shlex.split(line, comments=True)
     except ValueError:
@@ -140,7 +163,9 @@ def _export(path: Path, number: int, line: str) -> tuple[str, str] | None:
         return None
     name, equals, value = words[-1].partition("=")
     if len(words) != 2 or words[0] != "export" or not equals or not _NAME.fullmatch(name):
-        problem = Problem(path, number, "is not `export NAME=value`", f"edit {path}")
+        problem = Problem(
+            path, number, "is not `export NAME=value`", f"edit {shlex.quote(str(path))}"
+        )
         raise ProblemsError([problem])
     return name, value
 
@@ -153,7 +178,14 @@ def set_config(stack: Stack, values: Mapping[str, str]) -> None:
 
 def _outputs(stack: Stack, *, secrets: bool) -> dict[str, Any]:
     flags = ["--json", "--color", "never", *(["--show-secrets"] if secrets else [])]
-    outputs: dict[str, Any] = json.loads(_run(stack, "stack", "output", *flags))
+    words = ("stack", "output", *flags)
+    try:
+        outputs = json.loads(_run(stack, *words))
+    except (ValueError, RecursionError):
+        what, again = "pulumi does not answer in JSON", pulumi("stack", "output", stack=stack)
+        raise ProblemsError([Problem(None, None, what, again)]) from None
+    if not isinstance(outputs, dict) and outputs is not None:
+        raise _not_as_expected(stack, ["they are no mapping"])
     if not outputs:
         up = pulumi("up", stack=stack)
         raise ProblemsError([Problem(None, None, f"stack {stack.name} is not up", up)])
@@ -173,6 +205,7 @@ def _run(stack: Stack, *words: str) -> str:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
+        errors="replace",
         check=False,
     )
     if done.returncode != 0:
@@ -205,8 +238,15 @@ def _place(path: Path, otherwise: str) -> str:
 
 
 def _unreadable(stack: Stack, error: ValidationError) -> ProblemsError:
-    places = sorted({".".join(str(part) for part in fault["loc"]) for fault in error.errors()})
-    what = f"outputs of stack {stack.name} are missing or not as expected: {', '.join(places)}"
+    places = {".".join(str(part) for part in fault["loc"]) for fault in error.errors()}
+    return _not_as_expected(stack, sorted(brief(place) for place in places))
+
+
+def _not_as_expected(stack: Stack, places: list[str]) -> ProblemsError:
+    told = ", ".join(places[:_TOLD])
+    if len(places) > _TOLD:
+        told += f" and {len(places) - _TOLD} more"
+    what = f"outputs of stack {stack.name} are missing or not as expected: {told}"
     return ProblemsError([Problem(None, None, what, pulumi("up", stack=stack))])
 
 

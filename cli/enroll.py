@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import secrets
+import shlex
 import shutil
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,9 +20,11 @@ from cli.options import JsonOption, ResearcherArgument, StackOption, echo_json
 from cli.project import Stack, check_researcher, choose_stack, command, pulumi, shown
 from infra.problems import Problem, ProblemsError
 from infra.qr import qr_png, qr_terminal
+from infra.reading import UnreadableError, read_text
 from infra.requests import load_retired
 
 # Without what looks alike: 31 signs, so that 6 groups of 5 are 148 bits.
+_CONFIG_BYTES = 16 * 1024 * 1024  # of an ssh_config; a thousand machines take 1.5 MiB
 _SIGNS = "abcdefghjkmnpqrstuvwxyz23456789"
 
 PngOption = Annotated[
@@ -106,9 +110,9 @@ def _check_new(path: Path | None) -> None:
         return
     if path.is_symlink() or path.exists():
         what = "is already there and is not overwritten"
-        raise ProblemsError([Problem(path, None, what, f"remove it: rm {path}")])
+        raise ProblemsError([Problem(path, None, what, "name another file")])
     if not path.parent.is_dir():
-        mend = f"mkdir -p {path.parent}"
+        mend = f"mkdir -p {shlex.quote(str(path.parent))}"
         raise ProblemsError([Problem(path, None, "its folder is not there", mend)])
 
 
@@ -145,8 +149,9 @@ def _show(
     typer.echo(seen)
     typer.echo(_facts(enrollment, show_uri=show_uri))
     config, host = stack.state / "ssh_config", f"{researcher}.{stack.name}"
-    if config.exists() and f"Host {host}\n" in config.read_text():
-        return
+    with suppress(FileNotFoundError, UnreadableError):
+        if f"Host {host}\n" in read_text(config, limit=_CONFIG_BYTES):
+            return
     typer.echo("Log in:")
     typer.echo(f"  {command('ssh-config', stack=stack)}")
     typer.echo(f"  ssh -F {shown(config)} {host}")

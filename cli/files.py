@@ -5,11 +5,17 @@ from __future__ import annotations
 import fcntl
 import os
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import typer
+
 from infra.problems import Problem, ProblemsError
+
+PATIENCE = 60.0
+"""Seconds that `locked` waits for another run."""
 
 
 def write_new(path: Path, data: bytes, *, mode: int, mend: str) -> None:
@@ -52,13 +58,43 @@ def replace(path: Path, data: bytes, *, mode: int = 0o600) -> None:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keep other runs of `secondlock` out of `folder` meanwhile."""
+    """Keep other runs of `secondlock` out of `folder` meanwhile.
+
+    Says so where it has to wait for one. Raises ProblemsError when that takes too long.
+    """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        _lock(descriptor, folder)
         yield
     finally:
         os.close(descriptor)
+
+
+def _lock(descriptor: int, folder: Path) -> None:
+    until = time.monotonic() + PATIENCE
+    said = False
+    while True:
+        with suppress(BlockingIOError):
+            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        holder = _holder(descriptor)
+        if time.monotonic() > until:
+            what = f"another run of secondlock works in this folder{holder}"
+            raise ProblemsError([Problem(folder, None, what, "end it, then try again")])
+        if not said:
+            typer.echo(f"secondlock: waiting for another run in {folder}{holder}", err=True)
+            said = True
+        time.sleep(0.1)
+
+
+def _holder(descriptor: int) -> str:
+    """Which process has the lock, as far as the kernel tells (proc_locks(5))."""
+    inode = os.fstat(descriptor).st_ino
+    with suppress(OSError):
+        for line in Path("/proc/locks").read_text().splitlines():
+            words = line.split()
+            if "FLOCK" in words and words[5].endswith(f":{inode}"):
+                return f": process {words[4]}"
+    return ""
 
 
 def _folder_to_disk(folder: Path) -> None:

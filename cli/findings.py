@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from infra.problems import Problem
+from infra.text import visible
 
 Verdict = Literal["ok", "note", "stop"]
 """`stop`: `pulumi up` would fail. `note`: it would not, but someone should know."""
@@ -19,6 +20,10 @@ class Finding:
     verdict: Verdict
     what: str
     mend: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "what", visible(self.what))
+        object.__setattr__(self, "mend", self.mend and visible(self.mend))
 
     def document(self) -> dict[str, Any]:
         """For programs."""
@@ -42,6 +47,4 @@ def stop(check: str, what: str, mend: str | None = None) -> Finding:
 
 def of_problem(check: str, problem: Problem) -> Finding:
     """A problem that stops `up`."""
-    place = [str(part) for part in (problem.file, problem.line) if part is not None]
-    where = ":".join(place) + ": " if place else ""
-    return Finding(check, "stop", where + problem.what, problem.mend)
+    return Finding(check, "stop", problem.place + problem.what, problem.mend)

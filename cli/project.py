@@ -9,16 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import typer
-import yaml
 
 from infra.names import check_researcher_name
-from infra.problems import Problem, ProblemsError, RefusedError
+from infra.problems import ProblemsError, RefusedError
+from infra.text import brief, visible
+from infra.yaml_lines import read_document
 
 ROOT = Path(__file__).resolve().parents[1]
 DEFAULT_STACK = "demo"
 
 # Narrower than Pulumi's own rule: the name becomes a folder and part of an ssh host alias.
 _STACK_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_-]{0,62}")
+_CONFIG_BYTES = 1024 * 1024  # Pulumi itself sets no limit
 
 
 @dataclass(frozen=True)
@@ -71,19 +73,17 @@ class Stack:
 
         Raises ProblemsError when the file is not YAML.
         """
-        if not self.config.exists():
+        if not os.path.lexists(self.config):
             return {}
-        try:
-            document = yaml.safe_load(self.config.read_text("utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            problem = Problem(
-                self.config, None, f"not YAML: {type(error).__name__}", f"edit {self.config}"
-            )
-            raise ProblemsError([problem]) from None
-        config = document.get("config") if isinstance(document, dict) else None
+        document = read_document(self.config, limit=_CONFIG_BYTES)
+        if document.problems:
+            raise ProblemsError(document.problems)
+        config = document.data.get("config")
         if not isinstance(config, dict):
             return {}
-        return {str(key): _plain(value) for key, value in config.items()}
+        # As it is written: to Pulumi `1.50` is a text, and not the number 1.5.
+        written = {key: document.written.get(("config", key)) for key in config}
+        return {key: _plain(value, written[key]) for key, value in config.items()}
 
 
 def choose_stack(name: str | None) -> Stack:
@@ -94,7 +94,7 @@ def choose_stack(name: str | None) -> Stack:
     chosen = name or os.environ.get("SECONDLOCK_STACK") or _only_stack()
     if not _STACK_NAME.fullmatch(chosen):
         raise typer.BadParameter(
-            f"{chosen!r} is no stack's name: letters, digits, - and _, at most 63",
+            f"'{brief(chosen)}' is no stack's name: letters, digits, - and _, at most 63",
             param_hint="--stack",
         )
     return Stack(chosen, ROOT)
@@ -128,13 +128,15 @@ def shown(path: Path) -> str:
         near = str(path.relative_to(Path.cwd()))
     except (ValueError, OSError):
         near = str(path)
-    return shlex.quote(near)
+    return visible(shlex.quote(near))
 
 
-def _plain(value: object) -> str:
+def _plain(value: object, written: str | None) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
-    return str(value) if isinstance(value, (str, int, float)) else ""
+    if not isinstance(value, (str, int, float)):
+        return ""
+    return str(value) if written is None else written
 
 
 def _only_stack() -> str:

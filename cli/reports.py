@@ -5,21 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, FiniteFloat, ValidationError
 
 from cli.engine import Machine
 from cli.project import Stack, command
+from infra.text import brief, visible
 
 CODES_BEAR = 20.0
 """Seconds that a machine's clock may be off: beyond that it looks at no code of an app."""
 
 
-def printable(text: str) -> str:
-    """`text` as it may go to a terminal: a machine's own words could hold control characters."""
-    return "".join(sign if sign.isprintable() else "?" for sign in text)
+def _seen(text: str) -> str:
+    return brief(text, 1000)
 
 
-Word = Annotated[str, AfterValidator(printable)]
+Word = Annotated[str, AfterValidator(_seen)]
+"""A machine's own words, which could hold control characters or be endless."""
 
 
 class _Said(BaseModel):
@@ -30,7 +31,7 @@ class Clock(_Said):
     """How the guest's clock stands to its reference: positive seconds, and it is behind."""
 
     synchronised: bool
-    offset_seconds: float | None
+    offset_seconds: FiniteFloat | None
     source: Word | None = None
 
 
@@ -72,10 +73,14 @@ class GuestStatus(_Said):
 
 @dataclass(frozen=True)
 class Trouble:
-    """What is wrong with a machine, and what mends it."""
+    """What is wrong with a machine, and what mends it; hidden characters are made visible."""
 
     what: str
     mend: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "what", visible(self.what))
+        object.__setattr__(self, "mend", visible(self.mend))
 
 
 @dataclass(frozen=True)
@@ -109,7 +114,7 @@ def read_status(said: str | bytes) -> GuestStatus:
         return GuestStatus.model_validate_json(said)
     except ValidationError as error:
         places = [".".join(map(str, fault["loc"])) or "not JSON" for fault in error.errors()]
-        raise ValueError(", ".join(places)) from None
+        raise ValueError(brief(", ".join(places), 200)) from None
 
 
 def guest_troubles(

@@ -8,8 +8,6 @@ import hashlib
 import json
 import re
 import secrets
-import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from enum import Enum
 from pathlib import Path
@@ -18,6 +16,7 @@ from typing import Annotated
 import typer
 
 from cli.files import write_new
+from cli.keys import read_keys
 from cli.options import JsonOption, ResearcherArgument, StackOption, echo_json
 from cli.project import Stack, check_researcher, choose_stack, command, pulumi, shown
 from infra.problems import Problem, ProblemsError, RefusedError
@@ -28,11 +27,10 @@ from infra.requests import (
     check_local,
     load_requests,
 )
-from infra.settings import Settings, split_zones
-from infra.ssh_keys import check_ssh_key
+from infra.settings import Settings, setting_problems, split_zones
+from infra.text import visible
 
 _OWN_KEYS = ("id_ed25519.pub", "id_ed25519_sk.pub", "id_ecdsa.pub", "id_rsa.pub")
-_LARGEST_KEY_FILE = 64 * 1024  # bytes; a public key is far smaller
 _PLAIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9./+=@_:-]| (?=[^#\s]))*(?<!:)")
 
 _TEMPLATE = """\
@@ -142,10 +140,12 @@ def request(
     cidrs = allowed_from or _default_from(chosen)
     text = _scaffold(chosen, researcher, keys, factors, cidrs, machine)
     # The file is not there yet: its lines would help nobody, the fields' names do.
-    unwritten = faults(chosen, researcher, text)
-    if unwritten:
-        raise ProblemsError([dataclasses.replace(one, file=None, line=None) for one in unwritten])
     path = chosen.request(researcher)
+    found = faults(chosen, researcher, text)
+    if found:
+        unwritten = [one for one in found if one.file == path]
+        placeless = [dataclasses.replace(one, file=None, line=None) for one in unwritten]
+        raise ProblemsError([*placeless, *(one for one in found if one.file != path)])
     path.parent.mkdir(parents=True, exist_ok=True)
     mend = f"edit it, or: {command('rotate', researcher, stack=chosen)}"
     write_new(path, text.encode(), mode=0o644, mend=mend)
@@ -163,7 +163,7 @@ def request(
         return
     typer.echo(f"Wrote {shown(path)}")
     for line in fingerprints:
-        typer.echo(f"  key {line} from {source}")
+        typer.echo(f"  key {line} from {shown(source) if source else '--'}")
     if key is None and source is not None:
         typer.echo(f"  That is your own key: is it {researcher}'s? If not, edit the file.")
     typer.echo(f"Next: read it, then {pulumi('up', stack=chosen)}")
@@ -172,22 +172,14 @@ def request(
 def faults(stack: Stack, researcher: str, text: str) -> list[Problem]:
     """What is wrong with `text` as the researcher's request.
 
-    It is read among the stack's other files, in a folder of its own; their faults do not count.
+    It is read as if it stood among the stack's other files; their faults do not count.
     """
     path = stack.request(researcher)
-    with tempfile.TemporaryDirectory(prefix="secondlock-") as temporary:
-        folder = Path(temporary) / stack.name
-        if stack.requests.is_dir():
-            shutil.copytree(stack.requests, folder)
-        folder.mkdir(exist_ok=True)
-        candidate = folder / path.name
-        candidate.write_text(text, "utf-8")
-        try:
-            requests = [one for one in load_requests(folder) if one.researcher == researcher]
-            problems = _target_problems(stack, requests)
-        except ProblemsError as error:
-            problems = [one for one in error.problems if one.file in (candidate, None)]
-    return [dataclasses.replace(problem, file=path) for problem in problems]
+    try:
+        requests = load_requests(stack.requests, {path: text})
+    except ProblemsError as error:
+        return [one for one in error.problems if one.file in (path, path.parent, None)]
+    return _target_problems(stack, [one for one in requests if one.researcher == researcher])
 
 
 def _target_problems(stack: Stack, requests: Sequence[InstanceRequest]) -> list[Problem]:
@@ -219,13 +211,22 @@ def _machine(stack: Stack, asked: dict[str, str]) -> str:
             )
         sizes = {"cpus": usual.cpus, "memory_gib": usual.memory_gib, **disks}
         return _LOCAL_MACHINE.format(machine=_flow(sizes))
-    kind = stack.value("secondlock:instanceType") or Settings(stack=stack.name).instance_type
+    kind = _setting(stack, "instanceType") or Settings(stack=stack.name).instance_type
     all_of_it = {"instance_type": kind, **disks, "spot": "false", "public": "true"}
     return _AWS_MACHINE.format(
         mark="" if asked else "# ",
         machine=_flow(asked or all_of_it),
-        cost_centre=stack.value("secondlock:costCentre") or "4711",
+        cost_centre=_setting(stack, "costCentre") or "4711",
     )
+
+
+def _setting(stack: Stack, key: str) -> str | None:
+    """A setting that goes into the file. Raises ProblemsError for what the stack may not have."""
+    value = stack.value(f"secondlock:{key}")
+    problems = setting_problems(stack.name, key, value) if value else []
+    if problems:
+        raise ProblemsError(problems)
+    return value
 
 
 def _flow(fields: Mapping[str, object]) -> str:
@@ -267,53 +268,28 @@ def _sequence(values: Sequence[str]) -> str:
 
 
 def _scalar(value: str) -> str:
-    """`value` as YAML: plain where that is safe, else quoted as JSON, which YAML reads too."""
-    return value if _PLAIN.fullmatch(value) else json.dumps(value)
+    """`value` as YAML: plain where that is safe, else quoted as JSON, which YAML reads too.
+
+    What is not seen becomes an escape: some of it ends a line of YAML.
+    """
+    return value if _PLAIN.fullmatch(value) else visible(json.dumps(value, ensure_ascii=False))
 
 
 def _keys(researcher: str, given: Path | None, factors: Factors) -> tuple[Path | None, list[str]]:
     """The file that was read and its keys. Raises ProblemsError."""
     if given is not None:
-        return given, _read_keys(given)
+        return given, read_keys(given)
     if factors is Factors.PASSWORD:
         return None, []
     for path in (Path.home() / ".ssh" / name for name in _OWN_KEYS):
         if not path.is_file():
             continue
         try:
-            return path, _read_keys(path)
+            return path, read_keys(path)
         except ProblemsError:
             continue  # too weak a key, for example; perhaps the next will do
     what = f"no public key for {researcher}: none in ~/.ssh serves"
     raise ProblemsError([Problem(None, None, what, "ssh-keygen -t ed25519, or --key FILE")])
-
-
-def _read_keys(path: Path) -> list[str]:
-    try:
-        with path.open("rb") as file:
-            data = file.read(_LARGEST_KEY_FILE)
-    except OSError as error:
-        raise ProblemsError(
-            [Problem(path, None, f"cannot be read: {error.strerror}", "--key FILE")]
-        ) from None
-    if b"PRIVATE KEY" in data or b"PuTTY-User-Key-File" in data:
-        mend = f"--key {path}.pub; without one: ssh-keygen -y -f {path} > {path}.pub"
-        what = "is a private key, which nobody but its owner may have"
-        raise ProblemsError([Problem(path, None, what, mend)])
-    lines = data.decode("utf-8", "replace").splitlines()
-    keys, problems = [], []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip() or line.startswith("#"):
-            continue
-        try:
-            keys.append(check_ssh_key(line.strip()))
-        except RefusedError as error:
-            problems.append(Problem(path, number, error.what, error.mend))
-    if not keys and not problems:
-        problems.append(Problem(path, None, "holds no key", "--key FILE"))
-    if problems:
-        raise ProblemsError(problems)
-    return keys
 
 
 def _fingerprint(key: str) -> str:

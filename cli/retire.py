@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import datetime as dt
 import io
+import json
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 import yaml
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
+from ruamel.yaml.error import YAMLError
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from cli.files import locked, replace
@@ -23,8 +25,9 @@ from cli.options import JsonOption, ResearcherArgument, StackOption, echo_json
 from cli.project import Stack, check_researcher, choose_stack, command, pulumi, shown
 from cli.request import faults
 from infra.problems import Problem, ProblemsError
-from infra.requests import RETIRED_FILE, load_retired
-from infra.yaml_lines import read_document
+from infra.reading import UnreadableError, read_text
+from infra.requests import RETIRED_BYTES, RETIRED_FILE, load_retired
+from infra.yaml_lines import compose, read_document
 
 Reason = Literal["rotated", "revoked"]
 
@@ -46,15 +49,22 @@ EndSessionsOption = Annotated[
 
 @dataclass(frozen=True)
 class _Request:
-    """A request's text, and where its values stand in it."""
+    """A request's text, its values, and where they stand in it."""
 
+    path: Path
     text: str
-    places: dict[str, tuple[yaml.Node, yaml.Node]]
+    data: dict[str, Any]
+    root: yaml.MappingNode
+
+    @property
+    def places(self) -> dict[str, tuple[yaml.Node, yaml.Node]]:
+        """Each field's name and value."""
+        return {key.value: (key, value) for key, value in self.root.value}
 
     @property
     def enrollment(self) -> str:
         """The id as it is written."""
-        return str(self.places["enrollment"][1].value)
+        return str(self.data["enrollment"])
 
 
 def rotate(
@@ -162,58 +172,116 @@ def _no_request(stack: Stack, researcher: str) -> ProblemsError:
 
 def _read(path: Path) -> _Request:
     """The request, which need not be valid: its id may be retired. Raises ProblemsError."""
-    problems = read_document(path).problems
-    if problems:
-        raise ProblemsError(problems)
-    text = path.read_bytes().decode("utf-8-sig")
-    root = yaml.compose(text, Loader=yaml.SafeLoader)
-    fields = root.value if isinstance(root, yaml.MappingNode) else []
-    places = {key.value: (key, value) for key, value in fields}
-    request = _Request(text, places)
-    if "enrollment" not in places or not _ENROLLMENT.fullmatch(request.enrollment):
+    try:
+        text = read_text(path, inside=path.parent)
+    except UnreadableError as error:
+        raise ProblemsError([Problem(path, error.line, error.what, error.mend)]) from None
+    document = read_document(path, text=text)
+    if document.problems:
+        raise ProblemsError(document.problems)
+    if not _ENROLLMENT.fullmatch(str(document.data.get("enrollment"))):
         what = "has no enrollment of 32 hexadecimal digits to retire"
         raise ProblemsError([Problem(path, None, what, "put back the one it had, from git")])
-    return request
+    return _Request(path, text, document.data, compose(text))
 
 
 def _rotated(request: _Request, fresh: str, *, end_sessions: bool) -> str:
-    """The request's text with another id; everything else stays byte for byte."""
-    key, value = request.places["enrollment"]
-    edits = [(value.start_mark.index, value.end_mark.index, f'"{fresh}"')]
-    if end_sessions and "end_sessions" in request.places:
-        _, value = request.places["end_sessions"]
-        edits.append((value.start_mark.index, value.end_mark.index, "true"))
-    elif end_sessions:
-        # Before the enrollment's key: there it fits both `{...}` and one field a line.
-        flow = request.text.lstrip().startswith("{")
-        line = "end_sessions: true" + (", " if flow else "\n" + " " * key.start_mark.column)
-        edits.append((key.start_mark.index, key.start_mark.index, line))
+    """The request's text with another id; everything else stays byte for byte, if it can.
+
+    Raises ProblemsError where the text is in a form that cannot be changed.
+    """
+    changes: dict[str, Any] = {"enrollment": fresh}
+    if end_sessions:
+        changes["end_sessions"] = True
+    for edit in (_edited, _rewritten):
+        text = edit(request, changes)
+        if _data(request.path, text) == {**request.data, **changes}:
+            return text
+    raise ProblemsError([_cannot_change(request.path)])
+
+
+def _edited(request: _Request, changes: dict[str, Any]) -> str:
+    """The text with the changed values alone exchanged: only the usual forms of YAML bear it."""
+    end = "\r\n" if "\r\n" in request.text else "\n"
+    edits = []
+    for name, value in changes.items():
+        new = json.dumps(value)
+        if name in request.places:
+            node = request.places[name][1]
+            start, stop = node.start_mark.index, node.end_mark.index
+            blank = " " if start == stop else ""
+            edits.append((start, stop, blank + new + (end if _is_block(node) else "")))
+        else:
+            # Before the enrollment's name: there it fits both `{...}` and one field a line.
+            mark = request.places["enrollment"][0].start_mark
+            after = ", " if request.root.flow_style else end + " " * mark.column
+            edits.append((mark.index, mark.index, f"{name}: {new}{after}"))
     text = request.text
-    for start, end, new in sorted(edits, reverse=True):
-        text = text[:start] + new + text[end:]
+    for start, stop, new in sorted(edits, reverse=True):
+        text = text[:start] + new + text[stop:]
     return text
 
 
-def _retire(stack: Stack, researcher: str, enrollment: str, reason: Reason) -> None:
-    """Add the enrollment to retired.yaml, unless an interrupted run did. Raises ProblemsError."""
-    if any(one.enrollment == enrollment for one in load_retired(stack.requests)):
-        return
-    path = stack.requests / RETIRED_FILE
+def _is_block(node: yaml.Node) -> bool:
+    return isinstance(node, yaml.ScalarNode) and node.style in {"|", ">"}
+
+
+def _rewritten(request: _Request, changes: dict[str, Any]) -> str:
+    """The text as ruamel.yaml writes it anew: comments stay, the form may not."""
+    return _dumped(request.text, lambda document: document.update(changes))
+
+
+def _dumped(text: str, change: Callable[[CommentedMap], object]) -> str:
+    """The text after a change to what it says; empty where ruamel.yaml does not understand it."""
     editor = YAML()
     editor.indent(mapping=2, sequence=4, offset=2)
     editor.width = 1000
     editor.preserve_quotes = True  # what stands there stays as it is, to the byte
-    document = editor.load(path.read_text("utf-8") if path.exists() else _NEW_RETIRED)
+    buffer = io.BytesIO()
+    try:
+        document = editor.load(text)
+        change(document)
+        editor.dump(document, buffer)
+    except (YAMLError, AttributeError, KeyError, ValueError):
+        return ""
+    return buffer.getvalue().decode()
+
+
+def _data(path: Path, text: str) -> dict[str, Any]:
+    """What we read in a text; nothing where it has faults."""
+    document = read_document(path, text=text)
+    return {} if document.problems else document.data
+
+
+def _cannot_change(path: Path) -> Problem:
+    what = "is YAML in a form that this program cannot change"
+    return Problem(path, None, what, "put each field on a line of its own, then try again")
+
+
+def _retire(stack: Stack, researcher: str, enrollment: str, reason: Reason) -> None:
+    """Add the enrollment to retired.yaml, unless an interrupted run did. Raises ProblemsError."""
+    before = load_retired(stack.requests)
+    if any(one.enrollment == enrollment for one in before):
+        return
+    path = stack.requests / RETIRED_FILE
+    today = dt.datetime.now(dt.timezone.utc).date()
     entry = CommentedMap(
         enrollment=DoubleQuotedScalarString(enrollment),
         researcher=researcher,
         reason=reason,
-        date=dt.datetime.now(dt.timezone.utc).date(),
+        date=today,
     )
     entry.fa.set_flow_style()
-    entries = document["retired"]
-    entries.fa.set_block_style()
-    entries.append(entry)
-    buffer = io.BytesIO()
-    editor.dump(document, buffer)
-    replace(path, buffer.getvalue(), mode=0o644)
+
+    def add(document: CommentedMap) -> None:
+        document.fa.set_block_style()
+        document["retired"].fa.set_block_style()
+        document["retired"].append(entry)
+
+    old = read_text(path, inside=path.parent, limit=RETIRED_BYTES) if path.exists() else None
+    text = _dumped(old or _NEW_RETIRED, add)
+    kept = _data(path, old) if old else {"retired": []}
+    added = {"enrollment": enrollment, "researcher": researcher, "reason": reason}
+    if _data(path, text) != {"retired": [*kept["retired"], {**added, "date": str(today)}]}:
+        raise ProblemsError([_cannot_change(path)])
+    replace(path, text.encode(), mode=0o644)

@@ -15,6 +15,8 @@ from cli.files import replace
 from cli.options import JsonOption, StackOption, echo_json
 from cli.project import Stack, choose_stack, shown
 from infra.problems import Problem, ProblemsError
+from infra.reading import UnreadableError, read_text
+from infra.ssh_keys import key_blob
 
 # sun_path holds 108 bytes with its end; ssh appends %C (40) and, while it binds, 17 more.
 _LONGEST_FOLDER = 108 - 1 - 17 - 40 - 1
@@ -111,10 +113,13 @@ def host_key_alias(stack: Stack, machine: str) -> str:
 def own_key(stack: Stack, researcher: str) -> Path | None:
     """The demo's private key if it is this researcher's; without one ssh uses the person's own."""
     public, request = stack.key.with_suffix(".pub"), stack.request(researcher)
-    if not (stack.key.exists() and public.exists() and request.exists()):
+    if not stack.key.exists():
         return None
-    body = public.read_text("utf-8").split()[1]
-    return stack.key if body in request.read_text("utf-8") else None
+    try:
+        body = key_blob(read_text(public))
+        return stack.key if body and body in read_text(request, inside=stack.requests) else None
+    except (FileNotFoundError, UnreadableError):
+        return None
 
 
 def _known_hosts(stack: Stack, everything: dict[str, Machine]) -> str:
@@ -202,6 +207,7 @@ def _control_folder() -> Path:
     mine = stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()
     if not mine or stat.S_IMODE(status.st_mode) & 0o077:
         what = "other users could take over shared connections there"
-        mend = f"rm -r {folder}" if mine else f"sudo rm -r {folder}"
+        name = shlex.quote(str(folder))
+        mend = f"rm -r {name}" if mine else f"sudo rm -r {name}"
         raise ProblemsError([Problem(folder, None, what, mend)])
     return folder

@@ -19,7 +19,7 @@ from botocore.exceptions import ClientError
 from cli.aws import client_config, explained, session
 from cli.engine import Machine
 from cli.project import Stack, pulumi
-from cli.reports import GuestStatus, Mends, Report, Trouble, guest_troubles, printable, read_status
+from cli.reports import GuestStatus, Mends, Report, Trouble, guest_troubles, read_status
 from infra.problems import ProblemsError
 from infra.requests import InstanceRequest, load_requests, machine_name
 
@@ -161,7 +161,7 @@ def _read(name: str, line: _Line | None) -> tuple[GuestStatus | None, list[Troub
     try:
         return read_status(line.text), []
     except ValueError as error:
-        what = f"{name} writes a status that cannot be read: {printable(str(error))}"
+        what = f"{name} writes a status that cannot be read: {error}"
         mend = "is this checkout older than the machine? git pull"
         return None, [Trouble(what, mend)]
 
@@ -175,7 +175,7 @@ def _not_running(
         if instance and instance.get("InstanceLifecycle") == "spot":
             what = f"{name} is {state}: a spot machine, which AWS stops when it needs the room"
             return Trouble(what, "it starts again by itself when there is room; or spot: false")
-        why = printable(instance.get("StateTransitionReason", "")) if instance else ""
+        why = instance.get("StateTransitionReason", "") if instance else ""
         start = f"aws ec2 start-instances --instance-ids {machine.instance_id}{_region(machine)}"
         return Trouble(f"{name} is {state}" + (f": {why}" if why else ""), start)
     refresh = f"{pulumi('refresh', stack=stack)} && {pulumi('up', stack=stack)}"

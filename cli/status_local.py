@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from cli.engine import Machine
 from cli.project import Stack, pulumi
-from cli.reports import GuestStatus, Mends, Report, Trouble, guest_troubles, printable, read_status
+from cli.reports import GuestStatus, Mends, Report, Trouble, guest_troubles, read_status
 from infra.local.agent import AgentError, GuestAgent
 from infra.local.clock import offset as offset_of
 from infra.local.qemu import full_folder, is_running
@@ -44,7 +44,7 @@ def _report(stack: Stack, name: str, machine: Machine) -> Report:
 
 
 def _down(name: str, machine: Machine, what: str, mend: str) -> Report:
-    return Report(name, machine, "down", None, [Trouble(printable(what), mend)])
+    return Report(name, machine, "down", None, [Trouble(what, mend)])
 
 
 def _ask(name: str, machine: Machine) -> GuestStatus:

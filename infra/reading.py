@@ -35,14 +35,19 @@ class UnreadableError(RefusedError):
 
 
 def read_text(
-    file: Path, *, limit: int = MAX_BYTES, inside: Path | None = None, wide: bool = False
+    file: Path,
+    *,
+    limit: int = MAX_BYTES,
+    inside: Path | None = None,
+    private: bool = False,
+    wide: bool = False,
 ) -> str:
     """A file's text, without a byte order mark. Raises UnreadableError, FileNotFoundError.
 
-    At most `limit` bytes; with `inside` no link may lead out of that folder. UTF-8, and with `wide`
-    also what Windows calls Unicode.
+    At most `limit` bytes; with `inside` no link may lead out of that folder, and what is `private`
+    is no link, one's own, and closed to others. UTF-8; with `wide` also what Windows calls Unicode.
     """
-    raw = read_bytes(file, limit=limit, inside=inside)
+    raw = _read_bytes(file, limit, inside, private)
     coding = _wide_encoding(raw)
     if coding and not wide:
         name = shlex.quote(str(file))
@@ -52,13 +57,13 @@ def read_text(
         return raw.decode(coding or "utf-8-sig").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         line = raw[: error.start].count(b"\n") + 1
-        raise UnreadableError("not UTF-8 text", "save the file as UTF-8", line) from None
+        what = f"not {coding or 'UTF-8'} text"
+        raise UnreadableError(what, "save the file as UTF-8", line) from None
 
 
-def read_bytes(file: Path, *, limit: int = MAX_BYTES, inside: Path | None = None) -> bytes:
-    """A regular file's content, as `read_text`."""
+def _read_bytes(file: Path, limit: int, inside: Path | None, private: bool) -> bytes:
     try:
-        return _content(_place(file, inside), limit)
+        return _content(_place(file, inside), limit, private)
     except FileNotFoundError:
         if file.is_symlink():
             raise UnreadableError("a link to nothing", "remove it") from None
@@ -80,11 +85,15 @@ def _place(file: Path, inside: Path | None) -> Path:
     return place
 
 
-def _content(file: Path, limit: int) -> bytes:
+def _content(file: Path, limit: int, private: bool) -> bytes:
     _check_regular(file.stat())  # before it is opened: for some devices that alone does something
-    descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+    descriptor = os.open(file, flags | (os.O_NOFOLLOW if private else 0))
     with os.fdopen(descriptor, "rb") as stream:
-        _check_regular(os.fstat(descriptor))
+        status = os.fstat(descriptor)
+        _check_regular(status)
+        if private:
+            _check_private(file, status)
         raw = stream.read(limit + 1)
     if len(raw) > limit:
         raise UnreadableError(f"larger than {limit // 1024} KiB: not what belongs here")
@@ -93,7 +102,15 @@ def _content(file: Path, limit: int) -> bytes:
 
 def _check_regular(status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
-        raise UnreadableError("not a regular file", "move it out of this folder")
+        raise UnreadableError("not a regular file", "put a file in its place")
+
+
+def _check_private(file: Path, status: os.stat_result) -> None:
+    name = shlex.quote(str(file))
+    if status.st_uid != os.geteuid():
+        raise UnreadableError("belongs to another user", f"sudo chown {os.geteuid()} {name}")
+    if stat.S_IMODE(status.st_mode) & 0o077:
+        raise UnreadableError("is open to other users", f"chmod 600 {name}")
 
 
 def _wide_encoding(raw: bytes) -> str | None:

@@ -63,7 +63,9 @@ MOST_KEYS, MOST_NETWORKS = 50, 250
 """Of one request: a firewall and a roster of thousands would be read by nobody."""
 
 _EXPLAINED = 100  # faults of a file; so many are never told
-_RETIRED_BYTES = 1024 * 1024  # some nine thousand entries; the list only grows
+RETIRED_BYTES = 1024 * 1024
+"""Of the list of retired enrollments, which only grows: some nine thousand."""
+
 _DAY = "expected a day, such as 2026-11-22"
 _ENROLLMENT_PATTERN = "^[0-9a-f]{32}$"
 _KEY_PATTERN = f"^({'|'.join(KEY_TYPES)}) [A-Za-z0-9+/]+=*( .*)?$".replace(".com", "[.]com")
@@ -282,7 +284,8 @@ def load_requests(folder: Path, instead: Mapping[Path, str] | None = None) -> li
         retired = load_retired(folder)
     except ProblemsError as error:
         problems += error.problems
-    _check_together(documents, retired)
+    # What is not written yet comes last: it is at fault where it has what another has.
+    _check_together(sorted(documents, key=lambda one: one.file in texts), retired)
     for document in documents:
         problems += document.problems
     if not documents and not retired and not problems:
@@ -307,7 +310,7 @@ def load_retired(folder: Path) -> list[RetiredEnrollment]:
     file = folder / RETIRED_FILE
     if not os.path.lexists(file):
         return []
-    document = read_document(file, inside=folder, limit=_RETIRED_BYTES)
+    document = read_document(file, inside=folder, limit=RETIRED_BYTES)
     loaded = _validate(_RetiredFile, document)
     if loaded is None or document.problems:
         raise ProblemsError(document.problems)
@@ -474,14 +477,15 @@ def _listed(folder: Path, *, may_lack: bool) -> list[Path]:
     except FileNotFoundError:
         if may_lack:
             return []
-        what = "there is no such folder"
+        mend = f"./secondlock request RESEARCHER --stack {shlex.quote(folder.name)}"
+        problem = Problem(folder, None, "there is no such folder", mend)
     except NotADirectoryError:
-        what = "this is not a folder"
+        mend = "move what is there out of the way"
+        problem = Problem(folder, None, "this is not a folder", mend)
     except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
         reason = getattr(error, "strerror", None) or "links in a circle"
-        raise ProblemsError([Problem(folder, None, f"cannot be read: {reason}")]) from None
-    mend = f"./secondlock request RESEARCHER --stack {shlex.quote(folder.name)}"
-    raise ProblemsError([Problem(folder, None, what, mend)])
+        problem = Problem(folder, None, f"cannot be read: {reason}")
+    raise ProblemsError([problem])
 
 
 _M = TypeVar("_M", bound=BaseModel)

@@ -90,6 +90,11 @@ def load_settings(stack: str, values: Mapping[str, str]) -> Settings:
     return Settings.model_validate({"stack": stack, **read})
 
 
+def setting_problems(stack: str, key: str, value: str) -> list[Problem]:
+    """What is wrong with one setting, keyed without its prefix."""
+    return _problems(key, value, stack)
+
+
 def split_zones(value: str) -> tuple[str, ...]:
     """The zones in a comma-separated list. Raises RefusedError."""
     zones = tuple(zone.strip() for zone in value.split(","))

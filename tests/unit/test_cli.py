@@ -269,4 +269,6 @@ def test_faults_of_the_file_system_are_plain_errors(
 ) -> None:
     (root / "stacks").write_text("in the way")
     assert main(["request", "alice"]) == 1
-    assert capsys.readouterr().err == f"secondlock: {root}/stacks/demo: Not a directory\n"
+    told = capsys.readouterr().err
+    assert told.startswith(f"secondlock: {root}/stacks/demo: this is not a folder (")
+    assert len(told.splitlines()) == 1
