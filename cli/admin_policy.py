@@ -106,7 +106,7 @@ def _ec2(*actions: str) -> list[str]:
 
 def _machines(place: _Place) -> list[Statement]:
     made = ["elastic-ip", "instance", "internet-gateway", "natgateway", "route-table"]
-    made += ["security-group", "snapshot", "subnet", "volume", "vpc"]
+    made += ["security-group", "snapshot", "subnet", "volume", "vpc", "vpc-flow-log"]
     image = f"arn:{place.partition}:ec2:{place.region}::image/*"
     snapshot = f"arn:{place.partition}:ec2:{place.region}::snapshot/*"
     spot = "spot-instances-request/*"
@@ -116,14 +116,14 @@ def _machines(place: _Place) -> list[Statement]:
             "MakeTagged",
             _ec2("AllocateAddress", "CreateInternetGateway", "CreateNatGateway")
             + _ec2("CreateRouteTable", "CreateSecurityGroup", "CreateSnapshot", "CreateSubnet")
-            + _ec2("CreateVolume", "CreateVpc", "RunInstances"),
+            + _ec2("CreateFlowLogs", "CreateVolume", "CreateVpc", "RunInstances"),
             [*place.arn("ec2", *(f"{kind}/*" for kind in made)), snapshot],
             _MADE_OURS,
         ),
         _allow(
             "MakeWithinOurs",
             _ec2("CreateNatGateway", "CreateRouteTable", "CreateSecurityGroup", "CreateSnapshot")
-            + _ec2("CreateSubnet", "RunInstances"),
+            + _ec2("CreateFlowLogs", "CreateSubnet", "RunInstances"),
             place.arn("ec2", "elastic-ip/*", "security-group/*", "subnet/*", "volume/*", "vpc/*"),
             _OURS,
         ),
@@ -183,7 +183,9 @@ _CHANGES = [
     *_ec2("RebootInstances", "StartInstances", "StopInstances", "TerminateInstances"),
     *_ec2("AssociateIamInstanceProfile", "ReplaceIamInstanceProfileAssociation"),
     *_ec2("CreateRoute", "DeleteRoute", "ReplaceRoute", "DeleteRouteTable"),
-    *_ec2("DeleteNatGateway", "DeleteSubnet", "DeleteVpc", "ModifySubnetAttribute"),
+    *_ec2(
+        "DeleteFlowLogs", "DeleteNatGateway", "DeleteSubnet", "DeleteVpc", "ModifySubnetAttribute"
+    ),
     *_ec2("ModifyVpcAttribute"),
 ]
 
@@ -206,14 +208,10 @@ def _iam(place: _Place) -> list[Statement]:
         ),
         _allow("PoliciesOfOurs", policies, place.iam("policy")),
         _allow(
-            "PassOnlyToMachines",
+            "PassOnlyToMachinesAndFlowLogs",
             ["iam:PassRole"],
             place.iam("role"),
-            {
-                "StringEquals": {
-                    "iam:PassedToService": ["ec2.amazonaws.com", "ec2.amazonaws.com.cn"]
-                }
-            },
+            {"StringEquals": {"iam:PassedToService": [*_EC2, "vpc-flow-logs.amazonaws.com"]}},
         ),
         _allow(
             "ServiceLinkedRoles",

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from mypy_boto3_service_quotas import ServiceQuotasClient
 
 _PREFIX = "secondlock:"
-_SHARED_ROLES = 1  # Image Builder's
+_SHARED_ROLES = 2  # Image Builder's and the flow logs'
 _IAM_REGIONS = {"aws": "us-east-1", "aws-cn": "cn-north-1", "aws-us-gov": "us-gov-west-1"}
 """Where quotas of IAM, which has no regions, are asked for."""
 

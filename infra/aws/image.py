@@ -46,6 +46,7 @@ class Image(pulumi.ComponentResource):
         base_image: str,
         tensorflow_image: str,
         bake: bool,
+        log_retention_days: int,
         facts: Facts,
         key: Keys,
         vpc_id: pulumi.Input[str],
@@ -59,7 +60,8 @@ class Image(pulumi.ComponentResource):
         self.ami: pulumi.Output[str] = pulumi.Output.from_input(base_image)
         if bake:
             place = self._place(vpc_id, subnet_id)
-            self.ami = self._bake(self._recipe(base_image, tensorflow_image), place)
+            recipe = self._recipe(base_image, tensorflow_image)
+            self.ami = self._bake(recipe, place, log_retention_days)
         else:
             self._offer_install()
         self.register_outputs({})
@@ -82,12 +84,13 @@ class Image(pulumi.ComponentResource):
         self,
         recipe: aws.imagebuilder.ImageRecipe,
         place: aws.imagebuilder.InfrastructureConfiguration,
+        log_retention_days: int,
     ) -> pulumi.Output[str]:
         log = aws.cloudwatch.LogGroup(
             "image",
             name=policies.bake_log_group_name(self._stack),
             kms_key_id=self._key.arn,
-            retention_in_days=30,
+            retention_in_days=log_retention_days,
             tags=self._tags,
             opts=self._inside,
         )

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from infra.settings import Settings
 
 SSH_PORT = 22
-_NOT_FOLLOWED = ["ami", "userDataBase64", f'tags["{MADE_WITH_TAG}"]']
+# EBS-optimised they all are; to say it later of one would make it anew.
+_NOT_FOLLOWED = ["ami", "ebsOptimized", "userDataBase64", f'tags["{MADE_WITH_TAG}"]']
 # A change of these makes another machine, as on the target local.
 _MADE_OF = [
     *(f'tags["{tag}"]' for tag in (REBUILD_TAG, SPOT_TAG)),
@@ -126,6 +127,7 @@ class Machines(pulumi.ComponentResource):
             iam_instance_profile=parts.access.profile(machine.name),
             user_data_base64=base64.b64encode(machine.user_data).decode(),
             metadata_options=METADATA,
+            ebs_optimized=True,
             root_block_device={
                 "encrypted": True,
                 "kms_key_id": parts.key.arn,

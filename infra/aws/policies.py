@@ -56,6 +56,11 @@ def bake_log_group_name(stack: str) -> str:
     return f"/aws/imagebuilder/secondlock-{stack}"
 
 
+def flow_log_group_name(stack: str) -> str:
+    """The log group of the VPC's flow logs."""
+    return f"/secondlock/{stack}/flows"
+
+
 def topic_name(stack: str) -> str:
     """The SNS topic of the stack's alarms."""
     return f"secondlock-{stack}-alarms"
@@ -71,6 +76,37 @@ def assumed_by_ec2(facts: Facts) -> Document:
     service = {"Service": f"ec2.{facts.dns_suffix}"}
     return _document(
         {"Sid": "Instances", "Effect": "Allow", "Principal": service, "Action": "sts:AssumeRole"}
+    )
+
+
+def assumed_by_flow_logs(facts: Facts) -> Document:
+    """Trust: the flow logs of this account and region alone may take the role."""
+    return _document(
+        {
+            "Sid": "FlowLogs",
+            "Effect": "Allow",
+            # The same name in every partition.
+            "Principal": {"Service": "vpc-flow-logs.amazonaws.com"},
+            "Action": "sts:AssumeRole",
+            "Condition": {
+                "StringEquals": {"aws:SourceAccount": facts.account_id},
+                "ArnLike": {"aws:SourceArn": _arn(facts, "ec2", "vpc-flow-log/*")},
+            },
+        }
+    )
+
+
+def flow_policy(facts: Facts, stack: str) -> Document:
+    """What the VPC's flow logs may do: write to their own log group."""
+    group = _arn(facts, "logs", f"log-group:{flow_log_group_name(stack)}")
+    return _document(
+        _allow(
+            "OwnLog",
+            ["logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"],
+            [group, f"{group}:*"],
+        ),
+        # A list of groups is of all or of none (Service Authorization Reference).
+        _allow("FindLog", ["logs:DescribeLogGroups"], "*"),
     )
 
 
@@ -132,7 +168,7 @@ def admin_policy(facts: Facts, stack: str) -> Document:
 
 def key_policy(facts: Facts, stack: str) -> Document:
     """The stack's key: for the account's IAM, its volumes, its log groups and its alarms alone."""
-    groups = (log_group_name(stack), bake_log_group_name(stack))
+    groups = (log_group_name(stack), bake_log_group_name(stack), flow_log_group_name(stack))
     by_volumes = {
         "kms:CallerAccount": facts.account_id,
         "kms:ViaService": _service(facts, "ec2"),

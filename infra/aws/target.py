@@ -13,6 +13,7 @@ import pulumi
 from infra.aws.access import Access
 from infra.aws.data import Data, first_zone
 from infra.aws.facts import facts
+from infra.aws.flows import FlowLogs
 from infra.aws.image import ROOT_GIB, Image
 from infra.aws.keys import Keys
 from infra.aws.logs import Logs
@@ -64,11 +65,20 @@ class Aws:
         )
         rosters = Rosters(stack, machines, key, known, tags_of)
         network = Network(settings, machines)
+        FlowLogs(
+            stack,
+            settings.log_retention_days,
+            vpc_id=network.vpc_id,
+            key=key,
+            facts=known,
+            tags=tags,
+        )
         image = Image(
             stack,
             base_image=settings.base_image or "",
             tensorflow_image=settings.tensorflow_image or "",
             bake=settings.bake,
+            log_retention_days=settings.log_retention_days,
             facts=known,
             key=key,
             vpc_id=network.vpc_id,

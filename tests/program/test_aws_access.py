@@ -103,6 +103,7 @@ def _everything(machines: Sequence[MachinePlan], *, bake: bool = True) -> tuple[
         base_image="ami-debian",
         tensorflow_image=IMAGE,
         bake=bake,
+        log_retention_days=180,
         facts=CHINA,
         key=keys,
         vpc_id="vpc-1",
@@ -381,7 +382,9 @@ def test_the_bake_is_on_the_pinned_image_encrypted_and_closed(engine: _Engine) -
     # It would make an association, for which the bake's role would need more than it has.
     assert made["enhancedImageMetadataEnabled"] is False
     assert made["loggingConfiguration"] == {"logGroupName": bake_log_group_name(STACK)}
-    assert engine.of("LogGroup")["image"]["kmsKeyId"].startswith("arn:aws-cn:kms:")
+    log = engine.of("LogGroup")["image"]
+    assert log["kmsKeyId"].startswith("arn:aws-cn:kms:")
+    assert log["retentionInDays"] == 180
 
 
 def test_facts_are_what_aws_says(engine: _Engine) -> None:

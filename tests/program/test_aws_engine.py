@@ -160,9 +160,18 @@ def test_everything_at_rest_is_encrypted_with_the_stacks_key(lab: Lab) -> None:
     ours = [each for each in parameters if f"/secondlock/{STACK}/roster/" in each["Name"]]
     assert len(ours) == 2
     assert all(each["KeyId"] == key["Arn"] for each in ours)
-    (group,) = lab.logs.describe_log_groups()["logGroups"]
-    assert (group["logGroupName"], group["kmsKeyId"]) == (f"/secondlock/{STACK}", key["Arn"])
-    assert group["retentionInDays"] == 90
+    groups = lab.logs.describe_log_groups()["logGroups"]
+    names = {f"/secondlock/{STACK}", f"/secondlock/{STACK}/flows"}
+    assert {group["logGroupName"] for group in groups} == names
+    for group in groups:
+        assert (group["kmsKeyId"], group["retentionInDays"]) == (key["Arn"], 180)
+
+
+def test_who_talks_to_whom_is_kept(lab: Lab) -> None:
+    (flows,) = lab.ec2.describe_flow_logs()["FlowLogs"]
+    (vpc,) = lab.ec2.describe_vpcs(Filters=[{"Name": "is-default", "Values": ["false"]}])["Vpcs"]
+    assert (flows["ResourceId"], flows["TrafficType"]) == (vpc["VpcId"], "ALL")
+    assert flows["LogDestination"].endswith(f":log-group:/secondlock/{STACK}/flows")
 
 
 def test_machines_are_what_was_asked_for(lab: Lab) -> None:
@@ -171,6 +180,7 @@ def test_machines_are_what_was_asked_for(lab: Lab) -> None:
         instance = instances[name]
         assert instance["InstanceType"] == kind
         assert instance["ImageId"] == lab.cloud.image()
+        assert instance["EbsOptimized"] is True
         metadata = instance["MetadataOptions"]
         assert (metadata["HttpTokens"], metadata["HttpPutResponseHopLimit"]) == ("required", 1)
         assert metadata["InstanceMetadataTags"] == "disabled"

@@ -340,6 +340,7 @@ def test_the_key_encrypts_the_stacks_log_groups_and_no_other(facts: Facts) -> No
     for group, allowed in (
         (f"/secondlock/{STACK}", True),
         (policies.bake_log_group_name(STACK), True),
+        (policies.flow_log_group_name(STACK), True),
         (f"/secondlock/{STACK}/other", False),
         ("/aws/imagebuilder/another", False),
         ("/secondlock/production", False),
@@ -422,6 +423,34 @@ def test_the_bake_reads_no_parameter_and_writes_its_own_log_alone(facts: Facts) 
         assert allows([policy], Request(action, resource)) is allowed, action
 
 
+def test_flow_logs_of_this_account_write_to_their_own_group_alone(facts: Facts) -> None:
+    trust = policies.assumed_by_flow_logs(facts)
+    service = ("Service", "vpc-flow-logs.amazonaws.com")
+    mine = {
+        "aws:SourceAccount": facts.account_id,
+        "aws:SourceArn": _arn(facts, "ec2", "vpc-flow-log/fl-1"),
+    }
+    other = {**mine, "aws:SourceAccount": "999999999999"}
+    ec2 = ("Service", f"ec2.{facts.dns_suffix}")
+    for principal, context, allowed in (
+        (service, mine, True),
+        (service, other, False),
+        (service, {}, False),
+        (ec2, mine, False),
+    ):
+        request = Request("sts:AssumeRole", "*", context, principal)
+        assert resource_allows(trust, [], request) is allowed
+    policy = policies.flow_policy(facts, STACK)
+    group = policies.flow_log_group_name(STACK)
+    for place, allowed in (
+        (f"log-group:{group}:log-stream:eni-1-all", True),
+        (f"log-group:{group}-2:log-stream:eni-1-all", False),
+        (f"log-group:/secondlock/{STACK}:log-stream:alice/auth", False),
+    ):
+        request = Request("logs:PutLogEvents", _arn(facts, "logs", place))
+        assert allows([policy], request) is allowed, place
+
+
 def _documents(facts: Facts) -> dict[str, Document]:
     return {
         "assumed_by_ec2": policies.assumed_by_ec2(facts),
@@ -431,6 +460,8 @@ def _documents(facts: Facts) -> dict[str, Document]:
         "key": policies.key_policy(facts, STACK),
         "topic": policies.topic_policy(facts, STACK),
         "bake": policies.bake_policy(facts, STACK),
+        "assumed_by_flow_logs": policies.assumed_by_flow_logs(facts),
+        "flows": policies.flow_policy(facts, STACK),
     }
 
 
@@ -438,7 +469,9 @@ def test_nothing_but_the_facts_says_which_partition(facts: Facts) -> None:
     for name, document in _documents(facts).items():
         text = json.dumps(document)
         assert set(re.findall(r"arn:([a-z-]+):", text)) <= {facts.partition}, name
-        regional = text.replace("cloudwatch.amazonaws.com", "").replace(facts.dns_suffix, "")
+        for everywhere in ("cloudwatch.amazonaws.com", "vpc-flow-logs.amazonaws.com"):
+            text = text.replace(everywhere, "")
+        regional = text.replace(facts.dns_suffix, "")
         assert "amazonaws" not in regional, name
 
 
