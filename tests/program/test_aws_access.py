@@ -26,14 +26,17 @@ from infra.aws.logs import Logs
 from infra.aws.policies import bake_log_group_name
 from infra.aws.roster import ADVANCED, STANDARD, Rosters, roster_problems
 from infra.aws.types import BAKING
+from tests import cfn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from infra.plan import MachinePlan
 
 CHINA = Facts("aws-cn", "amazonaws.com.cn", "444455556666", "cn-north-1")
 STACK = "trial"
+SUBNET, GROUP = "subnet-0123456789abcdef0", "sg-0123456789abcdef0"
 TAGS = {"secondlock:stack": STACK, "secondlock:cost-centre": "physics"}
 IMAGE = "tensorflow/tensorflow@sha256:" + "a" * 64
 _Made = TypeVar("_Made")
@@ -49,6 +52,17 @@ def _machine(name: str, roster: str = '{"host_key":"very secret"}') -> MachinePl
     return cast("MachinePlan", plan)
 
 
+# How ARNs end, where somebody looks.
+_ARNS = {
+    "Key": "key/{}",
+    "Component": "component/{}/1.0.0/1",
+    "ImageRecipe": "image-recipe/{}/1.0.0",
+    "InfrastructureConfiguration": "infrastructure-configuration/{}",
+    "DistributionConfiguration": "distribution-configuration/{}",
+    "Image": "image/{}/1.0.0/1",
+}
+
+
 class _Engine(pulumi.runtime.Mocks):
     """Remembers what was registered; Image Builder makes one AMI."""
 
@@ -61,11 +75,12 @@ class _Engine(pulumi.runtime.Mocks):
     ) -> tuple[str | None, dict[str, Any]]:
         self.made[args.typ, args.name] = args.inputs
         kind = args.typ.split(":")[1].split("/")[0]
-        arn = f"arn:{CHINA.partition}:{kind}:{CHINA.region}:{CHINA.account_id}:{args.name}"
+        own = _ARNS.get(args.typ.rpartition(":")[2], "{}").format(args.name)
+        arn = f"arn:{CHINA.partition}:{kind}:{CHINA.region}:{CHINA.account_id}:{own}"
         outputs = {"name": f"{args.name}-1a2b3c4", "arn": arn, "keyId": "0a1b", **args.inputs}
         if args.typ == "aws:imagebuilder/image:Image":
             outputs["outputResources"] = [{"amis": [{"image": "ami-baked"}]}]
-        return f"{args.name}-id", outputs
+        return GROUP if kind == "ec2" else f"{args.name}-id", outputs
 
     def call(
         self, args: pulumi.runtime.MockCallArgs
@@ -107,7 +122,7 @@ def _everything(machines: Sequence[MachinePlan], *, bake: bool = True) -> tuple[
         facts=CHINA,
         key=keys,
         vpc_id="vpc-1",
-        subnet_id="subnet-1",
+        subnet_id=SUBNET,
         tags=TAGS,
     )
     return rosters, access, logs, image
@@ -358,11 +373,11 @@ def test_the_bake_is_on_the_pinned_image_encrypted_and_closed(engine: _Engine) -
     assert disk["ebs"]["kmsKeyId"].startswith("arn:aws-cn:kms:")
     assert disk["ebs"]["volumeSize"] == ROOT_GIB
     assert recipe["systemsManagerAgent"] == {"uninstallAfterBuild": False}
-    made_of = [component["componentArn"].split(":")[-1] for component in recipe["components"]]
+    made_of = [component["componentArn"].split("/")[1] for component in recipe["components"]]
     assert made_of == list(render_components(IMAGE))
     (place,) = engine.of("InfrastructureConfiguration").values()
     assert place["instanceMetadataOptions"]["httpTokens"] == "required"
-    assert place["subnetId"] == "subnet-1"
+    assert place["subnetId"] == SUBNET
     # More than one: a zone may have no more of the first.
     assert set(place["instanceTypes"]) == set(BAKING)
     assert "keyPair" not in place
@@ -377,7 +392,7 @@ def test_the_bake_is_on_the_pinned_image_encrypted_and_closed(engine: _Engine) -
     assert "launchPermission" not in ami
     (left,) = engine.of("ImageLeftovers").values()
     assert (left["ami"], left["region"]) == ("ami-baked", CHINA.region)
-    assert left["image"].endswith(f":{STACK}")
+    assert left["image"].endswith(f":image/{STACK}/1.0.0/1")
     (made,) = engine.of("imagebuilder/image:Image").values()
     # It would make an association, for which the bake's role would need more than it has.
     assert made["enhancedImageMetadataEnabled"] is False
@@ -389,3 +404,17 @@ def test_the_bake_is_on_the_pinned_image_encrypted_and_closed(engine: _Engine) -
 
 def test_facts_are_what_aws_says(engine: _Engine) -> None:
     assert _settled(facts_module.facts) == CHINA
+
+
+def test_image_builder_would_take_what_it_is_told(engine: _Engine, tmp_path: Path) -> None:
+    _settled(lambda: _everything([]))
+    kinds = ("Component", "ImageRecipe", "InfrastructureConfiguration")
+    resources = {
+        f"{kind}{number}": cfn.image_builder(kind, name, inputs)
+        for kind in (*kinds, "DistributionConfiguration", "Image")
+        for number, (name, inputs) in enumerate(
+            engine.of(f"imagebuilder/{kind[0].lower()}{kind[1:]}:{kind}").items()
+        )
+    }
+    assert len(resources) == len(render_components(IMAGE)) + 4
+    assert cfn.faults(resources, tmp_path) == ""

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cli.admin_policy import documents
 from infra.aws import policies
 from infra.aws.facts import Facts
+from tests import cfn
 from tests.unit.iam import Document, Request, UnknownElementError, allows, resource_allows
 
 EUROPE = Facts("aws", "amazonaws.com", "111122223333", "eu-west-1")
@@ -473,6 +476,29 @@ def test_nothing_but_the_facts_says_which_partition(facts: Facts) -> None:
             text = text.replace(everywhere, "")
         regional = text.replace(facts.dns_suffix, "")
         assert "amazonaws" not in regional, name
+
+
+def test_cfn_lint_knows_every_action_and_condition(tmp_path: Path) -> None:
+    """It has AWS's own lists: a misspelt action grants nothing, and nobody would notice."""
+    found = _documents(EUROPE)
+    key = {"Type": "AWS::KMS::Key", "Properties": {"KeyPolicy": found.pop("key")}}
+    topic = {"Topics": [_arn(EUROPE, "sns", "x")], "PolicyDocument": found.pop("topic")}
+    roles = {
+        name.title().replace("_", ""): {
+            "Type": "AWS::IAM::Role",
+            "Properties": {"AssumeRolePolicyDocument": found.pop(name)},
+        }
+        for name in ("assumed_by_ec2", "assumed_by_flow_logs")
+    }
+    admins = documents("aws", EUROPE.region, EUROPE.account_id)
+    resources = {
+        "Key": key,
+        "Topic": {"Type": "AWS::SNS::TopicPolicy", "Properties": topic},
+        **roles,
+        **{name.title(): cfn.policy(document) for name, document in found.items()},
+        **{f"Admin{name.title()}": cfn.policy(document) for name, document in admins.items()},
+    }
+    assert cfn.faults(resources, tmp_path) == ""
 
 
 def test_documents_are_what_iam_takes(facts: Facts) -> None:
