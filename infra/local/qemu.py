@@ -364,6 +364,8 @@ def _launch(spec: MachineSpec, arguments: Iterator[str]) -> subprocess.Popen[byt
         process = subprocess.Popen(
             [*spec.launcher, program, *arguments],
             cwd=spec.directory,
+            # It outlives the command: passphrase and cloud credentials are not for it to keep.
+            env={"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8"},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

@@ -1,0 +1,53 @@
+"""QEMU itself, with a kernel of a few bytes in place of a guest."""
+
+from __future__ import annotations
+
+import shutil
+import struct
+from pathlib import Path
+
+import pytest
+
+from infra.local import qemu
+
+# Multiboot Specification 0.6.96, "The layout of Multiboot header": loaded at 1 MiB, it halts.
+_MAGIC, _ADDRESSES, _BASE, _CODE = 0x1BADB002, 0x10000, 0x100000, 32
+_FIELDS = (_MAGIC, _ADDRESSES, -(_MAGIC + _ADDRESSES) & 0xFFFFFFFF, _BASE, _BASE, 0, 0)
+_HALT = b"\xfa\xf4\xeb\xfd"  # cli; hlt; jmp to it
+KERNEL = struct.pack("<8I", *_FIELDS, _BASE + _CODE) + _HALT + bytes(4096)
+
+
+@pytest.fixture
+def spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> qemu.MachineSpec:
+    """A machine that runs no guest."""
+    if shutil.which(qemu.QEMU) is None:
+        pytest.skip(f"no {qemu.QEMU}: make setup")
+    monkeypatch.setenv("SECONDLOCK_ACCEL", "tcg")
+    machine, kernel = tmp_path / "machine", tmp_path / "kernel"
+    machine.mkdir()
+    kernel.write_bytes(KERNEL)
+    for name in ("base.raw", "initrd"):
+        (tmp_path / name).write_bytes(bytes(4096))
+    qemu.create_root_disk(machine, tmp_path / "base.raw", 1)
+    (machine / "seed.iso").write_bytes(bytes(4096))
+    qemu.create_data(tmp_path / "data", 1)
+    return qemu.MachineSpec(
+        "m", machine, tmp_path / "data", kernel, tmp_path / "initrd", cpus=1, memory_mib=64
+    )
+
+
+def test_a_machine_keeps_nothing_of_who_started_it(
+    spec: qemu.MachineSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = "of-the-admin-alone"
+    for name in ("PULUMI_CONFIG_PASSPHRASE", "AWS_SECRET_ACCESS_KEY", "SSH_AUTH_SOCK", "EDITOR"):
+        monkeypatch.setenv(name, secret)
+    try:
+        qemu.start(spec)
+        (pid,) = qemu.processes(spec.directory)
+        kept = Path(f"/proc/{pid}/environ").read_bytes()
+    finally:
+        qemu.kill(spec.directory)
+    assert secret.encode() not in kept
+    names = {pair.partition(b"=")[0] for pair in kept.split(b"\0") if pair}
+    assert names <= {b"PATH", b"LANG"}
