@@ -10,9 +10,4 @@ import pulumi  # noqa: E402
 
 from infra.lab import make_lab  # noqa: E402
 
-lab = make_lab()
-
-pulumi.export("machines", lab.machines)
-pulumi.export("enrollments", lab.enrollments)
-if lab.policies:
-    pulumi.export("policies", lab.policies)
+pulumi.run(make_lab)

@@ -26,8 +26,7 @@ from cli.project import Stack, check_researcher, choose_stack, command, pulumi, 
 from cli.request import faults
 from infra.problems import Problem, ProblemsError
 from infra.reading import UnreadableError, read_text
-from infra.requests import RETIRED_BYTES, RETIRED_FILE, load_retired
-from infra.yaml_lines import compose, read_document
+from infra.requests import DELETE, RETIRED_BYTES, RETIRED_FILE, load_retired
 
 Reason = Literal["rotated", "revoked"]
 
@@ -271,6 +270,9 @@ def _retire(stack: Stack, researcher: str, enrollment: str, reason: Reason) -> N
         reason=reason,
         date=today,
     )
+    if reason == "revoked":
+        # The word without which `up` would keep from deleting it; see infra.record.
+        entry["data"] = DELETE
     entry.fa.set_flow_style()
 
     def add(document: CommentedMap) -> None:

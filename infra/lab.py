@@ -14,6 +14,8 @@ from pulumi.runtime import config
 from infra.local import target as local
 from infra.plan import MachinePlan, Plan, make_plan
 from infra.problems import Problem, ProblemsError
+from infra.record import needless_words
+from infra.register import SAID_WHY, Register
 from infra.requests import is_world_open
 from infra.settings import SEED_KEY
 
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
 
 _PREFIX = "secondlock:"
 _REQUESTS = Path("stacks")
-_SAID_WHY = 32  # Pulumi's own exit code of a program that has told the person what is wrong
 
 
 class Machine(Protocol):
@@ -51,7 +52,7 @@ class Target(Protocol):
 
 
 class Lab:
-    """A stack's machines. `machines`, `enrollments` and `policies` are the program's outputs."""
+    """A stack's machines, and what the program says of them."""
 
     def __init__(self, plan: Plan) -> None:
         target = _target(plan)
@@ -67,6 +68,12 @@ class Lab:
         self.enrollments = pulumi.Output.secret(plan.enrollments)
         self.policies = target.policies
 
+    @property
+    def outputs(self) -> dict[str, Any]:
+        """The program's outputs."""
+        outputs = {"machines": self.machines, "enrollments": self.enrollments}
+        return {**outputs, "policies": self.policies} if self.policies else outputs
+
 
 def _target(plan: Plan) -> Target:
     """The one that the settings name; of its libraries the other one's stacks load nothing."""
@@ -78,8 +85,8 @@ def _target(plan: Plan) -> Target:
     return Aws(plan)
 
 
-def make_lab() -> Lab:
-    """The lab of the stack that Pulumi runs.
+async def make_lab() -> dict[str, Any]:
+    """Make the lab of the stack that Pulumi runs; its outputs.
 
     Prints everything that is wrong and ends the program before a resource is made. Not by
     pulumi.RunError: after that the engine adds a line about an exit code.
@@ -88,8 +95,9 @@ def make_lab() -> Lab:
         plan = _checked_plan()
     except ProblemsError as error:
         pulumi.log.error(f"nothing was changed, because:\n{error}")
-        sys.exit(_SAID_WHY)
-    return Lab(plan)
+        sys.exit(SAID_WHY)
+    await Register(plan, _place(plan)).settled()
+    return Lab(plan).outputs
 
 
 def _checked_plan() -> Plan:
@@ -103,10 +111,18 @@ def _checked_plan() -> Plan:
     except ProblemsError as error:
         raise ProblemsError([*found, *error.problems]) from None
     found += _target_problems(plan)
+    found += needless_words(plan, _place(plan))
     if found:
         raise ProblemsError(found)
     _warn_of_open_doors(plan.requests)
     return plan
+
+
+def _place(plan: Plan) -> str:
+    """Where the stack's target keeps its machines' data."""
+    if plan.settings.target == "local":
+        return str(local.home(plan.settings.stack))
+    return plan.settings.region
 
 
 def _settings() -> dict[str, str]:
@@ -132,7 +148,7 @@ def _seed_in_clear(stack: str, seed: str | None) -> list[Problem]:
 
 def _target_problems(plan: Plan) -> list[Problem]:
     if plan.settings.target == "local":
-        return local.problems(plan.requests)
+        return local.problems(plan)
     from infra.aws import target as aws
 
     return aws.problems(plan)

@@ -56,6 +56,7 @@ class Plan:
     settings: Settings
     requests: tuple[InstanceRequest, ...]
     machines: tuple[MachinePlan, ...]
+    retired: tuple[RetiredEnrollment, ...]
     enrollments: dict[str, dict[str, Any]] = field(repr=False)
     """By researcher, as the stack's output of that name has them. Secret."""
 
@@ -85,7 +86,7 @@ def make_plan(stack: str, folder: Path, values: Mapping[str, str], seed: str | N
         derived = _enrollments(settings, seed, name, people)
         machines.append(_machine(settings, seed, name, people, derived, retired))
         enrollments.update({person: _shown(one, people) for person, one in derived.items()})
-    return Plan(settings, tuple(requests), tuple(machines), enrollments)
+    return Plan(settings, tuple(requests), tuple(machines), tuple(retired), enrollments)
 
 
 def _collect(found: list[Problem], work: Callable[[], _T]) -> _T | None:

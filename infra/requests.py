@@ -59,6 +59,9 @@ __all__ = [
 RETIRED_FILE = "retired.yaml"
 """In a stack's folder: the enrollments that never come back."""
 
+DELETE = "delete"
+"""The word in it by which a leaver's data goes with the machine."""
+
 MOST_KEYS, MOST_NETWORKS = 50, 250
 """Of one request: a firewall and a roster of thousands would be read by nobody."""
 
@@ -259,6 +262,8 @@ class RetiredEnrollment(_Model):
     researcher: str
     reason: Literal["rotated", "revoked"]
     date: _Day
+    data: Literal["delete"] | None = None
+    """Whether what a revoked researcher has goes with the machine: asked for in so many words."""
 
 
 class _RetiredFile(_Model):

@@ -31,6 +31,7 @@ SEED_KEY = "enrollmentSeed"
 
 _MAIL = "[!-+\\--?A-~]{1,64}"  # what is seen of ASCII, less the comma and the @
 _FINGERPRINT_PATTERN = "^[0-9a-f]{16}$"
+_WORD = r"[a-z0-9_-]+@[A-Za-z0-9._/-]+"
 _PRIVATE = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")
 # What PutRetentionPolicy takes (CloudWatch Logs API Reference), in days.
 _RETENTION = (
@@ -49,6 +50,8 @@ class Settings(BaseModel):
     seed_fingerprint: str | None = None
     """Of the seed that the stack's phones were enrolled with; see `enrollment.check_seed`."""
     new_seed: bool = False
+    delete_data: tuple[str, ...] = ()
+    """MACHINE@PLACE of each machine whose data there may be deleted; see `infra.record`."""
     tensorflow_image: str | None = None
     """`name@sha256:digest`, or None for the target's own; aws has none of its own."""
     zones: tuple[str, ...] = ()
@@ -166,6 +169,7 @@ _FIELDS = {
     "target": "target",
     "seedFingerprint": "seed_fingerprint",
     "newSeed": "new_seed",
+    "deleteData": "delete_data",
     "tensorflowImage": "tensorflow_image",
     **_AWS,
 }
@@ -211,6 +215,7 @@ _CHECKS: dict[str, Callable[[str], object]] = {
     "target": _one_of("local", "aws"),
     "newSeed": _boolean,
     "seedFingerprint": _matches(_FINGERPRINT_PATTERN, "16 hex digits"),
+    "deleteData": _matches(f"{_WORD}( *, *{_WORD})*|^$", "MACHINE@PLACE, as the plan names it"),
     "tensorflowImage": check_image,
     "zones": split_zones,
     "vpcCidr": _check_vpc,
@@ -225,6 +230,7 @@ _CHECKS: dict[str, Callable[[str], object]] = {
 }
 _READ: dict[str, Callable[[str], Any]] = {
     "newSeed": lambda value: value == "true",
+    "deleteData": lambda value: tuple(one.strip() for one in value.split(",") if one.strip()),
     "zones": split_zones,
     "bake": lambda value: value == "true",
     "logRetentionDays": int,

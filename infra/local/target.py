@@ -8,18 +8,17 @@ from typing import TYPE_CHECKING
 
 import pulumi
 
-from infra.local.host import LocalHost
+from infra.local.host import LocalHost, Place, strays
 from infra.local.image import GoldenImage, golden_image, image_folder
 from infra.local.machine import LocalMachine
-from infra.problems import ProblemsError
+from infra.problems import Problem, ProblemsError
+from infra.record import may_delete
 from infra.requests import check_local
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from infra.plan import MachinePlan
-    from infra.problems import Problem
-    from infra.requests import InstanceRequest
+    from infra.plan import MachinePlan, Plan
 
 
 class Local:
@@ -30,22 +29,42 @@ class Local:
 
     def __init__(self, stack: str, machines: Sequence[str]) -> None:
         self._image = _image()
-        self._host = LocalHost("host", Path(".secondlock") / stack, machines)
+        self._host = LocalHost("host", home(stack), machines)
 
     def machine(self, plan: MachinePlan) -> LocalMachine:
         """The machine of `plan`."""
         return LocalMachine(plan, self._host, self._image)
 
 
-def problems(requests: Sequence[InstanceRequest]) -> list[Problem]:
-    """What this computer cannot do for `requests`; an image is not needed for a preview."""
-    found = list(check_local(requests))
+def home(stack: str) -> Path:
+    """The folder of a stack's machines and data, from the project's."""
+    return Path(".secondlock") / stack
+
+
+def problems(plan: Plan) -> list[Problem]:
+    """What this computer cannot do for `plan`; an image is not needed for a preview."""
+    found = [*check_local(plan.requests), *_nobodys_data(plan)]
     try:
         golden_image()
     except ProblemsError as error:
         if not pulumi.runtime.is_dry_run():
             found += error.problems
     return found
+
+
+def _nobodys_data(plan: Plan) -> Iterator[Problem]:
+    """Data that no request asks for, and of which nobody said that it shall go.
+
+    The stack's state would refuse too, if it knows of it: another backend's does not.
+    """
+    place = home(plan.settings.stack)
+    for name in strays(place, [machine.name for machine in plan.machines]):
+        data = Place(place, name).data
+        if any(data.glob("*.img")) and not may_delete(plan, name, str(place)):
+            what = "holds data that would be deleted: no request asks for it, nobody was revoked"
+            word = f"pulumi config set secondlock:deleteData {name}@{place}"
+            mend = f"git pull; if it shall go: {word} --stack {plan.settings.stack}"
+            yield Problem(data, None, what, mend)
 
 
 def _image() -> str:

@@ -218,7 +218,7 @@ def test_a_machine_without_room_says_so_and_goes_on_once_there_is(
     small_disk.empty()
     stack.up()
     assert _pid(stack, "erin") == pid
-    (stack.requests / "erin.yaml").unlink()
+    stack.secondlock("revoke", "erin")
     stack.up()
 
 
@@ -232,8 +232,7 @@ def test_a_machine_whose_disk_is_gone_is_gone(stack: Project) -> None:
 
 
 def test_who_is_revoked_loses_the_machine_and_the_other_keeps_theirs(stack: Project) -> None:
-    alice = stack.requests / "alice.yaml"
-    alice.unlink()
+    stack.secondlock("revoke", "alice")
     stack.up()
     assert not stack.directory("alice").exists()
     assert sorted(stack.machines()) == ["bob"]

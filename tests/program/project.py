@@ -13,9 +13,12 @@ import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import yaml
 
+from cli import project as cli_project
+from cli.__main__ import main as secondlock
 from infra.enrollment import fingerprint
 from infra.local import qemu
 from infra.local.host import sweep
@@ -96,6 +99,11 @@ class Project:
         request |= values
         path.write_text(yaml.safe_dump(request))
         return request
+
+    def secondlock(self, *words: str) -> None:
+        """A command of `./secondlock` that has to work, on this project's files."""
+        with patch.object(cli_project, "ROOT", self.place):
+            assert secondlock([*words, "--stack", STACK]) == 0
 
     def machines(self) -> dict[str, Any]:
         """The stack's output `machines`."""

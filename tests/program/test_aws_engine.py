@@ -10,7 +10,6 @@ import base64
 import gzip
 import json
 import re
-import secrets
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -303,9 +302,9 @@ def test_all_that_happens_to_a_lab(lab: Lab) -> None:
 
     # A new phone reaches the machine by its parameter, and nothing else changes.
     before, _ = lab.roster("alice")
-    project.request("alice", enrollment=secrets.token_hex(16))
+    project.secondlock("rotate", "alice")
     out = project.up()
-    assert "1 updated" in out
+    assert "2 updated" in out
     after, serial = lab.roster("alice")
     assert serial == 2
     assert _codes(before, "alice").isdisjoint(_codes(after, "alice"))
@@ -313,7 +312,7 @@ def test_all_that_happens_to_a_lab(lab: Lab) -> None:
 
     # Alice wants her machine made anew, bob leaves, carol comes.
     project.request("alice", rebuild=1)
-    (project.requests / "bob.yaml").unlink()
+    project.secondlock("revoke", "bob")
     project.request("carol", machine={"zone": ZONES[0], "spot": True}, until="2030-01-31")
     out = project.succeed("preview")
     assert "alice would be shut down and made anew" in out

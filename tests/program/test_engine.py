@@ -38,7 +38,7 @@ def test_a_preview_needs_no_image_but_up_does(project: Project) -> None:
     project.request("alice")
     out = project.succeed("preview")
     assert "make image" in out
-    assert "5 to create" in out
+    assert "6 to create" in out
     code, out = project.run("up", "--yes", "--skip-preview")
     assert code != 0
     assert "make image" in out

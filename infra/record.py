@@ -1,0 +1,153 @@
+"""What is known of a stack's people and their data, and what a plan may not take away from it.
+
+A clone that is behind knows nothing of a colleague, of a rotation, of who has left: its plan would
+undo them without a word. docs/decisions/0018 says how the state comes to know better.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from infra.problems import Problem
+from infra.requests import DELETE, RETIRED_FILE, machine_name, problem_at
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from infra.plan import Plan
+    from infra.requests import InstanceRequest, RetiredEnrollment
+
+_PULL = "git pull"
+
+
+@dataclass(frozen=True)
+class Record:
+    """What the state holds. No secret: all of it stands in the stack's folder too."""
+
+    people: Mapping[str, tuple[str, str]]
+    """By researcher: the enrollment's id, and the machine."""
+    data: Mapping[str, str]
+    """By machine: where its data is."""
+    retired: Mapping[str, str]
+    """By the ids of enrollments that are over: whose each was."""
+
+    @classmethod
+    def of(cls, plan: Plan, place: str) -> Record:
+        """What a plan whose data lies at `place` leaves in the state."""
+        return cls(
+            {one.researcher: (one.enrollment, machine_name(one)) for one in plan.requests},
+            {machine.name: place for machine in plan.machines},
+            {one.enrollment: one.researcher for one in plan.retired},
+        )
+
+    @classmethod
+    def parse(cls, text: str) -> Record:
+        """The record that `str()` wrote."""
+        values = json.loads(text)
+        people = {name: (one[0], one[1]) for name, one in values["people"].items()}
+        return cls(people, values["data"], values["retired"])
+
+    def __str__(self) -> str:
+        return json.dumps(asdict(self), sort_keys=True)
+
+
+def refusals(old: Record, plan: Plan, place: str) -> list[Problem]:
+    """What a plan whose data lies at `place` would undo or delete of `old` unasked."""
+    new = Record.of(plan, place)
+    retired = {one.enrollment: one for one in plan.retired}
+    return [
+        *_missing_people(old, new, retired, plan.settings.stack),
+        *_old_enrollments(old, plan.requests, retired),
+        *_forgotten(old, new, plan.settings.stack),
+        *_lost_data(old, new, retired, plan),
+    ]
+
+
+def needless_words(plan: Plan, place: str) -> list[Problem]:
+    """Of `secondlock:deleteData`: words that would let data go which the plan itself asks for."""
+    stack = plan.settings.stack
+    return [
+        Problem(
+            None,
+            None,
+            f"secondlock:deleteData names {word}, and this stack shall have that data",
+            f"pulumi config rm secondlock:deleteData --stack {stack}",
+        )
+        for word in plan.settings.delete_data
+        if word in {f"{machine.name}@{place}" for machine in plan.machines}
+    ]
+
+
+def may_delete(plan: Plan, machine: str, place: str) -> bool:
+    """Whether someone has said that the data of a machine that no request asks for shall go."""
+    gone = {one.researcher for one in plan.retired if one.data == DELETE}
+    return machine in gone or f"{machine}@{place}" in plan.settings.delete_data
+
+
+def _missing_people(
+    old: Record, new: Record, retired: Mapping[str, RetiredEnrollment], stack: str
+) -> Iterator[Problem]:
+    for name, (enrollment, _) in old.people.items():
+        entry = retired.get(enrollment)
+        if name in new.people or (entry and entry.reason == "revoked"):
+            continue
+        file = Path("stacks") / stack / f"{name}.yaml"
+        what = f"{name} is in the stack, has no request here and was not revoked"
+        mend = f"{_PULL}; if {name} shall go: ./secondlock revoke {name} --stack {stack}, of a "
+        mend += "folder that has the request"
+        yield Problem(file, None, what, mend)
+
+
+def _old_enrollments(
+    old: Record, requests: tuple[InstanceRequest, ...], retired: Mapping[str, RetiredEnrollment]
+) -> Iterator[Problem]:
+    for request in requests:
+        here, name = request.enrollment, request.researcher
+        before = old.people.get(name, (here, ""))[0]
+        if here in old.retired:
+            what = f"the stack has seen it retired (it was {old.retired[here]}'s)"
+            mend = f"{_PULL}, or ./secondlock rotate {name}"
+            yield problem_at(request, ("enrollment",), what, mend)
+        elif before != here and before not in retired:
+            what = f"the stack has another one for {name}, {before}, which is not retired here"
+            mend = f"{_PULL}; new ones come by ./secondlock rotate {name}"
+            yield problem_at(request, ("enrollment",), what, mend)
+
+
+def _forgotten(old: Record, new: Record, stack: str) -> Iterator[Problem]:
+    missing = sorted({old.retired[one] for one in old.retired.keys() - new.retired.keys()})
+    if missing:
+        file = Path("stacks") / stack / RETIRED_FILE
+        what = f"lacks enrollments that are over, of: {', '.join(missing)}"
+        yield Problem(file, None, what, f"{_PULL}; every line of it stays for ever")
+
+
+def lost(old: Record, new: Record) -> Iterator[tuple[str, str]]:
+    """Machines whose data would go, and where it is."""
+    return (each for each in old.data.items() if new.data.get(each[0]) != each[1])
+
+
+def _lost_data(
+    old: Record, new: Record, retired: Mapping[str, RetiredEnrollment], plan: Plan
+) -> Iterator[Problem]:
+    stack = plan.settings.stack
+    for machine, place in lost(old, new):
+        word = f"{machine}@{place}"
+        if word in plan.settings.delete_data:
+            continue
+        say = f"pulumi config set secondlock:deleteData {word} --stack {stack}"
+        if machine in new.data:
+            what = f"the data of {machine} would be deleted: it is in {place}, and the settings "
+            what += f"now say {new.data[machine]}"
+            yield Problem(None, None, what, f"set them back; if the data shall go: {say}")
+            continue
+        entries = [retired.get(one) for one, there in old.people.values() if there == machine]
+        if all(entry and entry.reason == "revoked" and entry.data != DELETE for entry in entries):
+            file = Path("stacks") / stack / RETIRED_FILE
+            what = f"{machine} was revoked without a word on the data, which would be deleted"
+            yield Problem(
+                file, None, what, f"if it shall go: data: {DELETE} in that line; or {say}"
+            )

@@ -1,0 +1,170 @@
+"""A clone that is behind undoes nothing: the stack's state knows its people and their data."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.program.cloud import AwsProject, Cloud, provider_missing
+from tests.program.project import STACK
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.program.project import Project
+
+NEEDS_AWS = pytest.mark.skipif(provider_missing() is not None, reason=str(provider_missing()))
+KNOWS_MORE = "the stack's state knows more than this folder"
+
+
+@contextmanager
+def _stale(project: Project, clone: Path) -> Iterator[None]:
+    """Inside, the project's requests are those of `clone`."""
+    now = clone.with_name("now")
+    shutil.copytree(project.requests, now)
+    shutil.rmtree(project.requests)
+    shutil.copytree(clone, project.requests)
+    yield
+    shutil.rmtree(project.requests)
+    now.rename(project.requests)
+
+
+def _refused(project: Project, *parts: str) -> None:
+    """Preview and `up` are refused, with a reason that has `parts`, and change nothing."""
+    before = _state(project)
+    for command in (["preview"], ["up", "--yes", "--skip-preview"]):
+        code, out = project.run(*command)
+        assert code != 0, out
+        for part in parts:
+            assert part in out, out
+        assert "Traceback" not in out
+        assert "exit code" not in out
+    assert _state(project) == before
+
+
+def _state(project: Project) -> list[dict[str, Any]]:
+    """Every resource in the state, without times."""
+    exported = json.loads(project.succeed("stack", "export", "--show-secrets"))
+    resources = exported["deployment"].get("resources") or []
+    made = (each for each in resources if each["type"] != "pulumi:pulumi:Stack")
+    return [{**each, "modified": None} for each in made]
+
+
+def test_a_stale_clone_is_refused_and_leavers_go_by_revoke(unbootable: Project) -> None:
+    project, up = unbootable, ["up", "--yes", "--skip-preview"]
+    for name in ("alice", "bob"):
+        project.request(name)
+    clone = project.place / "clone"
+    shutil.copytree(project.requests, clone)
+    project.secondlock("rotate", "alice")
+    carol = project.request("carol")
+    project.run(*up)  # no machine starts here, but people are known and data is made
+    data = {name: project.home / "data" / name / "home.img" for name in ("alice", "bob", "carol")}
+    assert all(path.exists() for path in data.values())
+
+    with _stale(project, clone):
+        _refused(project, "carol")
+        # The disk says so by itself; without it, the state does.
+        shutil.move(project.home, project.home.with_name("elsewhere"))
+        _refused(
+            project,
+            KNOWS_MORE,
+            f"stacks/{STACK}/carol.yaml: carol is in the stack",
+            "alice.yaml:",
+            "the stack has seen it retired",
+            f"stacks/{STACK}/retired.yaml: lacks enrollments that are over, of: alice",
+        )
+        # Nor does a target of its own get round it.
+        code, out = project.run(*up, "--target", "**alice**")
+        assert code != 0
+        assert KNOWS_MORE in out
+        shutil.move(project.home.with_name("elsewhere"), project.home)
+
+    # An id that was changed by hand leaves the old phone's alive.
+    project.request("carol", enrollment="0123456789abcdef" * 2)
+    _refused(project, f"the stack has another one for carol, {carol['enrollment']}")
+    project.request("carol", enrollment=carol["enrollment"])
+
+    project.secondlock("revoke", "bob")
+    project.secondlock("rotate", "carol")
+    _, out = project.run(*up)
+    assert "the data of bob" in out
+    assert KNOWS_MORE not in out
+    assert [path.exists() for path in data.values()] == [True, False, True]
+
+    # Who left stays away, whatever file comes back.
+    shutil.copy(clone / "bob.yaml", project.requests)
+    retired = project.requests / "retired.yaml"
+    known = retired.read_text()
+    retired.write_text("retired: []\n")
+    _refused(project, "bob.yaml:", "it was bob's")
+    retired.write_text(known)
+    project.succeed("destroy", "--yes", "--skip-preview")
+    assert not project.home.exists()
+
+
+def test_data_that_no_state_knows_of_is_not_deleted_unasked(unbootable: Project) -> None:
+    project = unbootable
+    project.request("alice")
+    strange = project.home / "data" / "bob"
+    strange.mkdir(parents=True)
+    (strange / "home.img").write_bytes(b"years of work")
+    _refused(project, "data/bob: holds data that would be deleted")
+    word = f"bob@.secondlock/{STACK}"
+    project.succeed("config", "set", "secondlock:deleteData", word)
+    project.run("up", "--yes", "--skip-preview")
+    assert not strange.exists()
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[AwsProject]:
+    cloud = Cloud(tmp_path)
+    try:
+        yield AwsProject(tmp_path / "project", cloud)
+    finally:
+        cloud.end()
+
+
+@NEEDS_AWS
+def test_on_aws_too_and_another_region_takes_no_data_unasked(lab: AwsProject) -> None:
+    for name in ("alice", "bob"):
+        lab.request(name)
+    clone = lab.place / "clone"
+    shutil.copytree(lab.requests, clone)
+    lab.secondlock("rotate", "alice")
+    lab.request("carol")
+    lab.up()
+    outputs = lab.machines()
+    with _stale(lab, clone):
+        _refused(lab, KNOWS_MORE, "carol is in the stack", "has seen it retired")
+    assert lab.machines() == outputs
+
+    # A line without the word, as by hand: the machine would go, and its data with it.
+    lab.secondlock("revoke", "bob")
+    retired = lab.requests / "retired.yaml"
+    asked = retired.read_text()
+    retired.write_text(asked.replace(", data: delete", ""))
+    assert retired.read_text() != asked
+    _refused(lab, "bob was revoked without a word on the data")
+    retired.write_text(asked)
+    assert "the data of bob (eu-west-1) goes" in lab.up()
+
+    lab.configure(zones="us-east-1a")
+    lab.succeed("config", "set", "aws:region", "us-east-1")
+    _refused(
+        lab,
+        "the data of alice would be deleted: it is in eu-west-1",
+        "secondlock:deleteData alice@eu-west-1",
+    )
+    lab.configure(zones="eu-west-1a,eu-west-1b", deleteData="alice@eu-west-1")
+    code, out = lab.run("preview")
+    assert code != 0
+    assert "pulumi config rm secondlock:deleteData" in out
+    lab.succeed("config", "rm", "secondlock:deleteData")
+    lab.succeed("preview", "--expect-no-changes")
+    lab.succeed("destroy", "--yes", "--skip-preview")
