@@ -27,6 +27,7 @@ from cli.request import faults
 from infra.problems import Problem, ProblemsError
 from infra.reading import UnreadableError, read_text
 from infra.requests import DELETE, RETIRED_BYTES, RETIRED_FILE, load_retired
+from infra.yaml_lines import compose, read_document
 
 Reason = Literal["rotated", "revoked"]
 
@@ -263,16 +264,12 @@ def _retire(stack: Stack, researcher: str, enrollment: str, reason: Reason) -> N
     if any(one.enrollment == enrollment for one in before):
         return
     path = stack.requests / RETIRED_FILE
-    today = dt.datetime.now(dt.timezone.utc).date()
-    entry = CommentedMap(
-        enrollment=DoubleQuotedScalarString(enrollment),
-        researcher=researcher,
-        reason=reason,
-        date=today,
-    )
+    added: dict[str, Any] = {"enrollment": enrollment, "researcher": researcher, "reason": reason}
+    added["date"] = dt.datetime.now(dt.timezone.utc).date()
     if reason == "revoked":
         # The word without which `up` would keep from deleting it; see infra.record.
-        entry["data"] = DELETE
+        added["data"] = DELETE
+    entry = CommentedMap({**added, "enrollment": DoubleQuotedScalarString(enrollment)})
     entry.fa.set_flow_style()
 
     def add(document: CommentedMap) -> None:
@@ -283,7 +280,7 @@ def _retire(stack: Stack, researcher: str, enrollment: str, reason: Reason) -> N
     old = read_text(path, inside=path.parent, limit=RETIRED_BYTES) if path.exists() else None
     text = _dumped(old or _NEW_RETIRED, add)
     kept = _data(path, old) if old else {"retired": []}
-    added = {"enrollment": enrollment, "researcher": researcher, "reason": reason}
-    if _data(path, text) != {"retired": [*kept["retired"], {**added, "date": str(today)}]}:
+    wanted = {**added, "date": str(added["date"])}
+    if _data(path, text) != {"retired": [*kept["retired"], wanted]}:
         raise ProblemsError([_cannot_change(path)])
     replace(path, text.encode(), mode=0o644)
