@@ -11,7 +11,7 @@ export PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION := true
 IN_VENV := PATH="$(CURDIR)/.venv/bin:$$PATH"
 
 SETUP_FLAGS :=
-lint test bench: SETUP_FLAGS := --tests
+lint test proofs bench: SETUP_FLAGS := --tests
 
 .PHONY: help
 help: ## This list
@@ -28,6 +28,10 @@ demo-down: setup ## Remove the demo and all that belongs to it (FORCE=1: without
 .PHONY: test
 test: setup lint image ## Everything: lint, unit, program and machine tests
 	@$(IN_VENV) pytest $(ARGS)
+
+.PHONY: proofs
+proofs: setup image ## What can be proven of AWS without an account, for nights: an hour, Go and Node
+	@$(IN_VENV) pytest tests/proofs $(ARGS)
 
 .PHONY: lint
 lint: setup ## ruff, mypy and shellcheck

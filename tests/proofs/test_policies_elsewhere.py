@@ -1,0 +1,163 @@
+"""Every request of our own evaluator's tests, and more, in an evaluator that others wrote.
+
+`@cloud-copilot/iam-simulate` has AWS's lists of actions, resources and condition keys.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+
+from cli.admin_policy import documents
+from infra.aws import policies
+from infra.aws.facts import Facts
+from tests.unit.iam import Document, Request, allows, resource_allows
+from tests.unit.test_cli_admin_policy import ALLOWED, DENIED
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+SIMULATOR = "@cloud-copilot/iam-simulate@0.1.173"
+FACTS = Facts("aws", "amazonaws.com", "111122223333", "eu-central-1")
+STACK = "gpu"
+KEY = f"arn:aws:kms:{FACTS.region}:{FACTS.account_id}:key/11112222-3333-4444-5555-666677778888"
+ROLE = f"arn:aws:sts::{FACTS.account_id}:assumed-role/alice-1a2b/i-0123456789abcdef0"
+ADMIN = f"arn:aws:iam::{FACTS.account_id}:user/lab-admin"
+BOB = f"arn:aws:iam::{FACTS.account_id}:user/bob"
+
+
+class _Case(NamedTuple):
+    """A request of somebody with these policies."""
+
+    principal: str
+    policies: Sequence[Document]
+    request: Request
+
+    @property
+    def key_policy(self) -> Document | None:
+        """KMS asks the key, too."""
+        if re.match(r"arn:aws:kms:.*:key/", self.request.resource):
+            return policies.key_policy(FACTS, STACK)
+        return None
+
+    def ours(self) -> bool:
+        """What our evaluator says."""
+        if self.key_policy is None:
+            return allows(self.policies, self.request)
+        asked = Request(
+            self.request.action,
+            self.request.resource,
+            self.request.context,
+            ("AWS", self.principal),
+        )
+        return resource_allows(self.key_policy, self.policies, asked)
+
+    def asked(self) -> dict[str, Any]:
+        """For the other."""
+        return {
+            "principal": self.principal,
+            "account": FACTS.account_id,
+            "action": self.request.action,
+            "resource": self.request.resource,
+            "context": dict(self.request.context),
+            "policies": self.policies,
+            "resourcePolicy": self.key_policy,
+        }
+
+
+def _admin() -> list[_Case]:
+    both = list(documents("aws", FACTS.region, FACTS.account_id).values())
+    return [_Case(ADMIN, both, request) for request in (*ALLOWED, *DENIED)]
+
+
+def _arn(service: str, resource: str) -> str:
+    return f"arn:aws:{service}:{FACTS.region}:{FACTS.account_id}:{resource}"
+
+
+def _machine() -> list[_Case]:
+    rendered = [policies.machine_policy(FACTS, STACK, KEY, baked=False)]
+    tag = {"aws:PrincipalTag/secondlock:machine": "alice"}
+    streams = f"log-group:/secondlock/{STACK}:log-stream"
+    found = [
+        Request("ssm:GetParameter", policies.roster_arn(FACTS, STACK, who), context)
+        for who in ("alice", "bob")
+        for context in (tag, {})
+    ]
+    found += [
+        Request(f"logs:{action}", _arn("logs", f"{streams}:{who}/status"), tag)
+        for action in ("PutLogEvents", "CreateLogStream", "GetLogEvents")
+        for who in ("alice", "bob")
+    ]
+    for action in ("ssmmessages:OpenControlChannel", "ec2:DescribeInstances", "iam:TagRole"):
+        found.append(Request(action, "*", tag))
+    return [_Case(ROLE, rendered, request) for request in found]
+
+
+def _bake() -> list[_Case]:
+    rendered = [policies.bake_policy(FACTS, STACK)]
+    log = f"log-group:{policies.bake_log_group_name(STACK)}:log-stream:1.0.0/1"
+    found = [
+        Request("imagebuilder:GetComponent", _arn("imagebuilder", "component/install/1.0.0/1")),
+        Request("logs:PutLogEvents", _arn("logs", log)),
+        Request("logs:PutLogEvents", _arn("logs", log.replace(STACK, "other"))),
+        Request("ec2messages:GetMessages", "*"),
+        Request("ssm:GetParameter", policies.roster_arn(FACTS, STACK, "alice")),
+        Request("s3:GetObject", "arn:aws:s3:::ec2imagebuilder-toe-eu-central-1-prod/latest/x"),
+        Request("s3:GetObject", "arn:aws:s3:::somebodys-data/x"),
+    ]
+    return [_Case(ROLE, rendered, request) for request in found]
+
+
+def _researcher() -> list[_Case]:
+    rendered = [policies.researcher_policy(FACTS, STACK)]
+    instance = _arn("ec2", "instance/i-0123456789abcdef0")
+    good = {
+        "aws:PrincipalTag/secondlock:researcher": "bob",
+        "aws:username": "bob",
+        "aws:userid": "AIDAEXAMPLE",
+        "ssm:resourceTag/secondlock:researcher": "bob",
+        "ssm:resourceTag/secondlock:stack": STACK,
+        "ssm:SessionDocumentAccessCheck": "true",
+    }
+    others = {**good, "ssm:resourceTag/secondlock:researcher": "alice"}
+    unchecked = {**good, "ssm:SessionDocumentAccessCheck": "false"}
+    found = [Request("ssm:StartSession", instance, each) for each in (good, others, unchecked)]
+    # Of documents it knows those of an account alone, not AWS's own.
+    return [_Case(BOB, rendered, request) for request in found]
+
+
+@pytest.fixture(scope="module")
+def simulator(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The program, beside the package that it uses."""
+    if shutil.which("npm") is None:
+        pytest.skip("no npm here")
+    place = tmp_path_factory.mktemp("simulator")
+    shutil.copy(Path(__file__).parent / "simulate.mjs", place)
+    install = ["npm", "install", "--no-audit", "--no-fund", "--silent", SIMULATOR]
+    subprocess.run(install, cwd=place, check=True)
+    return place / "simulate.mjs"
+
+
+def test_another_evaluator_says_the_same(simulator: Path) -> None:
+    cases = [*_admin(), *_machine(), *_bake(), *_researcher()]
+    done = subprocess.run(
+        ["node", simulator],
+        input=json.dumps([case.asked() for case in cases]),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    ours = {True: "Allowed", False: "ImplicitlyDenied"}
+    different = [
+        f"{case.request.action} on {case.request.resource}: {theirs}, not {ours[case.ours()]}"
+        for case, theirs in zip(cases, json.loads(done.stdout), strict=True)
+        if theirs != ours[case.ours()]
+    ]
+    assert different == []
+    assert {case.ours() for case in cases} == {True, False}
