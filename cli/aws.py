@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore import exceptions as faults
@@ -63,6 +63,7 @@ def session(stack: Stack, region: str | None = None) -> boto3.Session:
     wanted = region or stack.value("aws:region") or os.environ.get("AWS_REGION")
     with explained(stack, "sts"):
         made = boto3.Session(profile_name=profile or None, region_name=wanted or None)
+    made.events.register("before-parse", _refuse_web_page)
     if not made.region_name:
         mend = f"pulumi config set aws:region REGION --stack {stack.name}"
         raise ProblemsError([Problem(None, None, "no AWS region is chosen", mend)])
@@ -97,6 +98,20 @@ def explained(stack: Stack, service: str) -> Iterator[None]:
     except faults.BotoCoreError as error:
         problem = Problem(None, None, f"boto3: {_plain(error)}", "aws sts get-caller-identity")
         raise ProblemsError([problem]) from None
+    except _WebPageError:
+        what = f"something answers with a web page in the place of AWS ({service})"
+        mend = "is there a proxy or a login page in between? See HTTPS_PROXY and AWS_ENDPOINT_URL"
+        raise ProblemsError([Problem(None, None, what, mend)]) from None
+
+
+class _WebPageError(Exception):
+    """An answer that is HTML: botocore would trip over it, or take it for an empty one."""
+
+
+def _refuse_web_page(**event: Any) -> None:
+    """A handler of botocore's event `before-parse`."""
+    if "html" in event["response_dict"]["headers"].get("content-type", ""):
+        raise _WebPageError
 
 
 def refusal(service: str, error: ClientError) -> Problem:

@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError
 
 from cli.aws import client_config, explained, session
 from cli.findings import Finding, note, of_problem, ok, stop
-from cli.images import DEBIAN_OWNER, find_image, official
+from cli.images import doubt, find_image, official
 from cli.project import Stack, command
 from cli.quotas import (
     DISKS,
@@ -389,13 +389,10 @@ def _base_image(here: _Here) -> Iterator[Finding]:
     if image.get("Architecture") != "x86_64" or image.get("State") != "available":
         what = f"{told} is {image.get('Architecture')}, {image.get('State')}"
         yield stop("image", what, pin)
-    elif not official(here.partition):
-        what = f"{told}: whether it is Debian's own is not known in {here.partition}"
-        yield note("image", what, "compare its owner with wiki.debian.org/Cloud/AmazonEC2Image")
-    elif image.get("OwnerId") != DEBIAN_OWNER:
-        yield stop("image", f"{told} is account {image.get('OwnerId')}'s, not Debian's", pin)
-    elif not image.get("Name", "").startswith("debian-13-amd64-"):
-        yield stop("image", f"{told} is not Debian 13 for amd64", pin)
+    elif why := doubt(image, here.partition):
+        owners = "compare its owner with wiki.debian.org/Cloud/AmazonEC2Image"
+        mend = f"if that is not meant: {pin}" if official(here.partition) else owners
+        yield note("image", f"{told}: {why}", mend)
     else:
         yield ok("image", told)
 

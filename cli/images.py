@@ -13,6 +13,7 @@ from cli.options import JsonOption, StackOption, echo_json
 from cli.project import Stack, choose_stack, command, pulumi, shown
 from infra.images import check_image
 from infra.problems import Problem, ProblemsError, RefusedError
+from infra.text import visible
 
 if TYPE_CHECKING:
     import boto3
@@ -106,7 +107,8 @@ def pin(
         )
         return
     typer.echo(f"Debian: {_told(base['id'], before[_BASE])}")
-    typer.echo(f"  {base['name']}, of {base['created']:.10}, by {base['by']}")
+    told = f"{base['name']}, of {base['created']:.10}: {base['doubt'] or 'by Debian'}"
+    typer.echo(f"  {visible(told)}")
     typer.echo(f"TensorFlow: {_told(tensorflow['pinned'], before[_TENSORFLOW])}")
     typer.echo(f"  {tensorflow['told']}")
     if changed:
@@ -149,10 +151,26 @@ def official(partition: str) -> bool:
     return partition == "aws"
 
 
+def doubt(image: ImageTypeDef, partition: str) -> str | None:
+    """Why an image may be none of Debian's, as `pin` and `doctor` say it; None where it is one.
+
+    It is no fault: who names an image by --ami may have made it.
+    """
+    if not official(partition):
+        return f"whether it is Debian's own is not known in {partition}"
+    owner = image.get("OwnerId", "unknown")
+    if owner != DEBIAN_OWNER:
+        return f"it is account {owner}'s, not Debian's"
+    if not image.get("Name", "").startswith(DEBIAN_NAME.rstrip("*")):
+        return "it is not Debian 13 for amd64"
+    return None
+
+
 def _base(stack: Stack, ami: str | None) -> dict[str, Any]:
     from cli.aws import session  # boto3 takes a while to load
 
-    image = find_image(stack, session(stack), ami)
+    here = session(stack)
+    image = find_image(stack, here, ami)
     if image is None:
         wanted = ami or f"{DEBIAN_NAME} by {DEBIAN_OWNER}"
         what = f"there is no AMI {wanted} in this region"
@@ -161,13 +179,12 @@ def _base(stack: Stack, ami: str | None) -> dict[str, Any]:
         what = f"{image.get('ImageId')} is {image.get('Architecture')}, {image.get('State')}"
         mend = "an AMI for x86_64 that is available"
         raise ProblemsError([Problem(None, None, what, mend)])
-    owner = image.get("OwnerId", "unknown")
     return {
         "id": image["ImageId"],
         "name": image.get("Name", ""),
         "created": image.get("CreationDate", ""),
-        "owner": owner,
-        "by": "Debian" if owner == DEBIAN_OWNER else f"account {owner}, which is not Debian's",
+        "owner": image.get("OwnerId", "unknown"),
+        "doubt": doubt(image, here.get_partition_for_region(here.region_name)),
     }
 
 

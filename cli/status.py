@@ -54,7 +54,7 @@ def _document(stack: Stack, report: Report) -> dict[str, Any]:
     return {
         "state": report.state,
         "target": machine.target,
-        "address": machine.address,
+        "address": machine.address if machine.public else None,
         "port": machine.port,
         "host_key": machine.host_key,
         "host_key_alias": host_key_alias(stack, report.name),
@@ -92,7 +92,7 @@ def _print(stack: Stack, reports: list[Report]) -> None:
 
 def _row(report: Report) -> list[Text]:
     machine, guest = report.machine, report.guest
-    address = Text(f"{machine.address}:{machine.port}")
+    address = Text(f"{machine.address}:{machine.port}" if machine.public else "Session Manager")
     state = Text(report.state, _colour(report))
     if guest is None:
         names = Text("\n".join(machine.researchers))

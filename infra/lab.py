@@ -94,7 +94,8 @@ async def make_lab() -> dict[str, Any]:
     try:
         plan = _checked_plan()
     except ProblemsError as error:
-        pulumi.log.error(f"nothing was changed, because:\n{error}")
+        # Pulumi repeats the first line in each row of its table: it is left empty.
+        pulumi.log.error(f"\nnothing was changed, because:\n{error}")
         sys.exit(SAID_WHY)
     await Register(plan, _place(plan)).settled()
     return Lab(plan).outputs

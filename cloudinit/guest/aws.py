@@ -22,12 +22,20 @@ def client(service: str, machine: dict[str, Any]) -> Any:
     from botocore.config import Config
 
     patience = Config(connect_timeout=5, read_timeout=20, retries={"total_max_attempts": 3})
-    return botocore.session.get_session().create_client(
+    session = botocore.session.get_session()
+    session.register("before-parse", _refuse_web_page)
+    return session.create_client(
         service,
         region_name=machine["region"],
         endpoint_url=machine.get("endpoint") or None,
         config=patience,
     )
+
+
+def _refuse_web_page(**event: Any) -> None:
+    """A proxy's page is no answer of AWS's: botocore would take it for an empty one."""
+    if "html" in event["response_dict"]["headers"].get("content-type", ""):
+        raise GuestError("AWS is not reached: something answers with a web page in its place")
 
 
 def fault(error: Exception) -> GuestError:

@@ -79,3 +79,13 @@ def test_a_home_disk_cannot_shrink(unbootable: Project) -> None:
     project.request("alice", machine={"home_disk_gib": 6})
     project.run("up", "--yes", "--skip-preview")
     assert home.stat().st_size == 6 * 2**30
+
+
+def test_a_reason_is_told_once(project: Project) -> None:
+    project.request("alice", allowed_from=["127.0.0.1/8"], rebuild=-1)
+    for words in (["preview"], ["up", "--yes", "--skip-preview"]):
+        code, out = project.run(*words)
+        assert code != 0
+        assert out.count("nothing was changed") == 1
+        assert out.count("has host bits set") == 1
+        assert out.count("rebuild: at least 0") == 1

@@ -32,6 +32,7 @@ from cli import images, project, status_aws
 from cli.__main__ import main
 from cli.engine import Machine
 from tests.unit.test_cli_engine import STATUS, read_by_ssh
+from tests.web_page import web_page
 
 REGION = "eu-central-1"
 ZONES = [f"{REGION}a", f"{REGION}b"]
@@ -477,7 +478,9 @@ def test_doctor_on_types_zones_and_images(
     assert bake == f"g4dn.xlarge or g5.xlarge for the bake in {REGION}a"
     strange = make_image(aws, "debian-13-amd64-1", created="2026-11-20", owner="111122223333")
     configure(root, secondlock__baseImage=strange)
-    assert "account 111122223333's, not Debian's" in doctor(capsys, 1)["image"][0]["what"]
+    (image,) = doctor(capsys, 1)["image"]
+    assert "account 111122223333's, not Debian's" in image["what"]
+    assert image["verdict"] == "note"  # `up` takes it
     configure(root, secondlock__baseImage="ami-0123456789abcdef0")
     gone = doctor(capsys, 1)["image"][0]
     assert "or no longer" in gone["what"]
@@ -555,6 +558,62 @@ def test_pin_takes_the_newest_debian_13(
     assert written == {}
     assert main(["image", "show", "--stack", "gpu"]) == 0
     assert debian in capsys.readouterr().out
+
+
+def test_pin_and_doctor_say_the_same_of_an_image_of_others(
+    root: Path,
+    aws: Any,
+    debian: str,
+    quotas: Quotas,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("cli.images.set_config", lambda *_: None)
+    ask(root, "alice")
+    for name, owner, told in (
+        ("debian-13-amd64-1", "111122223333", "account 111122223333's, not Debian's"),
+        ("debian-12-amd64-1", images.DEBIAN_OWNER, "not Debian 13 for amd64"),
+    ):
+        strange = make_image(aws, name, created="2026-11-20", owner=owner)
+        words = ["image", "pin", "--stack", "gpu", "--image", GIVEN, "--ami", strange]
+        assert main(words) == 0
+        assert told in capsys.readouterr().out
+        configure(root, secondlock__baseImage=strange)
+        (image,) = doctor(capsys, 0)["image"]
+        assert told in image["what"]
+        assert "image pin" in image["mend"]
+
+
+def test_a_private_machine_is_not_shown_as_a_port(
+    stack: dict[str, Machine], capsys: pytest.CaptureFixture[str]
+) -> None:
+    instance = stack["alice"].instance_id or ""
+    stack["alice"] = machine("alice", instance, public=False)
+    assert alices(capsys)["address"] is None
+    assert main(["status", "--stack", "gpu"]) == 0
+    shown = capsys.readouterr().out
+    assert f"{instance}:22" not in shown
+    assert "Session Manager" in shown
+
+
+@pytest.mark.parametrize("status", [200, 403, 511])
+def test_a_service_that_answers_with_a_web_page_is_not_quoted(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], status: int
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
+    ask(root, "alice")
+    with web_page(status) as address:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", address)
+        for words in (["doctor"], ["image", "pin", "--image", GIVEN]):
+            assert main([*words, "--stack", "gpu"]) == 1
+            told = capsys.readouterr()
+            both = told.out + told.err
+            assert "<" not in both
+            assert "hotel" not in both
+            assert "a fault of secondlock" not in both
+            assert "with a web page" in both
+            assert "HTTPS_PROXY" in both
 
 
 def test_pin_where_there_is_none(root: Path, aws: Any, capsys: Any) -> None:

@@ -18,6 +18,7 @@ from infra.enrollment import derive, derive_host_key
 from infra.requests import InstanceRequest
 from infra.roster import build_roster, to_json
 from infra.settings import Settings
+from tests.web_page import web_page
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -120,6 +121,18 @@ def test_the_parameters_version_is_the_serial(monkeypatch: pytest.MonkeyPatch) -
 def test_a_value_that_is_no_roster_is_refused(value: str) -> None:
     with pytest.raises(system.GuestError, match="refused"):
         roster.parse(ssm.envelope(3, 1.5, value))
+
+
+@pytest.mark.parametrize("status", [200, 403])
+def test_a_web_page_in_the_place_of_aws_is_not_quoted(
+    monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    with web_page(status) as address, pytest.raises(system.GuestError) as caught:
+        ssm.get({**MACHINE, "endpoint": address})
+    assert "with a web page" in str(caught.value)
+    assert "hotel" not in str(caught.value)
 
 
 def test_a_denial_says_so_in_awss_words(monkeypatch: pytest.MonkeyPatch) -> None:
