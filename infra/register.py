@@ -70,4 +70,4 @@ class Register:
 
 
 def _told(error: ProblemsError) -> str:
-    return f"nothing was changed, because the stack's state knows more than this folder:\n{error}"
+    return f"\nnothing was changed, because the stack's state knows more than this folder:\n{error}"
