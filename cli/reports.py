@@ -42,6 +42,8 @@ class Researcher(_Said):
     frozen: bool
     wrong_codes: int
     emergency_codes_left: int
+    codes_void: bool = False
+    """Whether the machine lost its memory of which emergency codes were used: it takes none."""
     sessions: int
     last_login: Word | None
     workspace: Word
@@ -141,6 +143,11 @@ def guest_troubles(
                 f"replace the key in the request, then {command('rotate', researcher, stack=stack)}"
             )
             found.append(Trouble(what, mend))
+        elif one.codes_void:
+            what = (
+                f"{researcher}'s emergency codes are void: {name} no longer knows which were used"
+            )
+            found.append(Trouble(what, command("rotate", researcher, stack=stack)))
     return found
 
 

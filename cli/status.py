@@ -134,7 +134,7 @@ def _person(name: str, one: Researcher) -> str:
     facts = [
         "FROZEN" if one.frozen else one.factors,
         f"{one.sessions} session{'' if one.sessions == 1 else 's'}",
-        f"{one.emergency_codes_left} emergency codes",
+        "emergency codes void" if one.codes_void else f"{one.emergency_codes_left} emergency codes",
         f"workspace {one.workspace}{', with GPU' if one.gpu else ''}",
     ]
     return f"{name}: {', '.join(facts)}"

@@ -35,8 +35,12 @@ FILES: dict[str, tuple[str, str]] = {
     "ssh.service.conf": (f"{_UNITS}/ssh.service.d/secondlock.conf", "0644"),
     "user@.service.conf": (f"{_UNITS}/user@.service.d/secondlock.conf", "0644"),
     "pam-sshd": ("/etc/pam.d/sshd", "0644"),
+    "pam-sshd-password": ("/etc/pam.d/sshd-password", "0644"),
+    "logind.conf": ("/etc/systemd/logind.conf.d/secondlock.conf", "0644"),
+    "user-.slice.conf": (f"{_UNITS}/user-.slice.d/secondlock.conf", "0644"),
     "fail2ban-jail.conf": ("/etc/fail2ban/jail.d/secondlock.conf", "0644"),
     "fail2ban-filter.conf": ("/etc/fail2ban/filter.d/secondlock-sshd.conf", "0644"),
+    "fail2ban-flood.conf": ("/etc/fail2ban/filter.d/secondlock-flood.conf", "0644"),
     "nftables.conf": ("/etc/nftables.conf", "0755"),
     "chrony.conf": ("/etc/chrony/chrony.conf", "0644"),
     "docker-daemon.json": ("/etc/docker/daemon.json", "0644"),
@@ -49,6 +53,7 @@ FILES: dict[str, tuple[str, str]] = {
 UNITS = (
     "secondlock-boot.service",
     "secondlock-clock.service",
+    "secondlock-doorkeeper.service",
     "secondlock-status.service",
     "secondlock-status.timer",
     "secondlock-jupyter@.service",
@@ -60,7 +65,9 @@ PROGRAMS: dict[str, str] = {
     "/usr/local/sbin/secondlock-sync": "sync",
     "/usr/local/sbin/secondlock-status": "status",
     f"{LIBRARY}/clockwatch": "clockwatch",
+    f"{LIBRARY}/doorkeeper": "doorkeeper",
     f"{LIBRARY}/enter": "enter",
+    f"{LIBRARY}/verify": "verify",
     f"{LIBRARY}/jupyter": "jupyter",
 }
 
@@ -172,9 +179,13 @@ def launchers(programs: Mapping[str, str]) -> tuple[File, ...]:
 
 
 def _launcher(module: str) -> str:
-    """Isolated (`-I`): no variable or folder of the caller's changes what root runs."""
+    """Isolated (`-I`): no variable or folder of the caller's changes what root runs.
+
+    A login waits for the verifier, which needs nothing but the standard library (`-S`).
+    """
+    flags = "-IS" if module == "verify" else "-I"
     return (
-        "#!/usr/bin/python3 -I\n"
+        f"#!/usr/bin/python3 {flags}\n"
         "import sys\n"
         f'sys.path.insert(0, "{LIBRARY}")\n'
         f"from guest import {module}\n"

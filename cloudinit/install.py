@@ -65,6 +65,9 @@ def agent_key() -> str:
     return (HERE / "ssm_agent_key.txt").read_text().strip()
 
 
+PAM_SOURCES = ("build.sh", "pam_secondlock_ask.c")
+"""Of cloudinit/pam; every image compiles them: this script, or tools/image/pam.sh."""
+
 # What the golden image has from tools/image too: file there, path and mode on the machine.
 _TOOLS = (
     ("fetch-image", f"{LIBRARY}/fetch-image", "0755"),
@@ -91,8 +94,13 @@ def render_install(image: str | None) -> str:
         toolkit_fingerprint=TOOLKIT_FINGERPRINT,
         agent_version=AGENT_VERSION,
         agent_key=agent_key(),
+        pam_sources=[(name, _encoded(HERE / "pam" / name)) for name in PAM_SOURCES],
         image=image,
     )
+
+
+def _encoded(path: Path) -> str:
+    return base64.b64encode(path.read_bytes()).decode()
 
 
 def render_ours() -> dict[str, str]:

@@ -33,7 +33,6 @@ PACKAGES: tuple[str, ...] = (
     # The two locks and their guard; fail2ban only recommends python3-systemd, but reads the
     # journal through it.
     "openssh-server",
-    "libpam-google-authenticator",
     "fail2ban",
     "python3-systemd",
     "sudo",

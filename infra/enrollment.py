@@ -30,7 +30,7 @@ EMERGENCY_CODES = 5
 """How many one-time emergency codes an enrollment has."""
 
 _TOTP_BYTES = 20  # RFC 4226, section 4: 160 bits are recommended
-_CODE_MIN = 10_000_000  # pam_google_authenticator takes emergency codes of exactly eight digits
+_CODE_MIN = 10_000_000  # emergency codes have eight digits, one-time codes six
 _CODE_RANGE = 90_000_000
 _LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"  # for passwords; no i, l, o, 0, 1
 _PASSWORD_GROUPS, _PASSWORD_GROUP = 4, 5  # 20 characters of 31: 99 bits

@@ -1,15 +1,19 @@
 """Researchers as the machine's accounts: made, changed, and ended."""
 
+import base64
 import grp
 import os
 import pwd
+import time
+from contextlib import suppress
 
-from guest import door, paths, workspace
+from guest import codes, door, legacy, paths, workspace
 from guest.roster import Researcher
-from guest.system import GuestError, folder, run, write
+from guest.system import GuestError, folder, kill_group, run, write
 
 GROUPS = {"key+totp": "secondlock-key", "password+totp": "secondlock-password"}
 ALL = "secondlock"
+ROUNDS = 50  # of ending what runs in someone's name; one or two do
 
 
 def make_groups() -> None:
@@ -52,45 +56,68 @@ def _account(researcher: Researcher, uid: int) -> bool:
     return True
 
 
-def _code_file(researcher: Researcher) -> str:
-    """The file of pam_google_authenticator(8): one step either side, a code is good once."""
-    lines = [
-        researcher.totp_secret,
-        '" RATE_LIMIT 3 30',
-        '" WINDOW_SIZE 3',
-        '" DISALLOW_REUSE',
-        '" TOTP_AUTH',
-        *researcher.emergency_codes,
-    ]
-    return "\n".join(lines) + "\n"
+def enroll(researcher: Researcher, known_before: bool) -> bool:
+    """Bind the enrollment's codes; True where it is another than before.
+
+    `known_before`: this enrollment was in an earlier roster. Raises GuestError.
+    """
+    wanted = {
+        "enrollment": researcher.enrollment,
+        "method": researcher.factors,
+        "secret": base64.b32decode(researcher.totp_secret).hex(),
+        "emergency": list(researcher.emergency_codes),
+    }
+    name = researcher.name
+    older = legacy.slate(name, wanted) if known_before else None
+    try:
+        new = codes.enroll(name, wanted, known_before, older)
+    except (codes.CodesError, OSError) as error:
+        raise GuestError(f"the codes of {name} cannot be kept: {error}") from None
+    legacy.forget(name)
+    return new
 
 
-def enroll(researcher: Researcher) -> None:
-    """Bind a new phone: code file, password, and a clean slate for wrong codes."""
-    write(paths.TOTP / researcher.name, _code_file(researcher), 0o400)
-    (paths.FAILLOCK / researcher.name).unlink(missing_ok=True)
-
-
-def apply(researcher: Researcher, uid: int, newly_enrolled: bool) -> list[str]:
+def apply(researcher: Researcher, uid: int, known_before: bool) -> list[str]:
     """Make the account as the roster says; returns what changed, in words."""
     name = researcher.name
+    # Whoever asks for a workspace in the middle of a change that ends sessions gets none.
+    if researcher.end_sessions and _differs(researcher):
+        workspace.shut(name)
     changed = []
     if _account(researcher, uid):
         changed.append(f"{name}: account")
-    keys = "".join(f"{key}\n" for key in researcher.ssh_keys)
-    if write(paths.AUTHORIZED_KEYS / name, keys if researcher.password is None else "", 0o644):
+    if write(paths.AUTHORIZED_KEYS / name, _keys(researcher), 0o644):
         changed.append(f"{name}: keys")
-    if newly_enrolled:
-        enroll(researcher)
+    if enroll(researcher, known_before):
         changed.append(f"{name}: enrollment")
     # The state volume may remember an enrollment whose account went with the old root disk.
     if changed and researcher.password is not None:
         run("chpasswd", stdin=f"{name}:{researcher.password}\n")
     _home(name, uid)
-    if changed and researcher.end_sessions:
+    if workspace.is_shut(name):
         end_sessions(name)
+        workspace.open_again(name)
         changed.append(f"{name}: sessions ended")
     return changed
+
+
+def _keys(researcher: Researcher) -> str:
+    if researcher.password is not None:
+        return ""
+    return "".join(f"{key}\n" for key in researcher.ssh_keys)
+
+
+def _differs(researcher: Researcher) -> bool:
+    """Whether anything of what opens the door for this person is to change."""
+    with suppress(OSError, codes.CodesError):
+        bound = codes.issued(researcher.name)
+        return (
+            bound is None
+            or bound["enrollment"] != researcher.enrollment
+            or bound["method"] != researcher.factors
+            or (paths.AUTHORIZED_KEYS / researcher.name).read_text() != _keys(researcher)
+        )
+    return True
 
 
 def _home(name: str, uid: int) -> None:
@@ -108,11 +135,22 @@ def _home(name: str, uid: int) -> None:
 
 
 def end_sessions(name: str) -> None:
-    """End the researcher's sessions and everything that runs in their name."""
-    workspace.remove(name)
-    uid = str(pwd.getpwnam(name).pw_uid)
-    run("pkill", "-KILL", "-u", uid, check=False)
-    run("loginctl", "terminate-user", name, check=False)
+    """End the researcher's sessions and everything that runs in their name.
+
+    Their workspace has to be shut before (`workspace.shut`): an open connection that goes on asking
+    would get another. Connections go first, by control groups, which outrun a program that goes on
+    starting others; then the workspace. Raises GuestError where something is left.
+    """
+    uid = pwd.getpwnam(name).pw_uid
+    door.stop_jupyter(name)
+    for _ in range(ROUNDS):
+        kill_group(f"user.slice/user-{uid}.slice")
+        run("pkill", "-KILL", "-u", str(uid), check=False)
+        workspace.remove(name)
+        if not run("pgrep", "-u", str(uid), check=False).strip():
+            return
+        time.sleep(0.2)
+    raise GuestError(f"something of {name} still runs")
 
 
 def is_active(name: str) -> bool:
@@ -125,8 +163,10 @@ def remove(name: str) -> None:
 
     The groups go last: after an interruption `is_active` says that this has to be done again.
     """
-    for place in (paths.AUTHORIZED_KEYS, paths.TOTP, paths.FAILLOCK):
-        (place / name).unlink(missing_ok=True)
+    workspace.shut(name)
+    (paths.AUTHORIZED_KEYS / name).unlink(missing_ok=True)
+    codes.forget(name)
+    legacy.forget(name)
     run("usermod", "--expiredate", "1", "--password", "*", name)
     door.withdraw_jupyter(name)
     run("crontab", "-r", "-u", name, check=False)

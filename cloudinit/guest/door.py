@@ -66,7 +66,7 @@ def _definition(unit: str) -> Path:
 
 def _services() -> list[str]:
     """What runs beside sshd."""
-    return ["fail2ban.service", "secondlock-clock.service"]
+    return ["fail2ban.service", "secondlock-clock.service", "secondlock-doorkeeper.service"]
 
 
 def prepare() -> bool:
@@ -112,6 +112,12 @@ def offer_jupyter(name: str, at_once: bool = True) -> None:
     _at_boot("sockets.target", _jupyter_port(name))
     if at_once:
         run("systemctl", "start", _jupyter_port(name))
+
+
+def stop_jupyter(name: str) -> None:
+    """End the Jupyter that runs; the port stays the researcher's."""
+    units = (f"secondlock-jupyter{part}@{name}.service" for part in ("-proxy", ""))
+    run("systemctl", "kill", "--signal=KILL", *units, check=False)
 
 
 def withdraw_jupyter(name: str) -> None:

@@ -14,8 +14,6 @@ VENDOR_UNITS = Path("/usr/lib/systemd/system")
 # The state volume: root only, survives the machine.
 STATE = Path("/var/lib/secondlock")
 STATE_FILE = STATE / "state.json"
-TOTP = STATE / "totp"
-FAILLOCK = STATE / "faillock"
 HOST_KEY = STATE / "ssh_host_ed25519_key"
 
 HOME = Path("/home")
@@ -24,6 +22,7 @@ HOME = Path("/home")
 RTC_BEHIND = ETC / "rtc-behind"
 
 RUN = Path("/run/secondlock")
+SHUT = RUN / "shut"  # whose workspaces nobody may enter just now
 LOCK = RUN / "sync.lock"
 STATUS = RUN / "status.json"
 ERROR = RUN / "error"

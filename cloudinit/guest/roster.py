@@ -53,18 +53,24 @@ class Roster:
     """Who may enter this machine, with what; `serial` only grows.
 
     Where it comes from AWS, `modified` is AWS's own time for it (seconds since 1970) and counts
-    first: a parameter that was made anew begins at serial 1 again.
+    first: a parameter that was made anew begins at serial 1 again. `known` are enrollments that
+    earlier rosters of this machine carried, or None where all of this one's may have been.
     """
 
     serial: int
     modified: float
     new_volumes: bool
+    known: frozenset[str] | None
     stack: str
     machine: str
     host_key: str = field(repr=False)
     allowed_from: tuple[str, ...]
     retired: frozenset[str]
     researchers: dict[str, Researcher]
+
+    def bound_before(self, enrollment: str) -> bool:
+        """Whether an earlier roster of this machine may have carried this enrollment."""
+        return self.known is None or enrollment in self.known
 
 
 def _need(holds: object, what: str) -> None:
@@ -125,6 +131,10 @@ def _is_key(kind: str, body: str) -> bool:
     start = len(head) + 4
     y = int.from_bytes(blob[start : start + 32], "little") & (2**255 - 1)
     return y < P and y * (y * y - 1) * (D * y**4 + 2 * y * y - 1) % P != 0
+
+
+def _known(value: Any) -> frozenset[str] | None:
+    return None if value is None else frozenset(_texts(value, ENROLLMENT, "a known enrollment"))
 
 
 def _researcher(name: Any, entry: Any) -> Researcher:
@@ -215,6 +225,7 @@ def parse(text: str | bytes) -> Roster:
         serial=serial,
         modified=modified,
         new_volumes=_flag(envelope.get("new_volumes", False), "new_volumes"),
+        known=_known(envelope.get("known", [])),
         stack=_text(roster.get("stack"), PLACE, "its stack"),
         machine=_text(roster.get("machine"), PLACE, "its machine"),
         host_key=host_key,

@@ -10,7 +10,9 @@ def envelope(version: int, modified: float, value: str) -> str:
 
     A parameter made anew begins at version 1 again, but AWS's own clock dates it later.
     """
-    head = f'"serial": {version}, "modified": {modified}, "new_volumes": true'
+    # Past the first version, a volume that knows nothing of an enrollment may have been lost.
+    known = "[]" if version == 1 else "null"
+    head = f'"serial": {version}, "modified": {modified}, "new_volumes": true, "known": {known}'
     return f'{{{head}, "roster": {value}}}'
 
 

@@ -10,11 +10,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from guest import accounts, clock, gpu, paths, state, workspace
+from guest import accounts, clock, codes, gpu, paths, state, workspace
 from guest.system import GuestError, run, write
 
-FREEZE_AFTER = 30
-DAY = 86400
 LOGIN = re.compile(r"^Accepted \S+ for (\S+) from ")
 
 
@@ -43,29 +41,23 @@ def _bans() -> list[str]:
     )
 
 
-def _wrong_codes(name: str) -> int:
-    """faillock(8) keeps each failure with its time; only the last day's count."""
-    if not (paths.FAILLOCK / name).exists():
-        return 0
-    listed = run("faillock", "--dir", str(paths.FAILLOCK), "--user", name, check=False)
-    since = _now().timestamp() - DAY
-    count = 0
-    for line in listed.splitlines():
-        words = line.split()
-        if len(words) < 4 or words[-1] != "V":
-            continue
-        with contextlib.suppress(ValueError):
-            # faillock prints local time.
-            when = time.strptime(" ".join(words[:2]), "%Y-%m-%d %H:%M:%S")
-            count += time.mktime(when) >= since
-    return count
-
-
-def _emergency_codes_left(name: str) -> int:
-    with contextlib.suppress(OSError):
-        lines = (paths.TOTP / name).read_text().splitlines()
-        return sum(re.fullmatch(r"[0-9]{8}", line) is not None for line in lines)
-    return 0
+def _codes(name: str) -> dict[str, Any]:
+    """What became of a person's codes; where that cannot be read, nobody of that name gets in."""
+    unknown = {"frozen": True, "wrong_codes": 0, "emergency_codes_left": 0, "codes_void": True}
+    try:
+        issued = codes.issued(name)
+        slate = codes.slate(name, issued["enrollment"]) if issued else None
+    except codes.CodesError:
+        return unknown
+    if issued is None or slate is None:
+        return unknown
+    left = 0 if slate["void"] else len(set(issued["emergency"]) - set(slate["emergency"]))
+    return {
+        "frozen": slate["frozen"],
+        "wrong_codes": len(codes.wrong_today(slate, time.time())),
+        "emergency_codes_left": left,
+        "codes_void": slate["void"],
+    }
 
 
 def _sessions() -> dict[int, int]:
@@ -113,14 +105,11 @@ def _workspace(name: str) -> tuple[str, bool]:
 
 
 def _researcher(name: str, uid: int, sessions: dict[int, int], last: str | None) -> dict[str, Any]:
-    wrong = _wrong_codes(name)
     groups = accounts.groups_of(name)
     workspace_state, has_gpu = _workspace(name)
     return {
         "factors": "password+totp" if "secondlock-password" in groups else "key+totp",
-        "frozen": wrong >= FREEZE_AFTER,
-        "wrong_codes": wrong,
-        "emergency_codes_left": _emergency_codes_left(name),
+        **_codes(name),
         "sessions": sessions.get(uid, 0),
         "last_login": last,
         "workspace": workspace_state,

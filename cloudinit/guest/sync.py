@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterator
 
 from guest import accounts, door, paths, state, volumes, workspace
-from guest.roster import MAX_BYTES, Roster, parse
+from guest.roster import MAX_BYTES, Researcher, Roster, parse
 from guest.state import State
 from guest.system import GuestError, folder, run, write
 
@@ -48,12 +48,27 @@ def _refuse_foreign(roster: Roster, machine: dict[str, str]) -> None:
 
 
 def _remember(roster: Roster, known: State) -> None:
-    """What this roster replaces is retired for good."""
-    enrollments = {name: each.enrollment for name, each in roster.researchers.items()}
-    gone = set(known.enrollments.values()) - set(enrollments.values())
-    known.retired |= gone | roster.retired
-    known.enrollments = enrollments
+    """What this roster retires stays retired."""
+    known.retired |= roster.retired
+    known.enrollments = {name: each.enrollment for name, each in roster.researchers.items()}
     known.serial, known.modified = roster.serial, roster.modified
+
+
+def _retire_replaced(roster: Roster, known: State) -> None:
+    """Before anything is bound anew: if this roster is cut off half-way, none that it replaced
+    comes back with its used codes good again."""
+    here = {name: each.enrollment for name, each in roster.researchers.items()}
+    replaced = set(known.enrollments.values()) - set(here.values())
+    if not replaced <= known.retired:
+        known.retired |= replaced
+        state.save(known)
+
+
+def _bound_before(researcher: Researcher, roster: Roster, known: State) -> bool:
+    """By this volume's own memory, or where it has none, by what the roster's sender remembers."""
+    if known.serial:
+        return known.enrollments.get(researcher.name) == researcher.enrollment
+    return roster.bound_before(researcher.enrollment)
 
 
 def _apply(roster: Roster) -> list[str]:
@@ -66,6 +81,7 @@ def _apply(roster: Roster) -> list[str]:
     for place in (paths.AUTHORIZED_KEYS, paths.WORKSPACES):
         folder(place, 0o755)
     accounts.make_groups()
+    _retire_replaced(roster, known)
     changed = []
     for name in sorted(set(known.uids) - set(roster.researchers)):
         if accounts.is_active(name):
@@ -73,8 +89,7 @@ def _apply(roster: Roster) -> list[str]:
             changed.append(f"{name}: removed")
     for name, researcher in sorted(roster.researchers.items()):
         uid = known.uid(name)
-        new = known.enrollments.get(name) != researcher.enrollment
-        changed += accounts.apply(researcher, uid, new)
+        changed += accounts.apply(researcher, uid, _bound_before(researcher, roster, known))
     _remember(roster, known)
     state.save(known)
     if door.set_firewall(roster.allowed_from, machine["target"]):

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from guest import paths
+from guest import codes, paths
 from guest.system import GuestError, folder, run
 
 PATIENCE = 60  # seconds
@@ -104,8 +104,8 @@ def mount_all(may_format: bool) -> None:
         local = ((volume, may_format) for volume in VOLUMES)
         for volume, new in _parts(may_format) if _on_aws() else local:
             _mount(volume, new)
-    folder(paths.TOTP, 0o700)
-    folder(paths.FAILLOCK, 0o700)
+    for place in (codes.CODES, codes.SPENT, codes.WITNESS):
+        folder(Path(place), 0o700)
 
 
 def grow() -> None:

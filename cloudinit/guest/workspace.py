@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from guest import docker, gpu, paths
-from guest.system import GuestError, folder
+from guest.system import GuestError, folder, kill_group
 
 RUNC = "/usr/sbin/runc"
 # Where Docker's runc keeps the containers that it runs (dockerd(8), namespace "moby").
@@ -25,7 +25,12 @@ NOTE = paths.RUN / "image"
 MIB = 1024 * 1024
 # What the machine keeps for itself: sshd must answer while a workspace eats all it may have.
 RESERVED_MEMORY = 512 * MIB
-PIDS = 4096
+
+
+def _pids() -> int:
+    """Processes and threads of one workspace: what libraries start grows with the processors, and
+    what starts without end must not take the kernel's time from the machine."""
+    return 1024 + 256 * (os.cpu_count() or 1)
 
 
 def container_name(user: str) -> str:
@@ -66,7 +71,7 @@ def _definition(account: pwd.struct_passwd, image: str) -> dict[str, Any]:
             "Memory": memory,
             "MemorySwap": memory,
             "NanoCpus": (os.cpu_count() or 1) * 10**9,
-            "PidsLimit": PIDS,
+            "PidsLimit": _pids(),
             "ShmSize": memory // 4,
             "IpcMode": "private",
             "RestartPolicy": {"Name": "unless-stopped"},
@@ -168,12 +173,16 @@ def ensure(account: pwd.struct_passwd) -> str:
     GuestError in Docker's words.
     """
     user = account.pw_name
+    if is_shut(user):
+        raise GuestError("your sessions are being ended; connect again in a moment")
     if known := running(user):
         return known
     image = json.loads(paths.MACHINE.read_text())["image"]
     _fetch(image)
     gpu.prepare()
     with _alone(user):
+        if is_shut(user):  # since we looked
+            raise GuestError("your sessions are being ended; connect again in a moment")
         found = _inspect(user)
         if found is not None and _is_outdated(found):
             docker.call("DELETE", f"/containers/{found['Id']}?force=true")
@@ -187,9 +196,33 @@ def ensure(account: pwd.struct_passwd) -> str:
     return str(found["Id"])
 
 
+def shut(user: str) -> None:
+    """From now on nobody enters this workspace, and none is made, until `open_again`.
+
+    A mark in /run: whatever cuts off the one who set it, it stays, and at a restart nothing runs.
+    """
+    folder(paths.SHUT, 0o700)
+    (paths.SHUT / user).touch()
+
+
+def is_shut(user: str) -> bool:
+    """Whether the workspace is shut."""
+    return (paths.SHUT / user).exists()
+
+
+def open_again(user: str) -> None:
+    """Let the person in again."""
+    (paths.SHUT / user).unlink(missing_ok=True)
+
+
 def remove(user: str) -> None:
-    """End the container and all that runs in it."""
+    """End the container and all that runs in it.
+
+    By its control group first: Docker cannot end what starts processes faster than it counts them.
+    """
     with _alone(user):
+        if found := _inspect(user):
+            kill_group(f"system.slice/docker-{found['Id']}.scope")
         (paths.RUN / "workspaces" / f"{user}.id").unlink(missing_ok=True)
         docker.call("DELETE", f"/containers/{container_name(user)}?force=true", missing_ok=True)
 

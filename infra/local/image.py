@@ -67,7 +67,8 @@ def image_folder() -> Path:
     """Where the golden image of today's recipe is, or will be."""
     scripts = [path for path in _SCRIPTS.iterdir() if path.is_file()]
     content = [path for path in scripts if path.name not in _NOT_CONTENT]
-    return _images() / recipe([*content, _ROOT / "cloudinit" / "packages.py"])
+    pam = [path for path in (_ROOT / "cloudinit" / "pam").iterdir() if path.is_file()]
+    return _images() / recipe([*content, _ROOT / "cloudinit" / "packages.py", *pam])
 
 
 def tensorflow_folder() -> Path:

@@ -95,7 +95,7 @@ class _MachineProvider(QuietProvider):
                 _make(machine)
             port = _start(machine, port=0)
             with machine.voice.busy("applying its roster"):
-                serial = _deliver(machine, serial=0)
+                serial = _deliver(machine, serial=0, known=[])
             _wait_for_door(machine, port)
         return dynamic.CreateResult(machine.name, {**props, "now": _now(port, serial)})
 
@@ -122,7 +122,7 @@ class _MachineProvider(QuietProvider):
             port = _start(machine, port)
             if changed(olds, news, _FOLLOWED):
                 with machine.voice.busy("applying its roster"):
-                    serial = _deliver(machine, serial)
+                    serial = _deliver(machine, serial, _enrollments(olds))
             if not was_running or changed(olds, news, ("host_key",)):
                 _wait_for_door(machine, port)
         # What it was made with stays what it was: `diff` tells by it that the machine is behind.
@@ -263,8 +263,17 @@ def _starting() -> str:
     return "starting"
 
 
-def _deliver(machine: _Machine, serial: int) -> int:
+def _enrollments(props: Props) -> list[str]:
+    """The enrollments that the machine's last roster carried."""
+    people: dict[str, dict[str, str]] = json.loads(props["roster"])["researchers"]
+    return sorted(each["enrollment"] for each in people.values())
+
+
+def _deliver(machine: _Machine, serial: int, known: list[str]) -> int:
     """Bring the roster to the machine; the serial under which it was applied.
+
+    `known` are enrollments that it was sent before: should its state disk know nothing of them, the
+    disk was lost and with it which emergency codes were used.
 
     Serials only grow: past the last one of this resource, and past the last one that the state
     disk has seen. That one is kept beside it; the machine is asked only where it was lost.
@@ -278,7 +287,12 @@ def _deliver(machine: _Machine, serial: int) -> int:
     serial += 1
     qemu.write_whole(kept, f"{serial}\n")
     roster = json.loads(machine.props["roster"])
-    message = {"serial": serial, "new_volumes": new_volumes, "roster": roster}
+    message = {
+        "serial": serial,
+        "new_volumes": new_volumes,
+        "known": known,
+        "roster": roster,
+    }
     code, out = _sync(machine, json.dumps(message).encode())
     try:
         answer = dict(json.loads(out))

@@ -273,9 +273,13 @@ class Machine:
         assert answer["applied"] == (code == 0), err.decode(errors="replace")
         return answer
 
+    def try_apply(self) -> dict[str, Any]:
+        """Bring the roster to the machine; its answer, whatever it is."""
+        return self.deliver(json.dumps(self.envelope()).encode())
+
     def apply(self) -> list[str]:
         """Bring the roster to the machine; says what changed there."""
-        answer = self.deliver(json.dumps(self.envelope()).encode())
+        answer = self.try_apply()
         assert answer["applied"], answer
         self.lab.serial = answer["serial"]
         self.lab.save(self._file)
@@ -307,6 +311,10 @@ class Machine:
         self.lab.fresh.remove(ready[0])
         self.lab.save(self._file)
         return self._person(self.lab.requests[ready[0]])
+
+    def person(self, name: str) -> Person:
+        """Someone as the requests have them now."""
+        return self._person(self.lab.requests[name])
 
     def retire(self, person: Person, reason: str) -> None:
         """Write the person's enrollment down as over; the roster's next version says so."""

@@ -6,7 +6,6 @@ import base64
 import os
 import shutil
 import subprocess
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,7 @@ import paramiko
 import pytest
 
 from tests.machine.client import PATIENCE, Answer, drive
-from tests.machine.people import STEP, make_key
+from tests.machine.people import make_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -35,7 +34,9 @@ def test_a_code_is_good_once(machine: Machine, client: Client) -> None:
     person = machine.researcher()
     code = person.code()
     assert client.login(person, code=code).entered
-    assert client.login(person, code=code).denied
+    again = client.login(person, code=code)
+    assert again.denied
+    assert "used already" in again.errors
     assert client.login(person, code=lambda: person.code(1)).entered
 
 
@@ -43,7 +44,7 @@ def test_a_wrong_code_is_refused(machine: Machine, client: Client) -> None:
     person = machine.researcher()
     assert client.login(person, code=person.wrong_code()).denied
     assert client.login(person, code="").denied
-    assert machine.person_status(person)["wrong_codes"] == 2
+    assert machine.person_status(person)["wrong_codes"] == 1
 
 
 def test_a_key_alone_is_refused(machine: Machine, client: Client) -> None:
@@ -137,7 +138,9 @@ def test_password_mode_takes_no_key(machine: Machine, client: Client) -> None:
 def test_an_emergency_code_works_once(machine: Machine, client: Client) -> None:
     person = machine.researcher()
     code = person.emergency_codes[0]
-    assert client.login(person, code=code).entered
+    result = client.login(person, code=code)
+    assert result.entered
+    assert "4 left" in result.errors
     assert machine.person_status(person)["emergency_codes_left"] == 4
     assert client.login(person, code=code).denied
 
@@ -147,9 +150,8 @@ def test_an_emergency_code_works_once(machine: Machine, client: Client) -> None:
     [
         "rm {}",
         "truncate --size 0 {}",
-        "sed -i '1d' {}",
-        # What somebody else could have written (pam_google_authenticator(8), no_strict_owner and
-        # allowed_perm).
+        "sed -i 's/secret/secrets/' {}",
+        # What somebody else could have written.
         "chown nobody {}",
         "chmod 666 {}",
     ],
@@ -159,7 +161,7 @@ def test_without_a_sound_enrollment_on_the_machine_nobody_gets_in(
     machine: Machine, client: Client, damage: str
 ) -> None:
     person = machine.researcher()
-    machine.succeed(damage.format(f"/var/lib/secondlock/totp/{person.name}"))
+    machine.succeed(damage.format(f"/var/lib/secondlock/codes/{person.name}.json"))
     assert client.login(person).denied
 
 
@@ -173,19 +175,6 @@ def test_a_phone_may_not_be_two_steps_off(machine: Machine, client: Client) -> N
     person = machine.researcher()
     assert client.login(person, code=lambda: person.code(-2)).denied
     assert client.login(person, code=lambda: person.code(2)).denied
-
-
-def test_a_fourth_try_within_half_a_minute_is_refused_even_if_right(
-    machine: Machine, client: Client
-) -> None:
-    person = machine.researcher()
-    started, wrong = time.monotonic(), person.wrong_code()
-    options = ["-o", "NumberOfPasswordPrompts=3"]
-    assert len(client.login(person, answers=[wrong] * 3, options=options).prompts) == 3
-    result = client.login(person)
-    if time.monotonic() - started > STEP:
-        pytest.skip("this computer is too busy for four tries in half a minute")
-    assert result.denied
 
 
 def test_nothing_but_local_forwarding_is_granted(

@@ -305,7 +305,7 @@ def test_it_is_limited_in_memory_processors_and_processes(inside: Session) -> No
     memory, swap, pids, cpu, _ = limits.split()
     total = int(inside.succeed("awk '/MemTotal/ {print $2}' /proc/meminfo")) * 1024
     assert 0 < int(memory) <= total - 500 * MIB
-    assert (int(swap), int(pids)) == (0, 4096)
+    assert (int(swap), int(pids)) == (0, 1536)
     assert cpu != "max"
     assert inside.succeed("cat /proc/self/cgroup") == "0::/"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import pwd
 import re
 import shlex
@@ -88,6 +89,7 @@ def test_the_bake_tries_the_gpu_as_a_workspace_has_it(
     listed = tmp_path / "nvidia.yaml"
     listed.touch()
     monkeypatch.setattr(gpu, "LIST", listed)
+    monkeypatch.setattr(os, "cpu_count", lambda: 12)
     account = pwd.struct_passwd(("alice", "x", 20001, 20001, "", "/home/alice", "/bin/sh"))
     container = workspace._definition(account, IMAGE)
     host = container["HostConfig"]

@@ -88,8 +88,8 @@ def test_apt_takes_our_source_beside_that_of_the_image(
     config = _apt(tmp_path)
     places = tmp_path / "etc" / "sources.list.d"
     (places / name).write_text(source)
-    step = install.render_install(None).split('say "')[3]
-    assert step.startswith("NVIDIA's driver")
+    steps = install.render_install(None).split('say "')
+    (step,) = (each for each in steps if each.startswith("NVIDIA's driver"))
     ours = step.partition("\n")[2].partition("\nupdate\n")[0]
     ours = ours.replace("/etc/apt/sources", f"{tmp_path}/etc/sources")
     ours = ours.replace("/etc/modprobe.d", str(tmp_path))

@@ -6,6 +6,8 @@ import os
 import shutil
 from pathlib import Path
 
+from cloudinit.install import HERE as CLOUDINIT
+from cloudinit.install import PAM_SOURCES
 from cloudinit.packages import PACKAGES, RELEASE
 from infra.local.image import image_folder, tensorflow_folder
 from tools.emulation import require_avx
@@ -18,6 +20,7 @@ from tools.steps import Step, StepError, appears_whole, cache_dir, locked, run_l
 _PROGRAMS = ("mmdebstrap", "mke2fs", "zstd", "unshare")
 _ROOM_GIB = 9
 _LIBRARY, _UNITS = "/usr/local/lib/secondlock", "/etc/systemd/system"
+_PAM = "/usr/local/src/secondlock"  # as pam.sh knows it
 _TOOLS = "/usr/local/share/secondlock/workspace"  # as toolbox.sh and cloudinit/guest know it
 
 
@@ -55,9 +58,13 @@ def _build(target: Path) -> None:
 def _build_guest(step: Step, tensorflow: Path, part: Path) -> None:
     hooks = [
         script_hook("essential", "initramfs.sh"),
-        _file_hook("fetch-image", f"{_LIBRARY}/fetch-image", "755"),
-        _file_hook("secondlock-image.service", f"{_UNITS}/secondlock-image.service", "644"),
-        _file_hook("secondlock-jupyter", f"{_TOOLS}/secondlock-jupyter", "755"),
+        _file_hook(FOLDER / "fetch-image", f"{_LIBRARY}/fetch-image", "755"),
+        _file_hook(
+            FOLDER / "secondlock-image.service", f"{_UNITS}/secondlock-image.service", "644"
+        ),
+        _file_hook(FOLDER / "secondlock-jupyter", f"{_TOOLS}/secondlock-jupyter", "755"),
+        *(_file_hook(CLOUDINIT / "pam" / name, f"{_PAM}/{name}", "644") for name in PAM_SOURCES),
+        script_hook("customize", "pam.sh"),
         script_hook("customize", "toolbox.sh"),
         script_hook("customize", "customize.sh"),
         script_hook("customize", "docker.sh"),
@@ -66,9 +73,9 @@ def _build_guest(step: Step, tensorflow: Path, part: Path) -> None:
     step.done()
 
 
-def _file_hook(name: str, path: str, mode: str) -> str:
-    """A hook that writes the file `name` of this folder to `path` in the new system."""
-    target, text = f'"$1{path}"', (FOLDER / name).read_text()
+def _file_hook(source: Path, path: str, mode: str) -> str:
+    """A hook that writes the text of the file `source` to `path` in the new system."""
+    target, text = f'"$1{path}"', source.read_text()
     make = f"mkdir -p $(dirname {target}) && cat >{target} <<'END OF FILE'"
     return f"--customize-hook={make}\n{text}END OF FILE\nchmod {mode} {target}"
 

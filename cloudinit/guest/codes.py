@@ -1,0 +1,219 @@
+"""What a machine knows of one person's codes: what was issued, and what became of it.
+
+Two files a person on the state volume, so that no writer undoes another's work: `codes/NAME.json`
+is secondlock-sync's (what the enrollment issued), `spent/NAME.json` is the verifier's (which codes
+opened a login, which answers were wrong). A third on the root disk, `witness`, tells a state volume
+that was restored from one that was not: it says how often codes were used, and never less.
+
+A login waits for this module and the verifier: they import only what starts quickly.
+"""
+
+import fcntl
+import json
+import os
+import time
+
+TYPE_CHECKING = False  # as `typing` has it, which takes a tenth of a verifier's time to import
+if TYPE_CHECKING:
+    from typing import Any
+
+LIMIT = 30  # wrong codes of a day, after which nothing of the person's is looked at any more
+DAY = 86400  # seconds
+STEP = 30  # seconds that a code lasts (RFC 6238, 4.1)
+PATIENCE = 5.0  # seconds; whoever holds the lock needs milliseconds
+
+# On the state volume.
+CODES = "/var/lib/secondlock/codes"
+SPENT = "/var/lib/secondlock/spent"
+# On the root disk, and what a restart may forget.
+WITNESS = "/var/lib/secondlock-witness"
+LOCKS = "/run/secondlock/codes"
+
+
+class CodesError(Exception):
+    """Codes cannot be judged; the text never holds one."""
+
+
+def read(place: str, name: str) -> "dict[str, Any] | None":
+    """The person's file in one of the folders above, or None where there is none.
+
+    Raises CodesError where it is damaged.
+    """
+    path = f"{place}/{name}.json"
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123 (pathlib takes as long to import as all else)
+            kept = os.fstat(file.fileno())
+            if kept.st_uid != os.geteuid() or kept.st_mode & 0o022:
+                raise CodesError(f"{path} could have been written by others")
+            found = json.loads(file.read())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError):
+        raise CodesError(f"{path} is damaged") from None
+    if not isinstance(found, dict):
+        raise CodesError(f"{path} is damaged")
+    return found
+
+
+def save(place: str, name: str, content: "dict[str, Any]", lasting: bool = True) -> None:
+    """Write the person's file by rename; where it is `lasting`, it is on the disk at the return.
+
+    Raises OSError where there is no room.
+    """
+    new, path = f"{place}/.{name}.json.new", f"{place}/{name}.json"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
+    with os.fdopen(os.open(new, flags, 0o600), "w") as file:
+        json.dump(content, file)
+        file.flush()
+        if lasting:
+            os.fsync(file.fileno())
+    os.rename(new, path)  # noqa: PTH104
+    if lasting:
+        directory = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
+
+class locked:  # noqa: N801 (used as a function is: `with locked(name):`)
+    """Hold the person's codes alone. Raises CodesError where another holds them for long."""
+
+    def __init__(self, name: str) -> None:
+        self._name, self._lock = name, -1
+
+    def __enter__(self) -> None:
+        os.makedirs(LOCKS, mode=0o700, exist_ok=True)  # noqa: PTH103
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        self._lock = os.open(f"{LOCKS}/{self._name}", flags, 0o600)
+        until = time.monotonic() + PATIENCE
+        while True:
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                if time.monotonic() > until:
+                    os.close(self._lock)
+                    raise CodesError("the codes are held by another login") from None
+                time.sleep(0.005)
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._lock)
+
+
+def fresh(enrollment: str) -> "dict[str, Any]":
+    """The slate of an enrollment of which nothing was used.
+
+    `uses` counts logins; `last` are the newest steps used (RFC 6238's T) and `floor` the newest of
+    those no longer listed: nothing up to it is good again, whatever the clock says. `emergency` are
+    used emergency codes; where `void` is true, none is good. `wrong` are times of wrong answers.
+    """
+    return {
+        "enrollment": enrollment,
+        "uses": 0,
+        "floor": 0,
+        "last": [],
+        "emergency": [],
+        "void": False,
+        "wrong": [],
+        "frozen": False,
+    }
+
+
+def issued(name: str) -> "dict[str, Any] | None":
+    """What the person's enrollment issued: `enrollment`, `method`, `secret`, `emergency`."""
+    return read(CODES, name)
+
+
+def slate(name: str, enrollment: str) -> "dict[str, Any]":
+    """What became of this enrollment's codes.
+
+    Where the root disk has seen more of their uses than the state volume has, that one was restored
+    or emptied: the emergency codes are void, as nobody knows which were used, and no step up to the
+    last known one is good. Raises CodesError where the volume knows nothing at all.
+    """
+    found = read(SPENT, name)
+    if found is None or found.get("enrollment") != enrollment:
+        raise CodesError("the memory of used codes is lost")
+    seen = _witnessed(name, enrollment)
+    if seen["uses"] > found["uses"]:
+        floor = max(found["floor"], seen["step"])
+        found |= {"uses": seen["uses"], "floor": floor, "void": True}
+    return found
+
+
+def _witnessed(name: str, enrollment: str) -> dict[str, int]:
+    """What the root disk saw; a note that a crash left damaged says nothing."""
+    try:
+        seen = read(WITNESS, name)
+    except CodesError:
+        seen = None
+    if seen is None or seen.get("enrollment") != enrollment:
+        return {"uses": 0, "step": 0}
+    return {"uses": int(seen["uses"]), "step": int(seen["step"])}
+
+
+def keep(name: str, what: "dict[str, Any]") -> None:
+    """Remember: first on the state volume, then on the root disk. Raises OSError."""
+    save(SPENT, name, what)
+    step = max([what["floor"], *what["last"]])
+    seen = {"enrollment": what["enrollment"], "uses": what["uses"], "step": step}
+    # A witness that lags behind after a crash raises no false alarm.
+    save(WITNESS, name, seen, lasting=False)
+
+
+def enroll(
+    name: str, wanted: "dict[str, Any]", known_before: bool, older: "dict[str, Any] | None" = None
+) -> bool:
+    """Bind what an enrollment issued; True when it is another than before.
+
+    The same enrollment again keeps its slate, however often and after whatever fault it comes.
+    Where the volume knows nothing of an enrollment that was bound before (`known_before`, or by the
+    root disk's note), its emergency codes are void: which of them were used is not known. `older`
+    is the slate that another form of these files holds. Raises CodesError, OSError.
+    """
+    enrollment = wanted["enrollment"]
+    with locked(name):
+        before = _sound(CODES, name)
+        there = _sound(SPENT, name)
+        if there is None or there.get("enrollment") != enrollment:
+            there = older or _first_slate(name, enrollment, known_before)
+            save(SPENT, name, there)
+        elif before == wanted:
+            return False
+        save(CODES, name, wanted)
+    return before is None or before["enrollment"] != enrollment
+
+
+def _sound(place: str, name: str) -> "dict[str, Any] | None":
+    """A file that can be made again: a damaged one is none."""
+    try:
+        return read(place, name)
+    except CodesError:
+        return None
+
+
+def _first_slate(name: str, enrollment: str, known_before: bool) -> "dict[str, Any]":
+    seen = _witnessed(name, enrollment)
+    slate = fresh(enrollment)
+    if known_before or seen["uses"]:
+        # Nor may a code be used again that is shown just now.
+        floor = max(seen["step"], int(time.time()) // STEP + 1)
+        slate |= {"void": True, "uses": seen["uses"], "floor": floor}
+    # Only this person's memory is gone or damaged: that is no accident of the volume's.
+    issued_before = _sound(CODES, name)
+    slate["frozen"] = issued_before is not None and issued_before["enrollment"] == enrollment
+    return slate
+
+
+def forget(name: str) -> None:
+    """Remove all that is known of a person who is gone. Raises CodesError."""
+    with locked(name):
+        for path in (f"{CODES}/{name}.json", f"{SPENT}/{name}.json"):
+            if os.path.exists(path):  # noqa: PTH110
+                os.unlink(path)  # noqa: PTH108
+
+
+def wrong_today(what: "dict[str, Any]", now: float) -> list[float]:
+    """The times of wrong answers that still count; one from the future does too."""
+    return [at for at in what["wrong"] if at > now - DAY]

@@ -1,0 +1,115 @@
+"""secondlock-doorkeeper: sends away who comes to the door and does not say for whom.
+
+sshd's own patience (sshd_config(5), LoginGraceTime) is long enough for someone to find their phone.
+Whoever opens connections and says nothing would have all of it, and keep everybody else out. Such a
+connection ends after SILENT seconds, and one that names a person but shows no key after CROWDED
+seconds where many wait. Seconds count in which sshd has nothing to do for it: on a machine under
+load it is not the client who is slow. Each is told to the journal with its address, for fail2ban to
+count.
+"""
+
+import os
+import re
+import signal
+import syslog
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple, NoReturn
+
+from guest.system import run
+
+INTERVAL = 2.0  # seconds
+SILENT = 12.0  # seconds; a handshake takes one or two
+CROWDED = 25.0  # seconds; a key's passphrase may have to be typed
+CROWD = 10  # connections that wait
+# Of sshd's monitor before anybody is named, and after (setproctitle in sshd-session.c, monitor.c).
+UNNAMED = re.compile(r"sshd-session: (?:\[accepted\]|unknown \[priv\]|.*\[listener\].*)")
+NAMED = re.compile(r"sshd-session: \S+ \[priv\]")
+
+
+class Process(NamedTuple):
+    """A process: its parent, the clock ticks that it has worked, and what it calls itself."""
+
+    pid: int
+    parent: int
+    worked: int
+    title: str
+
+
+def processes() -> list[Process]:
+    """Every process of sshd's."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with suppress(OSError, ValueError, IndexError):
+                found.append(_read(entry))
+    return [each for each in found if each.title.startswith(("sshd-session: ", "sshd-auth: "))]
+
+
+def _read(entry: Path) -> Process:
+    title = (entry / "cmdline").read_bytes().rstrip(b"\0").decode(errors="replace")
+    # Field 4 is the parent, 14 and 15 are the ticks worked (proc_pid_stat(5)).
+    fields = (entry / "stat").read_text().rpartition(")")[2].split()
+    return Process(int(entry.name), int(fields[1]), int(fields[11]) + int(fields[12]), title)
+
+
+class Watch:
+    """Who waits at the door, and since when nothing was done for them."""
+
+    def __init__(self) -> None:
+        self._since: dict[tuple[int, int, str], float] = {}
+
+    def idlers(self, found: list[Process], now: float) -> list[Process]:
+        """The monitors of connections that wait too long at the time `now` (monotonic seconds).
+
+        They have a child that authenticates (sshd-auth), but none that asks for a code (`[pam]`).
+        """
+        auth = {each.parent: each for each in found if each.title.startswith("sshd-auth: ")}
+        asked = {each.parent for each in found if each.title.endswith("[pam]")}
+        waiting = [each for each in found if each.pid in auth and each.pid not in asked]
+        marks = {(each.pid, auth[each.pid].worked + each.worked, each.title) for each in waiting}
+        self._since = {mark: self._since.get(mark, now) for mark in marks}
+        idle = {mark[0]: now - since for mark, since in self._since.items()}
+        patience = CROWDED if len(waiting) > CROWD else float("inf")
+        return [
+            each
+            for each in waiting
+            if (UNNAMED.fullmatch(each.title) and idle[each.pid] > SILENT)
+            or (NAMED.fullmatch(each.title) and idle[each.pid] > patience)
+        ]
+
+
+def addresses() -> dict[int, str]:
+    """The peer's address of every process that holds a connection to sshd (ss(8))."""
+    found: dict[int, str] = {}
+    listed = run("ss", "-Htnp", "state", "established", "sport = :22", check=False)
+    for line in listed.splitlines():
+        peer = line.split()[3].rpartition(":")[0].strip("[]").removeprefix("::ffff:")
+        found |= {int(pid): peer for pid in re.findall(r"pid=(\d+)", line)}
+    return found
+
+
+def send_away(idle: list[Process]) -> None:
+    """End these connections as sshd's own alarm would; the journal has their addresses."""
+    known = addresses()
+    for each in idle:
+        with suppress(ProcessLookupError):
+            handle = os.pidfd_open(each.pid)
+            try:
+                if _read(Path(f"/proc/{each.pid}")).title == each.title:
+                    signal.pidfd_send_signal(handle, signal.SIGALRM)
+                    address = known.get(each.pid, "an unknown address")
+                    syslog.syslog(f"Silent connection from {address} ended")
+            finally:
+                os.close(handle)
+
+
+def main() -> NoReturn:
+    """Look for ever."""
+    syslog.openlog("secondlock-doorkeeper", syslog.LOG_PID, syslog.LOG_AUTHPRIV)
+    watch = Watch()
+    while True:
+        if idle := watch.idlers(processes(), time.monotonic()):
+            send_away(idle)
+        time.sleep(INTERVAL)

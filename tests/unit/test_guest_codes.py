@@ -1,0 +1,333 @@
+"""Codes as the machine judges them: once, counted in time, and never good again.
+
+What races here are real processes on one folder, as logins are; what crashes is killed for real.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import secrets
+import signal
+import time
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import pyotp
+import pytest
+
+codes: Any = importlib.import_module("guest.codes")
+legacy: Any = importlib.import_module("guest.legacy")
+verify: Any = importlib.import_module("guest.verify")
+
+NAME, STEP = "alice", 30
+AT_ONCE, ROUNDS = 20, int(os.environ.get("SECONDLOCK_ROUNDS", "3"))
+RIGHT = (True, None)
+
+
+class Phone:
+    """What an enrollment gave the person, and what it gave the machine."""
+
+    def __init__(self, method: str = "key+totp") -> None:
+        secret = pyotp.random_base32()
+        self._totp: Any = pyotp.TOTP(secret)
+        self.emergency = [str(10_000_000 + secrets.randbelow(90_000_000)) for _ in range(5)]
+        self.issued = {
+            "enrollment": secrets.token_hex(16),
+            "method": method,
+            "secret": self._totp.byte_secret().hex(),
+            "emergency": self.emergency,
+        }
+
+    def code(self, steps: int = 0) -> str:
+        return str(self._totp.at(int(time.time()) + steps * STEP))
+
+    def wrong(self) -> str:
+        """Digits that no step of an hour either side shows."""
+        near = {self.code(steps) for steps in range(-120, 121)}
+        return next(f"{n:06d}" for n in range(10**6) if f"{n:06d}" not in near)
+
+
+@pytest.fixture(autouse=True)
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Folders as a machine has them; sshd says that it has checked a key."""
+    for name in ("CODES", "SPENT", "WITNESS", "LOCKS"):
+        place = tmp_path / name.lower()
+        place.mkdir()
+        monkeypatch.setattr(codes, name, str(place))
+    monkeypatch.setattr(legacy, "TOTP", tmp_path / "totp")
+    monkeypatch.setattr(legacy, "FAILLOCK", tmp_path / "faillock")
+    monkeypatch.setattr(verify.clock, "offset", lambda: None)
+    monkeypatch.setenv("SSH_AUTH_INFO_0", "publickey ssh-ed25519 AAAA\n")
+    return tmp_path
+
+
+@pytest.fixture
+def phone() -> Phone:
+    """A phone bound to the machine."""
+    phone = Phone()
+    assert codes.enroll(NAME, phone.issued, known_before=False)
+    return phone
+
+
+def _answer(answer: str, method: str = "key+totp") -> Any:
+    return verify._verify(NAME, method, answer)
+
+
+def _enters(answer: str) -> bool:
+    return bool(_answer(answer)[0])
+
+
+def _race(answers: list[str]) -> int:
+    """How many get in of those who wait and answer at the same instant, each a process."""
+    context = get_context("fork")
+    gate, entered = context.Barrier(len(answers)), context.Value("i", 0)
+
+    def login(answer: str) -> None:
+        gate.wait(30)
+        if _enters(answer):
+            with entered.get_lock():
+                entered.value += 1
+
+    workers = [context.Process(target=login, args=(each,)) for each in answers]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(60)
+        assert worker.exitcode == 0
+    return int(entered.value)
+
+
+def _calm(seconds: int = 5) -> None:
+    """Wait until this step has some seconds left."""
+    left = STEP - time.time() % STEP
+    if left < seconds:
+        time.sleep(left + 0.1)
+
+
+def test_of_twenty_who_answer_one_code_together_one_gets_in() -> None:
+    for _ in range(ROUNDS):
+        phone = Phone()
+        codes.enroll(NAME, phone.issued, known_before=False)
+        _calm()
+        assert _race([phone.code()] * AT_ONCE) == 1
+        assert _race([phone.emergency[0]] * AT_ONCE) == 1
+        assert not _enters(phone.emergency[0])
+
+
+def test_different_right_codes_at_once_each_open_one_login(phone: Phone) -> None:
+    _calm()
+    assert _race([phone.code(), phone.code(-1), *phone.emergency[:3]] * 4) == 5
+    assert not any(map(_enters, [phone.code(), phone.code(-1), *phone.emergency[:3]]))
+    assert all(map(_enters, phone.emergency[3:]))
+
+
+def test_at_most_thirty_guesses_are_looked_at_however_they_are_stacked(phone: Phone) -> None:
+    wrong = phone.wrong()
+    for _ in range(25):
+        assert not _enters(wrong)
+    # Twenty wait: five wrong ones are looked at, and then the right one is not.
+    assert _race([wrong] * AT_ONCE) == 0
+    assert len(codes.read(codes.SPENT, NAME)["wrong"]) == 30
+    assert _answer(phone.code()) == (False, verify.WORDS["frozen"])
+    assert _answer(phone.emergency[0]) == (False, verify.WORDS["frozen"])
+
+
+def test_the_thirtieth_guess_may_still_be_right(phone: Phone) -> None:
+    for _ in range(29):
+        assert not _enters(phone.wrong())
+    _calm()
+    assert _enters(phone.code())
+
+
+def test_a_freeze_outlasts_the_day(phone: Phone, monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(30):
+        _enters(phone.wrong())
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 2 * codes.DAY)
+    assert _answer(phone.code()) == (False, verify.WORDS["frozen"])
+
+
+@pytest.mark.parametrize(
+    "answer", ["", "hello", "12345", "1234567", "١٢٣٤٥٦", "12345x", "-1234567"]
+)
+def test_what_is_no_code_is_no_guess(phone: Phone, answer: str) -> None:
+    for _ in range(40):
+        assert _answer(answer) == (False, verify.WORDS["malformed"])
+    _calm()
+    assert _enters(phone.code())
+
+
+def test_a_right_code_that_comes_twice_or_too_late_is_no_guess(phone: Phone) -> None:
+    _calm(10)
+    assert _enters(phone.code())
+    for _ in range(40):
+        assert _answer(phone.code()) == (False, verify.WORDS["used"])
+        assert _answer(phone.code(-4)) == (False, verify.WORDS["late"])
+    _calm()
+    assert _enters(phone.code(1))
+    assert codes.read(codes.SPENT, NAME)["wrong"] == []
+
+
+def test_a_code_told_to_be_early_is_never_good(
+    phone: Phone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    early = phone.code(10)
+    assert _answer(early) == (False, verify.WORDS["early"])
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 10 * STEP)
+    assert not _enters(early)
+
+
+def test_a_clock_set_back_brings_no_code_back(
+    phone: Phone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = int(time.time())
+    for later in (0, 1, 2, 50):
+        monkeypatch.setattr(time, "time", lambda later=later: now + later * STEP)
+        assert _enters(phone.code())
+    for later in (0, 1, 2, 50):
+        monkeypatch.setattr(time, "time", lambda later=later: now + later * STEP)
+        assert not _enters(phone.code())
+
+
+def test_no_code_is_looked_at_while_the_clock_is_known_to_be_wrong(
+    phone: Phone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verify.clock, "offset", lambda: 660.0)
+    entered, words = _answer(phone.wrong())
+    assert not entered
+    assert "660 s behind" in words
+    assert _enters(phone.emergency[0])
+    monkeypatch.setattr(verify.clock, "offset", lambda: 0.1)
+    _calm()
+    assert _enters(phone.code())
+    assert codes.read(codes.SPENT, NAME)["wrong"] == []
+
+
+def _killed_at(call: str, answer: str) -> None:
+    """A login whose verifier is killed at a system call of `save`, as a power cut would end it."""
+    pid = os.fork()
+    if pid == 0:
+        setattr(os, call, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+        _enters(answer)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+
+
+def test_killed_in_between_a_code_opens_at_most_one_login(phone: Phone) -> None:
+    for code in phone.emergency[:2]:
+        _killed_at("fsync", code)  # before it was remembered: nobody was let in
+        assert _enters(code)
+        assert not _enters(code)
+    wrong = phone.wrong()
+    for _ in range(3):
+        _killed_at("fsync", wrong)
+        assert not _enters(wrong)
+    assert len(codes.read(codes.SPENT, NAME)["wrong"]) == 3
+
+
+def test_without_room_nobody_gets_in(phone: Phone, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="No space"):
+            _enters(phone.emergency[0])
+    assert _enters(phone.emergency[0])
+
+
+@pytest.mark.parametrize("lost", ["CODES", "SPENT"])
+def test_what_is_lost_or_damaged_lets_nobody_in(phone: Phone, lost: str) -> None:
+    place = Path(getattr(codes, lost), f"{NAME}.json")
+    kept = place.read_text()
+    place.write_text(kept[:10])
+    with pytest.raises(codes.CodesError, match="damaged"):
+        _answer(phone.code())
+    place.unlink()
+    if lost == "CODES":
+        assert _answer(phone.code()) == (False, None)
+    else:
+        with pytest.raises(codes.CodesError, match="lost"):
+            _answer(phone.code())
+    # The next roster makes again what it can; who may have used what is not among it.
+    codes.enroll(NAME, phone.issued, known_before=True)
+    _calm()
+    assert _enters(phone.code()) == (lost == "CODES")
+
+
+def test_the_same_enrollment_again_forgets_nothing(phone: Phone) -> None:
+    assert _enters(phone.emergency[0])
+    _enters(phone.wrong())
+    assert not codes.enroll(NAME, phone.issued, known_before=True)
+    assert not _enters(phone.emergency[0])
+    assert len(codes.read(codes.SPENT, NAME)["wrong"]) == 1
+
+
+def test_a_change_of_method_keeps_what_was_used(phone: Phone) -> None:
+    assert _enters(phone.emergency[0])
+    changed = phone.issued | {"method": "password+totp"}
+    assert not codes.enroll(NAME, changed, known_before=True)
+    assert _answer(phone.emergency[0], "password+totp")[0] is False
+    assert _answer(phone.emergency[1], "password+totp")[0] is True
+
+
+def test_an_answer_to_a_prompt_of_another_method_is_refused(
+    phone: Phone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert _answer(phone.code(), "password+totp") == (False, verify.WORDS["method"])
+    # As where sshd began a connection in password mode: no key was checked in it.
+    monkeypatch.setenv("SSH_AUTH_INFO_0", "keyboard-interactive/pam\n")
+    assert _answer(phone.code()) == (False, verify.WORDS["method"])
+
+
+def test_a_state_volume_restored_from_yesterday_has_void_emergency_codes(phone: Phone) -> None:
+    spent = Path(codes.SPENT, f"{NAME}.json")
+    yesterday = spent.read_text()
+    _calm(10)
+    assert _enters(phone.code())
+    assert _enters(phone.emergency[0])
+    spent.write_text(yesterday)
+    assert _answer(phone.emergency[0]) == (False, verify.WORDS["void"])
+    assert _answer(phone.emergency[1]) == (False, verify.WORDS["void"])
+    assert not _enters(phone.code())
+    assert _enters(phone.code(1))
+    renewed = Phone()
+    codes.enroll(NAME, renewed.issued, known_before=False)
+    assert _enters(renewed.emergency[0])
+
+
+def test_a_new_state_volume_for_a_person_who_is_not_has_void_emergency_codes() -> None:
+    phone = Phone()
+    codes.enroll(NAME, phone.issued, known_before=True)
+    assert _answer(phone.emergency[0]) == (False, verify.WORDS["void"])
+    assert not _enters(phone.code())  # it may have been used on the volume that was lost
+    assert not _enters(phone.code(1))
+
+
+def test_what_an_older_release_kept_stays_used_and_frozen(machine: Path) -> None:
+    phone, (totp, tallies) = Phone(), (machine / "totp", machine / "faillock")
+    for place in (totp, tallies):
+        place.mkdir()
+    step = int(time.time()) // STEP
+    lines = ["SECRET", '" RATE_LIMIT 3 30', f'" DISALLOW_REUSE {step - 1} {step}', '" TOTP_AUTH']
+    (totp / NAME).write_text("\n".join([*lines, *phone.emergency[2:]]) + "\n")
+    tally = legacy.TALLY.pack(b"10.0.2.2", 0, 1, int(time.time()) - 60)
+    (tallies / NAME).write_bytes(tally * 3)
+    slate = legacy.slate(NAME, phone.issued)
+    codes.enroll(NAME, phone.issued, known_before=True, older=slate)
+    assert not any(map(_enters, [*phone.emergency[:2], phone.code()]))
+    assert _enters(phone.emergency[2])
+    assert len(codes.read(codes.SPENT, NAME)["wrong"]) == 3
+
+
+def test_the_verifier_reckons_as_the_standard_does() -> None:
+    # RFC 6238, appendix B, in six digits.
+    secret = b"12345678901234567890"
+    assert verify.totp(secret, 59 // STEP) == "287082"
+    assert verify.totp(secret, 20000000000 // STEP) == "353130"
+    # RFC 2202, test case 1.
+    digest = verify.hmac_sha1(b"\x0b" * 20, b"Hi There")
+    assert digest.hex() == "b617318655057264e28bc0b6fb378c8ef146be00"
