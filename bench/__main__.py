@@ -10,12 +10,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench import aws, login, plan, userdata
+from bench import aws, bundle, login, plan
 from bench.table import Row, markdown, terminal
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
 MEASURES = {
-    "userdata": userdata.measure,
+    "bundle": bundle.measure,
     "plan": plan.measure,
     "aws": aws.measure,
     "login": login.measure,

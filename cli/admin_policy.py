@@ -71,7 +71,9 @@ def documents(
     return {
         Part.MACHINES.value: _policy(_machines(place)),
         Part.ACCESS.value: _policy([*_iam(place), *_kms(place)]),
-        Part.SERVICES.value: _policy([_count(), *_watch(place), *_image_builder(place)]),
+        Part.SERVICES.value: _policy(
+            [_count(), *_watch(place), *_bundles(place), *_image_builder(place)]
+        ),
     }
 
 
@@ -106,7 +108,8 @@ def _ec2(*actions: str) -> list[str]:
 
 def _machines(place: _Place) -> list[Statement]:
     made = ["elastic-ip", "instance", "internet-gateway", "natgateway", "route-table"]
-    made += ["security-group", "snapshot", "subnet", "volume", "vpc", "vpc-flow-log"]
+    made += ["security-group", "snapshot", "subnet", "volume", "vpc", "vpc-endpoint"]
+    made += ["vpc-flow-log"]
     image = f"arn:{place.partition}:ec2:{place.region}::image/*"
     snapshot = f"arn:{place.partition}:ec2:{place.region}::snapshot/*"
     spot = "spot-instances-request/*"
@@ -116,15 +119,17 @@ def _machines(place: _Place) -> list[Statement]:
             "MakeTagged",
             _ec2("AllocateAddress", "CreateInternetGateway", "CreateNatGateway")
             + _ec2("CreateRouteTable", "CreateSecurityGroup", "CreateSnapshot", "CreateSubnet")
-            + _ec2("CreateFlowLogs", "CreateVolume", "CreateVpc", "RunInstances"),
+            + _ec2("CreateFlowLogs", "CreateVolume", "CreateVpc", "CreateVpcEndpoint")
+            + _ec2("RunInstances"),
             [*place.arn("ec2", *(f"{kind}/*" for kind in made)), snapshot],
             _MADE_OURS,
         ),
         _allow(
             "MakeWithinOurs",
             _ec2("CreateNatGateway", "CreateRouteTable", "CreateSecurityGroup", "CreateSnapshot")
-            + _ec2("CreateFlowLogs", "CreateSubnet", "RunInstances"),
-            place.arn("ec2", "elastic-ip/*", "security-group/*", "subnet/*", "volume/*", "vpc/*"),
+            + _ec2("CreateFlowLogs", "CreateSubnet", "CreateVpcEndpoint", "RunInstances"),
+            place.arn("ec2", "elastic-ip/*", "route-table/*", "security-group/*", "subnet/*")
+            + place.arn("ec2", "volume/*", "vpc/*"),
             _OURS,
         ),
         _allow(
@@ -183,10 +188,8 @@ _CHANGES = [
     *_ec2("RebootInstances", "StartInstances", "StopInstances", "TerminateInstances"),
     *_ec2("AssociateIamInstanceProfile", "ReplaceIamInstanceProfileAssociation"),
     *_ec2("CreateRoute", "DeleteRoute", "ReplaceRoute", "DeleteRouteTable"),
-    *_ec2(
-        "DeleteFlowLogs", "DeleteNatGateway", "DeleteSubnet", "DeleteVpc", "ModifySubnetAttribute"
-    ),
-    *_ec2("ModifyVpcAttribute"),
+    *_ec2("DeleteFlowLogs", "DeleteNatGateway", "DeleteSubnet", "DeleteVpc", "DeleteVpcEndpoints"),
+    *_ec2("ModifySubnetAttribute", "ModifyVpcAttribute", "ModifyVpcEndpoint"),
 ]
 
 
@@ -297,6 +300,14 @@ def _watch(place: _Place) -> list[Statement]:
             place.arn("sns", f"{_PATH}-*"),
         ),
     ]
+
+
+def _bundles(place: _Place) -> list[Statement]:
+    """A bucket's name tells whose it is: S3's actions on buckets know no tags."""
+    verbs = ["CreateBucket", "DeleteBucket*", "DeleteObject*", "Get*", "List*", "Put*"]
+    verbs += ["TagResource", "UntagResource"]
+    buckets = f"arn:{place.partition}:s3:::{_PATH}-*"
+    return [_allow("Bundles", [f"s3:{verb}" for verb in verbs], [buckets])]
 
 
 def _image_builder(place: _Place) -> list[Statement]:

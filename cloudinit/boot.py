@@ -1,4 +1,10 @@
-"""A machine's values -> its user-data: the stub that gets the bundle, never a secret."""
+"""A machine's values -> its user-data: a stub that gets the bundle, never a secret.
+
+cloud-init runs cloudinit/stub.py as a boothook at the beginning of its network stage, at each boot,
+long before sshd. Until the bundle is there nothing of ours is, and the door stays shut. What the
+stub writes last (machine.json) says that all else is there: a first boot that was cut off is done
+again, a living machine keeps what it has.
+"""
 
 from __future__ import annotations
 
@@ -6,31 +12,17 @@ import functools
 import json
 import zlib
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
-from cloudinit.bundle import HERE, bundle
+from cloudinit.bundle import Target, bundle
+from cloudinit.render import HERE
 
-# EC2's limit on user-data before base64 (EC2 User Guide, "Run commands at launch"), bytes.
-LIMIT = 16 * 1024
 # zlib's "window bits" for its largest window in gzip's format (zlib.h, deflateInit2).
-GZIP = 31
-
-_FROM_THE_START = tuple(
-    f"secondlock-{unit}"
-    for unit in (
-        "gpu.service",
-        "fetch.service",
-        "fetch.timer",
-        "ship.timer",
-        "status.timer",
-        "spot.service",
-    )
-)
+_GZIP = 31
 # Of cloud-init's first stage only these: without `ssh` and `users_groups` it makes no host key, no
 # account and lets in no key of EC2's.
 _INIT_MODULES = (
     "seed_random",
-    "bootcmd",
     "growpart",
     "resizefs",
     "set_hostname",
@@ -45,19 +37,19 @@ class MachineValues:
 
     `image` is the workspace image as the machine's Docker knows it: a tag of the golden image's,
     or `name@sha256:digest`. The others are for the target aws: `parameter` is the name of the SSM
-    parameter that holds the roster, `log_group` that of CloudWatch Logs, `baked` whether the
-    machine's image has everything that cloudinit/install.py installs; `endpoint` is a URL that
-    stands in for AWS (tests).
+    parameter that holds the roster, `log_group` that of CloudWatch Logs, `bundles` the URL of the
+    folder in S3 that has the bundle under its SHA-256; `endpoint` is a URL that stands in for AWS
+    (tests). A local machine has its bundle on the disk that its user-data comes from.
     """
 
     stack: str
     machine: str
-    target: Literal["local", "aws"] = "local"
+    target: Target = "local"
     image: str = "secondlock/tensorflow:2.9.3"
     region: str = ""
     parameter: str = ""
     log_group: str = ""
-    baked: bool = True
+    bundles: str = ""
     endpoint: str = ""
 
 
@@ -72,7 +64,7 @@ Content-Type: text/cloud-boothook
 #cloud-boothook
 {stub}
 
-main({known})
+main({known!a})
 
 --{boundary}
 Content-Type: text/cloud-config
@@ -85,21 +77,15 @@ _BOUNDARY = "secondlock"  # begins no line of ours
 
 
 def render_user_data(values: MachineValues) -> bytes:
-    """The machine's user-data, gzip-compressed; the same bytes for the same values.
-
-    Raises ValueError when it exceeds EC2's limit of 16 KiB.
-    """
+    """The machine's user-data, gzip-compressed; the same bytes for the same values."""
     text = _USER_DATA.format(
         boundary=_BOUNDARY,
         stub=_stub(),
         known=_known(values),
         config=json.dumps(_config(values)),
     )
-    packer = zlib.compressobj(9, zlib.DEFLATED, GZIP)
-    packed = packer.compress(text.encode()) + packer.flush()
-    if len(packed) > LIMIT:
-        raise ValueError(f"user-data of {values.machine} is {len(packed)} bytes, over {LIMIT}")
-    return packed
+    packer = zlib.compressobj(9, zlib.DEFLATED, _GZIP)
+    return packer.compress(text.encode()) + packer.flush()
 
 
 @functools.cache
@@ -107,14 +93,14 @@ def _stub() -> str:
     return (HERE / "stub.py").read_text(encoding="utf-8")
 
 
-def _known(values: MachineValues) -> dict[str, Any]:
+def _known(values: MachineValues) -> dict[str, str]:
     """What /etc/secondlock/machine.json will say; also a literal of Python's."""
-    known = {name: value for name, value in asdict(values).items() if value != ""}
+    known = {name: value for name, value in asdict(values).items() if value}
     return {**known, "bundle": bundle(values.target).digest}
 
 
 def _config(values: MachineValues) -> dict[str, Any]:
-    return {
+    config = {
         # RFC 1123 knows no underscore; a POSIX user name does.
         "hostname": values.machine.replace("_", "-"),
         "manage_etc_hosts": "localhost",
@@ -122,27 +108,7 @@ def _config(values: MachineValues) -> dict[str, Any]:
         # The local root disk has no partitions.
         "growpart": {"mode": "off" if values.target == "local" else "auto"},
         "resize_rootfs": True,
-        **_commands(values),
     }
-
-
-def _commands(values: MachineValues) -> dict[str, Any]:
-    """What cloud-init runs: a local machine waits for its roster, the others go for it."""
     if values.target == "local":
-        return {"cloud_config_modules": [], "cloud_final_modules": []}
-    reload = ["systemctl", "daemon-reload"]
-    if values.baked:
-        start = ["systemctl", "enable", "--now", "--no-block", *_FROM_THE_START]
-        return {"runcmd": [reload, start]}
-    # A stock image's sshd would start in this boot: not with its own configuration, and not
-    # with ours before there is a roster.
-    shut = "systemctl mask sshd-keygen.service; systemctl disable --now ssh.service ssh.socket"
-    install = "secondlock-install.service"
-    return {
-        "bootcmd": [["cloud-init-per", "instance", "shut", "sh", "-c", shut]],
-        "runcmd": [
-            reload,
-            ["systemctl", "enable", install],
-            ["systemctl", "start", "--no-block", install],
-        ],
-    }
+        config |= {"cloud_config_modules": [], "cloud_final_modules": []}
+    return config

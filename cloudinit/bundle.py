@@ -13,19 +13,15 @@ import lzma
 import tarfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
 
-import jinja2
+from cloudinit.install import File, render_install, render_workspaces
+from cloudinit.render import HERE, LIBRARY, render
 
-HERE = Path(__file__).parent
-LIBRARY = "/usr/local/lib/secondlock"
 # A stolen key's chance against a six-digit code with three valid steps stays below 0.01% a day.
 WRONG_CODES_PER_DAY = 30
 
 Target = Literal["local", "aws"]
-File = tuple[str, str, str]
-"""Path on the machine, mode, content."""
 
 _UNITS = "/etc/systemd/system"
 _SSHD = "/etc/ssh/sshd_config.d/00-secondlock.conf"
@@ -87,6 +83,7 @@ _OWN: dict[Target, _Own] = {
     "local": _Own(units=(), programs=()),
     "aws": _Own(
         units=(
+            "secondlock.target",
             "secondlock-fetch.service",
             "secondlock-fetch.timer",
             "secondlock-gpu.service",
@@ -123,7 +120,7 @@ def bundle(target: Target) -> Bundle:
             member = tarfile.TarInfo(path.lstrip("/"))
             member.mode, member.size = int(mode, 8), len(content.encode())
             tar.addfile(member, io.BytesIO(content.encode()))
-    return Bundle(lzma.compress(archive.getvalue(), preset=lzma.PRESET_EXTREME | 6))
+    return Bundle(lzma.compress(archive.getvalue(), preset=6))
 
 
 def files(target: Target) -> tuple[File, ...]:
@@ -136,22 +133,26 @@ def files(target: Target) -> tuple[File, ...]:
         *templates(target, FILES | units((*UNITS, *own.units))),
         *modules(sorted(present)),
         *launchers(PROGRAMS | {f"{LIBRARY}/{name}": name for name in own.programs}),
+        *(_install() if target == "aws" else ()),
+    )
+
+
+def _install() -> tuple[File, ...]:
+    """What a machine that was not baked runs at first, in the order of the names.
+
+    No image of workspaces is named there: each machine knows its own.
+    """
+    scripts = (render_install(None), render_workspaces())
+    return tuple(
+        (f"{LIBRARY}/install/{number}.sh", "0755", script)
+        for number, script in enumerate(scripts, 1)
     )
 
 
 def templates(target: Target, files: Mapping[str, tuple[str, str]]) -> tuple[File, ...]:
     """Templates as files of a machine; they differ by target alone, none knows which machine."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE / "templates"),
-        undefined=jinja2.StrictUndefined,
-        autoescape=False,  # noqa: S701 (configuration files, not HTML; values are validated names)
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    context = {"target": target, "wrong_codes_per_day": WRONG_CODES_PER_DAY}
     return tuple(
-        (path, mode, environment.get_template(f"{name}.j2").render(context))
+        (path, mode, render(name, target=target, wrong_codes_per_day=WRONG_CODES_PER_DAY))
         for name, (path, mode) in files.items()
     )
 

@@ -7,13 +7,13 @@ import re
 import yaml
 
 from cloudinit.bundle import FILES, templates, units
-from cloudinit.install import render_install, render_ours
+from cloudinit.install import render_install, render_workspaces
 
 LIMIT = 16_000
 """Characters of a component document (Image Builder API reference, CreateComponent)."""
 
 # Baked in, so that the bake can try them and so that the door is shut from the first second; a
-# machine's bundle writes all of its files again.
+# machine's bundle brings all of its files.
 _BAKED = {
     **{name: FILES[name] for name in ("sshd.conf", "chrony.conf", "docker-daemon.json")},
     **units(("secondlock-gpu.service",)),
@@ -79,12 +79,10 @@ def render_components(image: str) -> dict[str, str]:
             "A stock Debian becomes a Secondlock machine",
             _phase("build", _step("Install", render_install(image))),
         ),
-        **{
-            name: _document(
-                "What an image of ours has besides", _phase("build", _step(name.title(), script))
-            )
-            for name, script in render_ours().items()
-        },
+        "workspaces": _document(
+            "What the golden image has besides packages",
+            _phase("build", _step("Workspaces", render_workspaces())),
+        ),
         "proof": _document(
             "What is on the image is tried before machines are made of it",
             _phase("build", _step("Files", _files())),
@@ -129,6 +127,7 @@ def _step(name: str, script: str) -> dict[str, object]:
 
 
 def _files() -> str:
+    """Those of `_BAKED`, and the mark by which a machine's stub knows that nothing is missing."""
     parts = ["#!/bin/bash\nset -euo pipefail\n"]
     for path, mode, content in templates("aws", _BAKED):
         parts.append(
@@ -136,7 +135,7 @@ def _files() -> str:
             f"cat >{path} <<'END OF FILE'\n{content}END OF FILE\n"
             f"chmod {mode} {path}\n"
         )
-    return "".join(parts)
+    return "".join([*parts, "mkdir -p /etc/secondlock\ntouch /etc/secondlock/installed\n"])
 
 
 class _Dumper(yaml.SafeDumper):

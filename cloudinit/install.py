@@ -3,25 +3,13 @@
 from __future__ import annotations
 
 import base64
-import lzma
-import re
 from pathlib import Path
-from typing import Any
 
-import jinja2
-
-from cloudinit.bundle import LIBRARY
 from cloudinit.packages import PACKAGES, RELEASE
+from cloudinit.render import LIBRARY, render
 
-PART = 4096
-"""Characters of an SSM parameter, tier Standard (PutParameter, Systems Manager API reference)."""
-
-# A larger dictionary packs no tighter, and costs a plan 60 MiB.
-_PACKING = {
-    "id": lzma.FILTER_LZMA1,
-    "preset": 9 | lzma.PRESET_EXTREME,
-    "dict_size": 1 << 20,
-}
+File = tuple[str, str, str]
+"""Path on the machine, mode, content."""
 
 HERE = Path(__file__).resolve().parent
 TOOLS = HERE.parent / "tools" / "image"
@@ -81,12 +69,12 @@ _TOOLS = (
 
 
 def render_install(image: str | None) -> str:
-    """What makes a stock Debian one with all packages; `render_ours` follows.
+    """What makes a stock Debian one with all packages; `render_workspaces` follows.
 
     `image`, the workspaces' (`name@sha256:digest`), is fetched where it is given. Holds no secret.
     """
-    return _render(
-        "install.sh.j2",
+    return render(
+        "install.sh",
         packages=AWS_PACKAGES,
         release=RELEASE,
         driver_packages=DRIVER_PACKAGES,
@@ -103,42 +91,8 @@ def _encoded(path: Path) -> str:
     return base64.b64encode(path.read_bytes()).decode()
 
 
-def render_ours() -> dict[str, str]:
-    """The scripts that come after, in their order, by name: what the golden image has too."""
-    tools = [(path, mode, uncommented((TOOLS / name).read_text())) for name, path, mode in _TOOLS]
-    toolbox = uncommented((TOOLS / "toolbox.sh").read_text())
-    return {
-        "workspaces": _render("ours.sh.j2", files=tools, toolbox=toolbox),
-    }
-
-
-def uncommented(text: str) -> str:
-    """A file without its comments: a parameter of SSM's is small."""
-    return re.sub(r"^[ \t]*(#(?!!)|//).*\n", "", text, flags=re.MULTILINE)
-
-
-def _render(template: str, **values: Any) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE / "templates"),
-        undefined=jinja2.StrictUndefined,
-        autoescape=False,  # noqa: S701 (a shell script, not HTML; values are constants of ours)
-        trim_blocks=True,
-        keep_trailing_newline=True,
-    )
-    return environment.get_template(template).render(values)
-
-
-def install_parameters() -> dict[str, str]:
-    """What machines that are not baked run at first, as SSM parameters of `/secondlock/<stack>/`.
-
-    Name (`install/1`, ...) -> value, in order, of the type String and the tier Standard: base85 of
-    LZMA, cut up; the last value is shorter than the others. cloudinit/guest/firstboot.py puts them
-    together again. It names no image: each machine knows its own.
-    """
-    scripts = [render_install(None), *render_ours().values()]
-    script = uncommented("".join(scripts)).encode()
-    packed = lzma.compress(script, lzma.FORMAT_ALONE, filters=[_PACKING])
-    text = base64.b85encode(packed).decode()
-    text += " " * (len(text) % PART == 0)
-    starts = range(0, len(text), PART)
-    return {f"install/{at // PART + 1}": text[at : at + PART] for at in starts}
+def render_workspaces() -> str:
+    """The script that comes after: what the golden image has from tools/image too."""
+    tools = [(path, mode, (TOOLS / name).read_text()) for name, path, mode in _TOOLS]
+    toolbox = (TOOLS / "toolbox.sh").read_text()
+    return render("workspaces.sh", files=tools, toolbox=toolbox)

@@ -1,58 +1,117 @@
 #!/usr/bin/python3 -I
-"""The fixed part of user-data: gets the bundle whose SHA-256 it was given, and unpacks it once.
-
-cloud-init runs this as a boothook at the beginning of its network stage, at each boot, long before
-sshd. Until the bundle is there nothing of ours is, and the door stays shut. The last file that it
-writes says that all others are there: a first boot that was cut off is done again.
-"""
+"""Get the bundle that user-data names, and unpack it. See boot.py."""
 
 import hashlib
+import hmac
 import io
 import json
 import os
 import sys
 import tarfile
+import time
 
-KNOWN = "/etc/secondlock/machine.json"
+ROOT, KNOWN, BAKED = "/", "etc/secondlock/machine.json", "etc/secondlock/installed"
 SEED, PLACE = "/dev/disk/by-label/cidata", "/run/secondlock-seed"
+META = "http://169.254.169.254/latest/"
+WAITS = (0, 2, 4, 8, 16, 32, 64, 128, 256)
+
+
+def run(*argv: str) -> int:
+    return os.spawnvp(os.P_WAIT, argv[0], argv)
+
+
+def local() -> bytes:
+    os.makedirs(PLACE, exist_ok=True)
+    if run("mount", "-o", "ro,nodev,nosuid,noexec", SEED, PLACE):
+        raise OSError(f"{SEED} cannot be mounted")
+    with open(f"{PLACE}/bundle", "rb") as file:
+        content = file.read()
+    run("umount", PLACE)
+    return content
+
+
+def ask(url: str, headers: dict[str, str], method: str = "GET") -> bytes:
+    from urllib.request import Request, urlopen
+
+    with urlopen(Request(url, None, headers, method=method), timeout=20) as answer:  # noqa: S310
+        return bytes(answer.read())
+
+
+def sign(url: str, region: str, role: dict[str, str], now: str) -> dict[str, str]:
+    host, path = url.split("/", 3)[2:]
+    payload = "UNSIGNED-PAYLOAD"
+    headers = {
+        "host": host,
+        "x-amz-content-sha256": payload,
+        "x-amz-date": now,
+        "x-amz-security-token": role["Token"],
+    }
+    names = ";".join(headers)
+    lines = [f"{name}:{value}" for name, value in headers.items()]
+    asked = "\n".join(["GET", f"/{path}", "", *lines, "", names, payload])
+    scope = f"{now[:8]}/{region}/s3/aws4_request"
+    text = f"AWS4-HMAC-SHA256\n{now}\n{scope}\n{hashlib.sha256(asked.encode()).hexdigest()}"
+    key = f"AWS4{role['SecretAccessKey']}".encode()
+    for each in (*scope.split("/"), text):
+        key = hmac.digest(key, each.encode(), "sha256")
+    headers["authorization"] = (
+        f"AWS4-HMAC-SHA256 Credential={role['AccessKeyId']}/{scope}, "
+        f"SignedHeaders={names}, Signature={key.hex()}"
+    )
+    return headers
+
+
+def aws(known: dict[str, str]) -> bytes:
+    token = ask(f"{META}api/token", {"x-aws-ec2-metadata-token-ttl-seconds": "60"}, "PUT")
+    mine = {"x-aws-ec2-metadata-token": token.decode()}
+    roles = f"{META}meta-data/iam/security-credentials/"
+    role = json.loads(ask(roles + ask(roles, mine).decode(), mine))
+    url = f"{known['bundles']}/{known['bundle']}"
+    return ask(
+        url, sign(url, known["region"], role, time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()))
+    )
+
+
+def get(known: dict[str, str]) -> bytes:
+    for wait in WAITS if "bundles" in known else WAITS[:1]:
+        time.sleep(wait)
+        try:
+            content = aws(known) if "bundles" in known else local()
+            if hashlib.sha256(content).hexdigest() == known["bundle"]:
+                return content
+            error = "it has another SHA-256"
+        except Exception as fault:  # noqa: BLE001 (whatever it is, the door stays shut)
+            error = str(fault)
+        print(f"secondlock: no bundle, the door stays shut: {error}", file=sys.stderr, flush=True)
+    sys.exit("secondlock: to try again, reboot")
 
 
 def write(path: str, mode: int, content: bytes) -> None:
-    """By rename, and with the time of now: by that Python knows what it compiled before."""
+    path = ROOT + path
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    with open(os.open(path + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+    with open(os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         file.write(content)
         os.fchmod(file.fileno(), mode)
-    os.rename(path + ".new", path)
+    os.rename(f"{path}.new", path)
 
 
-def get() -> bytes:
-    """From the disk that user-data came from."""
-    os.makedirs(PLACE, exist_ok=True)
-    mount = "mount", "-o", "ro,nodev,nosuid,noexec", SEED, PLACE
-    if os.spawnvp(os.P_WAIT, "mount", mount):
-        raise OSError(SEED + " cannot be mounted")
-    try:
-        with open(PLACE + "/bundle", "rb") as file:
-            return file.read()
-    finally:
-        os.spawnvp(os.P_WAIT, "umount", ("umount", PLACE))
-
-
-def main(known: dict[str, str], root: str = "") -> None:
-    """Unpack the bundle of the machine `known`, unless that was done; `root` goes before paths."""
-    if os.path.exists(root + KNOWN):
+def main(known: dict[str, str]) -> None:
+    if os.path.exists(ROOT + KNOWN):
         return
-    try:
-        content = get()
-    except OSError as error:
-        sys.exit(f"secondlock: the bundle cannot be read, the door stays shut: {error}")
-    if hashlib.sha256(content).hexdigest() != known["bundle"]:
-        sys.exit("secondlock: the bundle is another than user-data names, the door stays shut")
+    on_aws = "bundles" in known
+    if on_aws:
+        run("systemctl", "mask", "--quiet", "sshd-keygen.service")
+        run("systemctl", "disable", "--quiet", "--now", "ssh.service", "ssh.socket")
+    content = get(known)
     os.umask(0o022)
     with tarfile.open(fileobj=io.BytesIO(content)) as tar:
         for each in tar:
             if file := tar.extractfile(each):
-                write(f"{root}/{each.name}", each.mode, file.read())
+                write(each.name, each.mode, file.read())
+    unit = "secondlock.target" if os.path.exists(ROOT + BAKED) else "secondlock-install.service"
+    if on_aws:
+        run("systemctl", "enable", "--quiet", unit)
     os.sync()
-    write(root + KNOWN, 0o644, json.dumps(known).encode() + b"\n")
+    write(KNOWN, 0o644, f"{json.dumps(known)}\n".encode())
+    if on_aws:
+        run("systemctl", "start", "--no-block", unit)

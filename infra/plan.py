@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from cloudinit.boot import MachineValues, render_user_data
+from cloudinit.boot import MachineValues
 from infra.aws.policies import log_group_name, roster_name
 from infra.enrollment import Enrollment, check_seed, derive, derive_host_key
 from infra.problems import Problem, ProblemsError
@@ -43,8 +43,7 @@ class MachinePlan:
     host_key: str
     """The public one, as OpenSSH writes it."""
     values: MachineValues
-    """What `user_data` is rendered from."""
-    user_data: bytes = field(repr=False)
+    """What its user-data is rendered from; the target may know more."""
     roster: str = field(repr=False)
     """Secret."""
 
@@ -143,7 +142,6 @@ def _machine(
         request=first,
         host_key=host_key.public_openssh,
         values=values,
-        user_data=_user_data(values),
         roster=to_json(roster),
     )
 
@@ -160,16 +158,7 @@ def _values(settings: Settings, machine: str, request: InstanceRequest) -> Machi
         region=settings.region,
         parameter=roster_name(settings.stack, machine),
         log_group=log_group_name(settings.stack),
-        baked=settings.bake,
     )
-
-
-def _user_data(values: MachineValues) -> bytes:
-    try:
-        return render_user_data(values)
-    except ValueError as error:
-        mend = "this is a fault of Secondlock: please report it"
-        raise ProblemsError([Problem(None, None, str(error), mend)]) from None
 
 
 def _shown(enrollment: Enrollment, people: list[InstanceRequest]) -> dict[str, Any]:

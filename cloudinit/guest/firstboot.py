@@ -1,57 +1,38 @@
-"""The first boot of a machine whose image was not baked: cloud-init's user-data is too small for
-what the bake does, so the script for it comes from SSM parameters of the stack's own.
+"""The first boot of a machine whose image was not baked: what the bake does, by the same scripts.
+
+They come with the bundle. When they are done, the machine does what a baked one does at once.
 """
 
-import base64
-import json
-import lzma
 import os
 import subprocess
 import sys
 from pathlib import Path
 
-from guest import aws, paths
+from guest import paths
 from guest.system import run, write
 
-PART = 4096  # characters, as cloudinit/install.py cuts it
+SCRIPTS = Path("/usr/local/lib/secondlock/install")
 INSTALLED = paths.ETC / "installed"
-APT = ("apt-get", "-qy", "-o", "DPkg::Lock::Timeout=900", "-o", "Acquire::Retries=5")
-UNITS = (
-    "gpu.service",
-    "fetch.service",
-    "fetch.timer",
-    "ship.timer",
-    "status.timer",
-    "spot.service",
-)
-
-
-def script(machine: dict[str, str]) -> bytes:
-    """The script as AWS has it: base85 of LZMA, cut up; the last part alone is shorter."""
-    client, text = aws.client("ssm", machine), ""
-    while len(text) % PART == 0:
-        name = f"/secondlock/{machine['stack']}/install/{len(text) // PART + 1}"
-        text += client.get_parameter(Name=name)["Parameter"]["Value"]
-    return lzma.decompress(base64.b85decode(text.strip()))
+TARGET = "secondlock.target"
 
 
 def main() -> int:
-    """Install, then do what cloud-init does on a baked machine; systemd repeats what failed."""
-    os.environ["DEBIAN_FRONTEND"] = "noninteractive"
-    subprocess.run([*APT, "update"], check=True)
-    subprocess.run([*APT, "install", "--no-install-recommends", "python3-botocore"], check=True)
-    machine = json.loads(paths.MACHINE.read_text())
-    done = subprocess.run(["/bin/bash", "-s"], input=script(machine), check=False)
-    if done.returncode:
-        print(f"secondlock: it ended with {done.returncode} and is tried again", file=sys.stderr)
-        return done.returncode
+    """Install, then start what an AWS machine does; systemd repeats what failed."""
+    for script in sorted(SCRIPTS.iterdir()):
+        done = subprocess.run(["/bin/bash", str(script)], check=False)
+        if done.returncode:
+            print(
+                f"secondlock: {script.name} ended with {done.returncode} and is tried again",
+                file=sys.stderr,
+            )
+            return done.returncode
+    run("systemctl", "enable", TARGET)
     write(INSTALLED, "", 0o644)
     # The script stops them, so that they do not meet it.
     run("systemctl", "start", "--no-block", "apt-daily.timer", "apt-daily-upgrade.timer")
-    run("systemctl", "enable", *(f"secondlock-{unit}" for unit in UNITS))
     # The driver was built for the newest kernel, which a stock image may not have started with.
     if any(Path("/lib/modules", os.uname().release).glob("updates/dkms/nvidia*")):
-        run("systemctl", "start", "--no-block", *(f"secondlock-{unit}" for unit in UNITS))
+        run("systemctl", "start", "--no-block", TARGET)
     else:
         run("systemctl", "reboot")
     return 0

@@ -37,13 +37,12 @@ class Access(pulumi.ComponentResource):
         key: Keys,
         tags: Mapping[str, str],
         tags_of: Callable[[MachinePlan], Mapping[str, str]],
-        baked: bool = True,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__("secondlock:aws:Access", stack, None, opts)
         self._path, self._tags = policies.iam_path(stack), dict(tags)
         self._inside = pulumi.ResourceOptions(parent=self)
-        own = key.arn.apply(partial(policies.machine_policy, facts, stack, baked=baked))
+        own = key.arn.apply(partial(policies.machine_policy, facts, stack))
         roles = self._roles(machines, json.dumps(policies.assumed_by_ec2(facts)), tags_of)
         self._profiles = {
             machine.name: aws.iam.InstanceProfile(

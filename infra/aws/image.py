@@ -10,7 +10,6 @@ import pulumi
 import pulumi_aws as aws
 
 from cloudinit.image_components import render_agent, render_components
-from cloudinit.install import install_parameters
 from infra.aws import policies
 from infra.aws.leftovers import Leftovers
 from infra.aws.network import EGRESS
@@ -34,7 +33,7 @@ class Image(pulumi.ComponentResource):
     """What machines start from: `ami`, an id.
 
     With `bake` an image that Image Builder makes, which goes with the stack; without, `base_image`
-    itself, and parameters with what machines install at their first boot. `tensorflow_image` is
+    itself: its machines install the rest at their first boot. `tensorflow_image` is
     `name@sha256:digest`. The instance that bakes has a GPU, so that TensorFlow is tried on it; it
     is in the subnet `subnet_id`, which must give it a public address.
     """
@@ -62,23 +61,7 @@ class Image(pulumi.ComponentResource):
             place = self._place(vpc_id, subnet_id)
             recipe = self._recipe(base_image, tensorflow_image)
             self.ami = self._bake(recipe, place, log_retention_days)
-        else:
-            self._offer_install()
         self.register_outputs({})
-
-    def _offer_install(self) -> None:
-        for name, value in install_parameters().items():
-            aws.ssm.Parameter(
-                name,
-                name=policies.install_name(self._stack, name),
-                description="What machines that are not baked run at first",
-                type="String",
-                tier="Standard",
-                value=value,
-                overwrite=True,
-                tags=self._tags,
-                opts=self._inside,
-            )
 
     def _bake(
         self,

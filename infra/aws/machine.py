@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pulumi
 import pulumi_aws as aws
 
+from cloudinit.boot import render_user_data
 from infra.aws.policies import log_group_name
 from infra.aws.spot import SpotRequest
 from infra.aws.tags import MADE_WITH_TAG, REBUILD_TAG, SPOT_TAG, machine_tags
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from infra.aws.access import Access
+    from infra.aws.bundles import Bundles
     from infra.aws.data import Data
     from infra.aws.facts import Facts
     from infra.aws.image import Image
@@ -54,6 +56,7 @@ class Parts:
     rosters: Rosters
     access: Access
     image: Image
+    bundles: Bundles
 
 
 @dataclass(frozen=True)
@@ -115,7 +118,8 @@ class Machines(pulumi.ComponentResource):
     def _instance(self, machine: MachinePlan) -> aws.ec2.Instance:
         parts, request = self._parts, machine.request
         tags = machine_tags(self._settings, machine)
-        made_with = pulumi.Output.from_input(parts.image.ami).apply(partial(_made_with, machine))
+        user_data = render_user_data(replace(machine.values, bundles=parts.bundles.place))
+        made_with = pulumi.Output.from_input(parts.image.ami).apply(partial(_made_with, user_data))
         zone = parts.data.zone(machine.name)
         instance = aws.ec2.Instance(
             machine.name,
@@ -125,7 +129,7 @@ class Machines(pulumi.ComponentResource):
             subnet_id=parts.network.subnet(zone, public=request.machine.public),
             vpc_security_group_ids=[parts.network.security_group(machine.name)],
             iam_instance_profile=parts.access.profile(machine.name),
-            user_data_base64=base64.b64encode(machine.user_data).decode(),
+            user_data_base64=base64.b64encode(user_data).decode(),
             metadata_options=METADATA,
             ebs_optimized=True,
             root_block_device={
@@ -144,6 +148,8 @@ class Machines(pulumi.ComponentResource):
             },
             opts=pulumi.ResourceOptions(
                 parent=self,
+                # Its first boot asks for the bundle.
+                depends_on=[parts.bundles.made, parts.network.to_s3],
                 ignore_changes=_NOT_FOLLOWED,
                 replace_on_changes=_MADE_OF,
                 # Its volume can be in one machine only.
@@ -197,8 +203,8 @@ SPOT: aws.ec2.InstanceInstanceMarketOptionsArgsDict = {
 }
 
 
-def _made_with(machine: MachinePlan, ami: str) -> str:
-    return hashlib.sha256(machine.user_data + ami.encode()).hexdigest()[:16]
+def _made_with(user_data: bytes, ami: str) -> str:
+    return hashlib.sha256(user_data + ami.encode()).hexdigest()[:16]
 
 
 def _tell_if_behind(instance: aws.ec2.Instance, machine: MachinePlan, values: list[Any]) -> None:

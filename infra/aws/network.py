@@ -27,7 +27,7 @@ class Network(pulumi.ComponentResource):
     """The stack's VPC and a security group for each machine.
 
     Every zone has a public subnet; private subnets and their NAT gateway are there only if a
-    machine is private.
+    machine is private. `to_s3` is the endpoint by which all of them reach S3.
     """
 
     def __init__(
@@ -56,10 +56,12 @@ class Network(pulumi.ComponentResource):
         gateway = aws.ec2.InternetGateway(
             settings.stack, vpc_id=self._vpc.id, tags=self._tags, opts=self._inside
         )
+        self._tables: list[aws.ec2.RouteTable] = []
         self._subnets = {True: self._make_subnets("public", {"gateway_id": gateway.id})}
         if any(not machine.request.machine.public for machine in machines):
             nat = self._nat(self.subnet(settings.zones[0], public=True))
             self._subnets[False] = self._make_subnets("private", {"nat_gateway_id": nat.id})
+        self.to_s3 = self._to_s3()
         self._groups = {machine.name: self._group(machine) for machine in machines}
         self.register_outputs({})
 
@@ -81,6 +83,23 @@ class Network(pulumi.ComponentResource):
 
         return pulumi.Output.from_input(zone).apply(of)
 
+    def _to_s3(self) -> aws.ec2.VpcEndpoint:
+        """S3 of the own region without a way to the internet; it costs nothing.
+
+        The name is the same in every partition (AWS PrivateLink Guide, "Gateway endpoints for
+        Amazon S3").
+        """
+        region = self._settings.region
+        return aws.ec2.VpcEndpoint(
+            self._settings.stack,
+            vpc_id=self._vpc.id,
+            service_name=f"com.amazonaws.{region}.s3",
+            vpc_endpoint_type="Gateway",
+            route_table_ids=[table.id for table in self._tables],
+            tags=self._tags,
+            opts=self._inside,
+        )
+
     def _make_subnets(
         self, kind: str, route: aws.ec2.RouteTableRouteArgsDict
     ) -> dict[str, pulumi.Output[str]]:
@@ -93,6 +112,7 @@ class Network(pulumi.ComponentResource):
             tags=tags,
             opts=self._inside,
         )
+        self._tables.append(table)
         subnets = {}
         for zone in self._settings.zones:
             subnet = aws.ec2.Subnet(

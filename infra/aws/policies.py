@@ -1,4 +1,4 @@
-"""Who may do what: every IAM, KMS and SNS policy of a stack, as plain documents.
+"""Who may do what: every IAM, KMS, S3 and SNS policy of a stack, as plain documents.
 
 No Pulumi here, so that a test can evaluate what is granted and what is not. The names that the
 documents bind to are made here too: a grant and its resource cannot drift apart.
@@ -6,6 +6,7 @@ documents bind to are made here too: a grant and its resource cannot drift apart
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, Any
 
 from infra.aws.tags import RESEARCHER_TAG
@@ -37,9 +38,25 @@ def roster_name(stack: str, machine: str) -> str:
     return f"/secondlock/{stack}/roster/{machine}"
 
 
-def install_name(stack: str, name: str) -> str:
-    """The SSM parameter of a part of what machines that are not baked run at first."""
-    return f"/secondlock/{stack}/{name}"
+def bucket_name(facts: Facts, stack: str) -> str:
+    """The S3 bucket of the stack's bundle: one name for all accounts of a partition.
+
+    At most 63 of a-z, 0-9 and - (Amazon S3 User Guide, "Bucket naming rules").
+    """
+    whose = f"{facts.partition} {facts.account_id} {facts.region} {stack}"
+    readable = stack.replace("_", "-").strip("-")[:30].strip("-")
+    return f"secondlock-{readable}-{hashlib.sha256(whose.encode()).hexdigest()[:16]}"
+
+
+def bundle_key(digest: str) -> str:
+    """The object's name: what it is, so that it never changes."""
+    return f"bundle/{digest}"
+
+
+def bundle_place(facts: Facts, stack: str) -> str:
+    """The URL of the folder that has the bundle (Amazon S3 User Guide, "Virtual hosting")."""
+    host = f"{bucket_name(facts, stack)}.s3.{facts.region}.{facts.dns_suffix}"
+    return f"https://{host}/{bundle_key('')}".rstrip("/")
 
 
 def log_group_name(stack: str) -> str:
@@ -110,19 +127,23 @@ def flow_policy(facts: Facts, stack: str) -> Document:
     )
 
 
-def machine_policy(facts: Facts, stack: str, key_arn: str, *, baked: bool) -> Document:
+def machine_policy(facts: Facts, stack: str, key_arn: str) -> Document:
     """What the machines of a stack may do, each for what its role's tag names alone.
 
     One policy for all of them: a principal without the tag matches none of these resources. SSM
     gives KMS the parameter's ARN as encryption context (AWS KMS Developer Guide, "How AWS Systems
-    Manager Parameter Store uses AWS KMS"). One that was not `baked` reads what it installs first;
-    there is no secret in it.
+    Manager Parameter Store uses AWS KMS"). The bundle is the same for all of them.
     """
     own_roster = roster_arn(facts, stack, _OWN_MACHINE)
     streams = f"log-group:{log_group_name(stack)}:log-stream:{_OWN_MACHINE}/*"
     return _document(
         _allow("OwnRoster", ["ssm:GetParameter"], own_roster),
-        *([] if baked else [_first_boot(facts, stack)]),
+        _allow(
+            "Bundle",
+            ["s3:GetObject"],
+            f"{_bucket_arn(facts, stack)}/{bundle_key('*')}",
+            StringEquals={"aws:ResourceAccount": facts.account_id},
+        ),
         _allow(
             "DecryptOwnRoster",
             ["kms:Decrypt"],
@@ -227,6 +248,21 @@ def topic_policy(facts: Facts, stack: str) -> Document:
     )
 
 
+def bucket_policy(facts: Facts, stack: str) -> Document:
+    """Nobody by plain HTTP. It allows nothing: who reads is said by the reader's own policy."""
+    bucket = _bucket_arn(facts, stack)
+    return _document(
+        {
+            "Sid": "TlsAlone",
+            "Effect": "Deny",
+            "Principal": {"AWS": "*"},
+            "Action": "s3:*",
+            "Resource": [bucket, f"{bucket}/*"],
+            "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+        }
+    )
+
+
 def bake_policy(facts: Facts, stack: str) -> Document:
     """What the instance that makes the image may do.
 
@@ -260,11 +296,6 @@ def bake_policy(facts: Facts, stack: str) -> Document:
             "*",
         ),
     )
-
-
-def _first_boot(facts: Facts, stack: str) -> Document:
-    scripts = _arn(facts, "ssm", f"parameter{install_name(stack, 'install/*')}")
-    return _allow("FirstBoot", ["ssm:GetParameter"], scripts)
 
 
 def _session_manager() -> Document:
@@ -333,6 +364,11 @@ def _key(
 
 def _arn(facts: Facts, service: str, resource: str) -> str:
     return f"arn:{facts.partition}:{service}:{facts.region}:{facts.account_id}:{resource}"
+
+
+def _bucket_arn(facts: Facts, stack: str) -> str:
+    """Names of buckets are a partition's: no region, no account."""
+    return f"arn:{facts.partition}:s3:::{bucket_name(facts, stack)}"
 
 
 def _aws_document(facts: Facts, name: str) -> str:

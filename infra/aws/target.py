@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pulumi
 
 from infra.aws.access import Access
+from infra.aws.bundles import Bundles
 from infra.aws.data import Data, first_zone
 from infra.aws.facts import facts
 from infra.aws.flows import FlowLogs
@@ -61,7 +62,6 @@ class Aws:
             key=key,
             tags=tags,
             tags_of=tags_of,
-            baked=settings.bake,
         )
         rosters = Rosters(stack, machines, key, known, tags_of)
         network = Network(settings, machines)
@@ -86,7 +86,8 @@ class Aws:
             tags=tags,
         )
         data = Data(settings, machines, key)
-        parts = Parts(known, key, network, data, rosters, access, image)
+        bundles = Bundles(stack, known, tags)
+        parts = Parts(known, key, network, data, rosters, access, image, bundles)
         self._machines = Machines(settings, machines, parts)
         self.policies = {
             "researcher": access.researcher_policy_arn,

@@ -386,7 +386,10 @@ def _made_of(plan: MachinePlan, image: str) -> str:
 
 
 def _set_up(plan: MachinePlan) -> str:
-    return json.dumps({"values": asdict(plan.values), "digest": _digest(plan.user_data)})
+    from cloudinit.boot import render_user_data
+
+    digest = _digest(render_user_data(plan.values))
+    return json.dumps({"values": asdict(plan.values), "digest": digest})
 
 
 class _Process(dynamic.Resource, module="secondlock", name="Machine"):

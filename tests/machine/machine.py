@@ -101,6 +101,10 @@ class Machine:
         """Networks that its researchers come from."""
         return self._network.allowed_from if self._network else ("127.0.0.0/8",)
 
+    def user_data(self) -> bytes:
+        """What cloud-init finds."""
+        return render_user_data(self.values)
+
     # Its life
 
     @property
@@ -132,7 +136,7 @@ class Machine:
         qemu.create_root_disk(self.directory, image.disk, 20)
         qemu.create_seed(
             self.directory,
-            render_user_data(self.values),
+            self.user_data(),
             f"i-{secrets.token_hex(4)}",
             NAME,
             network.config if network else None,

@@ -1,12 +1,13 @@
 """A machine whose roster comes from AWS: SSM, KMS and CloudWatch Logs as moto plays them.
 
-The guest is the one that EC2 gets, booted here: target aws, its one data volume under the name that
-EC2 gives it, and the files that its image would have. moto listens on this computer's loopback,
-which the guest's root reaches by QEMU's gateway.
+The guest is the one that EC2 gets, booted here: target aws, its bundle from S3, its one data volume
+under the name that EC2 gives it. moto listens on this computer's loopback, which the guest's root
+reaches by QEMU's gateway.
 """
 
 from __future__ import annotations
 
+import gzip
 import json
 import shlex
 import threading
@@ -18,10 +19,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cloudinit.boot import MachineValues
+from cloudinit.bundle import bundle
+from infra.local import qemu
 from infra.local.qmp import monitor
 from infra.roster import to_json
 from tests.machine.client import free_port
-from tests.machine.machine import NAME, STACK, Machine
+from tests.machine.machine import BOOT, NAME, STACK, Machine
 from tests.program.cloud import REGION, Cloud
 
 if TYPE_CHECKING:
@@ -34,8 +37,7 @@ PARAMETER = f"/secondlock/{STACK}/roster/{NAME}"
 GROUP = f"/secondlock/{STACK}"
 GATEWAY = "10.0.2.2"  # QEMU's user network: this computer's loopback, and all that comes from it
 DISK = "nvme-Amazon_Elastic_Block_Store_vol0123456789abcdef0"
-# What cloud-init starts on an image that has all of them (cloudinit/boot.py).
-UNITS = "fetch.service fetch.timer ship.timer status.timer spot.service"
+DIGEST = bundle("aws").digest
 # Once more, whatever the unit is about: a run that its timer began would be joined, and knows
 # nothing of what a test has just changed.
 ANEW = """\
@@ -73,6 +75,43 @@ class Handler(http.server.BaseHTTPRequestHandler):
 http.server.ThreadingHTTPServer(("169.254.169.254", 80), Handler).serve_forever()
 """
 """EC2's metadata service, version 2, for the guest itself."""
+# What nvidia-ctk would say of a GPU; this device can be read all the same.
+GPU = {
+    "cdiVersion": "0.6.0",
+    "kind": "nvidia.com/gpu",
+    "devices": [
+        {
+            "name": "all",
+            "containerEdits": {"deviceNodes": [{"path": "/dev/nvidia0", "hostPath": "/dev/zero"}]},
+        }
+    ],
+}
+EC2 = f"""\
+--secondlock
+Content-Type: text/cloud-boothook
+
+#cloud-boothook
+#!/bin/sh
+set -eu
+mkdir -p /etc/secondlock /run/cdi
+touch /etc/secondlock/installed
+cat >/run/cdi/nvidia.yaml <<'END'
+{json.dumps(GPU)}
+END
+cat >/etc/udev/rules.d/99-test.rules <<'END'
+KERNEL=="vd[a-z]", ENV{{ID_SERIAL}}=="sl-home", SYMLINK+="disk/by-id/{DISK}"
+END
+udevadm control --reload
+udevadm trigger --settle --subsystem-match=block
+cat >/root/metadata.py <<'END'
+{METADATA}
+END
+ip address add 169.254.169.254/32 dev lo
+systemd-run --quiet --no-block --property=DefaultDependencies=no --unit=test-metadata \\
+    /usr/bin/python3 /root/metadata.py
+
+"""
+"""Runs before the stub: what EC2 and a baked image have, the role's metadata, the data volume."""
 DENIED = {"__type": "AccessDeniedException", "message": "User is not authorized"}
 CONNECT = """
 import socket
@@ -96,39 +135,25 @@ class AwsMachine(Machine):
         self.ssm, self.logs = cloud.client("ssm"), cloud.client("logs")
         key = cloud.client("kms").create_key()["KeyMetadata"]["KeyId"]
         self._encryption = {"Type": "SecureString", "KeyId": key}
+        where = {"LocationConstraint": REGION}
+        cloud.client("s3").create_bucket(Bucket="bundles", CreateBucketConfiguration=where)
+        cloud.client("s3").put_object(
+            Bucket="bundles", Key=f"bundle/{DIGEST}", Body=bundle("aws").data
+        )
 
     @property
     def values(self) -> MachineValues:
         """As the program makes them, and moto's address."""
         return MachineValues(
             STACK, NAME, "aws", region=REGION, parameter=PARAMETER, log_group=GROUP,
+            bundles=guest_url(f"{self.cloud.url}/bundles/bundle"),
             endpoint=guest_url(self.cloud.url),
         )  # fmt: skip
 
-    def become_ec2(self) -> None:
-        """What EC2 would have: the metadata of a role, the data volume."""
-        self.succeed("cat >/root/metadata.py", METADATA.encode())
-        self.succeed(
-            "ip address add 169.254.169.254/32 dev lo && "
-            "systemd-run --quiet --unit=test-metadata /usr/bin/python3 /root/metadata.py"
-        )
-        rule = f'KERNEL=="vd[a-z]", ENV{{ID_SERIAL}}=="sl-home", SYMLINK+="disk/by-id/{DISK}"'
-        self.succeed("cat >/etc/udev/rules.d/99-test.rules", rule.encode())
-        self.succeed("udevadm control --reload && udevadm trigger --settle --subsystem-match=block")
-
-        # What nvidia-ctk would say of a GPU; this device can be read all the same.
-        gpu = {"path": "/dev/nvidia0", "hostPath": "/dev/zero"}
-        spec = {
-            "cdiVersion": "0.6.0",
-            "kind": "nvidia.com/gpu",
-            "devices": [{"name": "all", "containerEdits": {"deviceNodes": [gpu]}}],
-        }
-        self.succeed("mkdir -p /run/cdi && cat >/run/cdi/nvidia.yaml", json.dumps(spec).encode())
-
-    def start(self) -> None:
-        """What cloud-init does at the end of the first boot."""
-        units = " ".join(f"secondlock-{unit}" for unit in UNITS.split())
-        self.succeed(f"systemctl daemon-reload && systemctl enable --now --no-block {units}")
+    def user_data(self) -> bytes:
+        """With a part before ours that plays EC2."""
+        text = gzip.decompress(super().user_data()).decode()
+        return gzip.compress(text.replace("--secondlock\n", f"{EC2}--secondlock\n", 1).encode())
 
     def put(self, value: str | None = None) -> int:
         """Write the parameter as `pulumi up` does; its version."""
@@ -162,7 +187,7 @@ class AwsMachine(Machine):
 
     def _look_at(self, url: str) -> None:
         known = "/etc/secondlock/machine.json"
-        self.succeed(f'sed -i \'s,"http://[^"]*","{guest_url(url)}",\' {known}')
+        self.succeed(f'sed -i \'s,"endpoint": "[^"]*","endpoint": "{guest_url(url)}",\' {known}')
 
     def everyone(self) -> list[Person]:
         """Those in the roster as it would be delivered now."""
@@ -229,12 +254,11 @@ def machine(
     """A machine on AWS whose first roster has arrived."""
     machine = AwsMachine(tmp_path_factory.mktemp("aws"), cloud)
     try:
-        machine.boot()
-        machine.become_ec2()
+        qemu.create_data(machine.data, 5)
         machine.add(count=4)
         machine.put()
-        machine.start()
-        machine.wait_for("systemctl is-active ssh.service", timeout=120)
+        machine.boot()
+        machine.wait_for("systemctl is-active ssh.service", timeout=BOOT)
         machine.lift_bans()
         yield machine
     finally:
@@ -245,6 +269,15 @@ def machine(
 def people(machine: AwsMachine) -> list[Person]:
     """Those in the first roster."""
     return machine.everyone()
+
+
+def test_the_bundle_came_by_the_role_and_what_it_brings_runs(machine: AwsMachine) -> None:
+    known = json.loads(machine.succeed("cat /etc/secondlock/machine.json"))
+    assert (known["bundle"], "/bundle" in known["bundles"]) == (DIGEST, True)
+    machine.wait_for("systemctl is-active secondlock.target")
+    machine.succeed("systemctl is-enabled secondlock.target")
+    for unit in ("fetch.timer", "ship.timer", "status.timer", "spot.service"):
+        machine.succeed(f"systemctl is-active secondlock-{unit}")
 
 
 def test_the_enrollment_arrives_and_opens_the_door(

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import pexpect
 import pytest
 
+from cloudinit.boot import render_user_data
 from infra.enrollment import fingerprint
 from infra.plan import make_plan
 from tests.machine.client import PATIENCE
@@ -80,7 +81,7 @@ def _machine_values(person: Person, image: str, place: Path) -> str:
     place.joinpath(f"{person.name}.yaml").write_text(request.model_dump_json(exclude_none=True))
     seed = secrets.token_hex(32)
     plan = make_plan(STACK, place, {"seedFingerprint": fingerprint(seed)}, seed)
-    return json.dumps(read(plan.machines[0].user_data).known)
+    return json.dumps(read(render_user_data(plan.machines[0].values)).known)
 
 
 # A stock image

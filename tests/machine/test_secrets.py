@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import lzma
 import re
 import zlib
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from cloudinit.bundle import bundle
 from infra.local import qemu
 
 if TYPE_CHECKING:
@@ -158,11 +160,15 @@ def test_user_data_console_and_command_line_hold_no_secret(
     machine: Machine, secrets: list[bytes]
 ) -> None:
     seed = (machine.directory / "seed.iso").read_bytes()
+    ours = bundle("local").data
+    assert ours in seed
+    places = {"seed.iso": seed, "bundle": lzma.decompress(ours)}
+    seed = seed.replace(ours, b"")
     user_data = zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(
         seed[seed.index(b"\x1f\x8b\x08") :]
     )
     assert user_data.startswith(b"MIME-Version: ")
-    places = {"user-data": user_data, "seed.iso": seed}
+    places["user-data"] = user_data
     for name in ("console.log", "qemu.log", "machine.json"):
         places[name] = (machine.directory / name).read_bytes()
     for process in qemu.processes(machine.directory):

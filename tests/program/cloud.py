@@ -19,8 +19,20 @@ REGION = "eu-west-1"
 ZONES = ("eu-west-1a", "eu-west-1b")
 TENSORFLOW = "example.org/tensorflow@sha256:" + "0a" * 32
 _KEYS = {"access": "testing", "secret": "testing"}
+_SERVER = ("-H", "127.0.0.1", "-p", "0")
 # Everything that the program talks to; the provider takes an endpoint for each.
-_SERVICES = ("ec2", "iam", "kms", "cloudwatch", "cloudwatchlogs", "sns", "ssm", "sts", "s3control")
+_SERVICES = (
+    "ec2",
+    "iam",
+    "kms",
+    "cloudwatch",
+    "cloudwatchlogs",
+    "sns",
+    "ssm",
+    "sts",
+    "s3",
+    "s3control",
+)
 
 
 def provider_missing() -> str | None:
@@ -42,7 +54,7 @@ class Cloud:
         self._log = folder / "moto.log"
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [str(Path(sys.executable).parent / "moto_server"), "-H", "127.0.0.1", "-p", "0"],
+                [sys.executable, Path(__file__).with_name("moto_server.py"), *_SERVER],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -87,6 +99,9 @@ class AwsProject(Project):
             AWS_EC2_METADATA_DISABLED="true",
             AWS_CONFIG_FILE=os.devnull,
             AWS_SHARED_CREDENTIALS_FILE=os.devnull,
+            # S3 Control's host begins with the account's number, which nothing resolves here.
+            http_proxy=cloud.url,
+            no_proxy="127.0.0.1,localhost",
         )
         self.cloud = cloud
         self.configure(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import re
 from collections import Counter
 from collections.abc import Callable
-from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -15,10 +16,11 @@ import pytest
 from pulumi.runtime.mocks import MockMonitor
 from pulumi.runtime.rpc import _special_secret_sig, _special_sig_key
 
+from cloudinit.bundle import bundle
 from cloudinit.image_components import render_components
-from cloudinit.install import install_parameters
 from infra.aws import facts as facts_module
 from infra.aws.access import Access
+from infra.aws.bundles import Bundles
 from infra.aws.facts import Facts
 from infra.aws.image import ROOT_GIB, Image
 from infra.aws.keys import Keys
@@ -40,6 +42,7 @@ SUBNET, GROUP = "subnet-0123456789abcdef0", "sg-0123456789abcdef0"
 TAGS = {"secondlock:stack": STACK, "secondlock:cost-centre": "physics"}
 IMAGE = "tensorflow/tensorflow@sha256:" + "a" * 64
 _Made = TypeVar("_Made")
+_BLOCKED = ("blockPublicAcls", "blockPublicPolicy", "ignorePublicAcls", "restrictPublicBuckets")
 
 
 def _tags_of(machine: MachinePlan) -> dict[str, str]:
@@ -125,7 +128,8 @@ def _everything(machines: Sequence[MachinePlan], *, bake: bool = True) -> tuple[
         subnet_id=SUBNET,
         tags=TAGS,
     )
-    return rosters, access, logs, image
+    bundles = Bundles(STACK, CHINA, TAGS)
+    return rosters, access, logs, bundles, image
 
 
 def _settled(make: Callable[[], _Made]) -> _Made:
@@ -155,6 +159,10 @@ def test_everything_is_inside_its_component_and_marked(engine: _Engine) -> None:
             assert parents[-1].startswith("secondlock:aws:"), urn
     no_tags = {
         "Alias",
+        "BucketOwnershipControls",
+        "BucketPolicy",
+        "BucketPublicAccessBlock",
+        "BucketServerSideEncryptionConfiguration",
         "ImageLeftovers",
         "LogMetricFilter",
         "PolicyAttachment",
@@ -231,10 +239,10 @@ def test_the_key_turns_and_goes(engine: _Engine) -> None:
     assert alias["name"] == f"alias/secondlock-{STACK}"
 
 
-def _access(names: Sequence[str], *, baked: bool = True) -> Access:
+def _access(names: Sequence[str]) -> Access:
     keys = Keys(STACK, TAGS, CHINA)
     machines = [_machine(name) for name in names]
-    return Access(STACK, machines, facts=CHINA, key=keys, tags=TAGS, tags_of=_tags_of, baked=baked)
+    return Access(STACK, machines, facts=CHINA, key=keys, tags=TAGS, tags_of=_tags_of)
 
 
 def test_every_machine_has_a_role_of_its_own_and_all_one_policy(engine: _Engine) -> None:
@@ -347,21 +355,29 @@ def test_without_a_bake_machines_start_from_debian_itself(engine: _Engine) -> No
     assert _values(lambda: [_everything([_machine("alice")], bake=False)[-1].ami]) == ["ami-debian"]
     assert not [typ for typ, _ in engine.made if "imagebuilder" in typ]
     assert "image" not in engine.of("iam/role:Role")
-    offered = engine.of("ssm/parameter:Parameter")
-    offered.pop("alice")
-    values = {name: inputs["value"]["value"] for name, inputs in offered.items()}
-    assert values == install_parameters()
-    assert all(len(value) <= STANDARD for value in values.values())
-    for name, inputs in offered.items():
-        assert inputs["name"] == f"/secondlock/{STACK}/{name}"
 
 
-def test_only_machines_that_are_not_baked_may_read_what_they_install(engine: _Engine) -> None:
-    for baked in (True, False):
-        _settled(partial(_access, ["alice"], baked=baked))
-        granted = json.loads(engine.of("iam/policy:Policy")["machines"]["policy"])
-        sids = {statement["Sid"] for statement in granted["Statement"]}
-        assert ("FirstBoot" in sids) is not baked
+def test_the_bundle_is_in_a_bucket_that_is_shut_before_it_comes(engine: _Engine) -> None:
+    (place,) = _values(lambda: [pulumi.Output.from_input(Bundles(STACK, CHINA, TAGS).place)])
+    kinds = [typ.rpartition(":")[2] for typ, _ in engine.made if "s3/" in typ]
+    assert kinds[0] == "Bucket"
+    assert kinds[-1] == "BucketObjectv2"
+    (bucket,) = engine.of("s3/bucket:Bucket").values()
+    host = f"{bucket['bucket']}.s3.cn-north-1.amazonaws.com.cn"
+    assert place == f"https://{host}/bundle"
+    assert bucket["forceDestroy"] is True
+    (block,) = engine.of("BucketPublicAccessBlock").values()
+    assert sorted(block) == sorted([*_BLOCKED, "bucket"])
+    assert all(block[name] is True for name in _BLOCKED)
+    (owner,) = engine.of("BucketOwnershipControls").values()
+    assert owner["rule"] == {"objectOwnership": "BucketOwnerEnforced"}
+    (encrypted,) = engine.of("BucketServerSideEncryptionConfiguration").values()
+    (rule,) = encrypted["rules"]
+    assert rule["applyServerSideEncryptionByDefault"] == {"sseAlgorithm": "AES256"}
+    (made,) = engine.of("BucketObjectv2").values()
+    content = base64.b64decode(made["contentBase64"])
+    assert content == bundle("aws").data
+    assert made["key"] == f"bundle/{hashlib.sha256(content).hexdigest()}"
 
 
 def test_the_bake_is_on_the_pinned_image_encrypted_and_closed(engine: _Engine) -> None:

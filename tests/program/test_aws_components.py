@@ -28,9 +28,6 @@ from infra.plan import Plan, make_plan
 from infra.problems import ProblemsError
 from tests.machine.people import make_key
 
-# pulumi_aws says so of one of its own modules, which nobody here uses.
-pytestmark = pytest.mark.filterwarnings("ignore:aws.ec2/encryptioncontrol:DeprecationWarning")
-
 SEED = secrets.token_hex(32)
 ZONES = ("eu-west-1a", "eu-west-1b", "eu-west-1c")
 DIGEST = "example.org/tf@sha256:" + "0a" * 32
@@ -275,7 +272,7 @@ def _check_secrets(engine: _Engine, plan: Plan) -> None:
     for machine in plan.machines:
         instance = engine.of("Instance")[machine.name]
         data = gzip.decompress(base64.b64decode(instance["userDataBase64"])).decode()
-        assert "/etc/secondlock/machine.json" in data
+        assert "etc/secondlock/machine.json" in data
         assert not any(needle in data for needle in needles)
         value = engine.of("Parameter")[machine.name]["value"]
         assert value == {_special_sig_key: _special_secret_sig, "value": machine.roster}

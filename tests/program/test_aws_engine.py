@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import hashlib
 import json
 import re
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from infra.enrollment import fingerprint
 from infra.plan import Plan, make_plan
 from tests.program.cloud import REGION, TENSORFLOW, ZONES, AwsProject, Cloud, provider_missing
 from tests.program.project import STACK
+from tests.user_data import read
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -118,6 +120,43 @@ def test_once_up_nothing_changes_and_no_warning_stands(lab: Lab) -> None:
     lab.project.succeed("preview", "--expect-no-changes")
 
 
+def test_every_machine_finds_its_bundle_and_nobody_else_does(lab: Lab) -> None:
+    s3 = lab.cloud.client("s3")
+    (bucket,) = (each["Name"] for each in s3.list_buckets()["Buckets"])
+    for instance in lab.instances().values():
+        data = lab.ec2.describe_instance_attribute(
+            InstanceId=instance["InstanceId"], Attribute="userData"
+        )["UserData"]["Value"]
+        known = read(base64.b64decode(data)).known
+        assert known["bundles"] == f"https://{bucket}.s3.{REGION}.amazonaws.com/bundle"
+        (found,) = s3.list_objects_v2(Bucket=bucket)["Contents"]
+        assert found["Key"] == f"bundle/{known['bundle']}"
+        content = s3.get_object(Bucket=bucket, Key=found["Key"])["Body"].read()
+        assert hashlib.sha256(content).hexdigest() == known["bundle"]
+    blocked = s3.get_public_access_block(Bucket=bucket)["PublicAccessBlockConfiguration"]
+    assert list(blocked.values()) == [True] * 4
+    assert "aws:SecureTransport" in s3.get_bucket_policy(Bucket=bucket)["Policy"]
+    rules = s3.get_bucket_encryption(Bucket=bucket)["ServerSideEncryptionConfiguration"]
+    assert "AES256" in str(rules)
+    tags = s3.get_bucket_tagging(Bucket=bucket)["TagSet"]
+    assert {"Key": "secondlock:stack", "Value": STACK} in tags
+
+
+def test_private_machines_reach_s3_without_the_internet(lab: Lab) -> None:
+    (endpoint,) = lab.ec2.describe_vpc_endpoints()["VpcEndpoints"]
+    assert (endpoint["ServiceName"], endpoint["VpcEndpointType"]) == (
+        f"com.amazonaws.{REGION}.s3",
+        "Gateway",
+    )
+    tables = {
+        each["RouteTableId"]
+        for each in lab.ec2.describe_route_tables()["RouteTables"]
+        if each["VpcId"] == endpoint["VpcId"] and _tags(each)
+    }
+    assert len(tables) == 2
+    assert set(endpoint["RouteTableIds"]) == tables
+
+
 def test_a_request_costs_seven_resources_and_an_address(lab: Lab) -> None:
     made = lab.project.resources()
     assert made.count("bob") == 7
@@ -207,7 +246,8 @@ def test_a_roster_is_in_its_parameter_and_secrets_are_nowhere_else(lab: Lab) -> 
         data = lab.ec2.describe_instance_attribute(
             InstanceId=lab.instances()[machine.name]["InstanceId"], Attribute="userData"
         )["UserData"]["Value"]
-        assert base64.b64decode(data) == machine.user_data
+        known = read(base64.b64decode(data)).known
+        assert known.items() >= {k: v for k, v in vars(machine.values).items() if v}.items()
         places.append(gzip.decompress(base64.b64decode(data)).decode())
     places.append(json.dumps([lab.ec2.describe_tags(), lab.ec2.describe_instances()], default=str))
     places.append(lab.said)
@@ -373,5 +413,11 @@ def _left(lab: Lab) -> list[Any]:
         *lab.iam.list_instance_profiles(PathPrefix=path)["InstanceProfiles"],
         *lab.iam.list_policies(Scope="Local")["Policies"],
         *lab.logs.describe_log_groups()["logGroups"],
+        *lab.cloud.client("s3").list_buckets()["Buckets"],
+        *(
+            each
+            for each in ec2.describe_vpc_endpoints()["VpcEndpoints"]
+            if each["State"] != "deleted"
+        ),
         *(state["Arn"] for state in states if state["KeyState"] == "Enabled"),
     ]

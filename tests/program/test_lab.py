@@ -12,6 +12,7 @@ import pulumi
 import pytest
 from pulumi.runtime.rpc import _special_secret_sig, _special_sig_key
 
+from cloudinit.boot import render_user_data
 from infra.enrollment import fingerprint
 from infra.lab import Lab
 from infra.plan import Plan, make_plan
@@ -107,8 +108,8 @@ def test_the_roster_is_the_only_place_of_a_machines_secrets(
             told = plan.enrollments[name]
             assert roster["researchers"][name]["emergency_codes"] == told["emergency_codes"]
             assert list(roster["researchers"]) == [name]
-            (user_data,) = (one.user_data for one in plan.machines if one.name == name)
-            rest = json.dumps(inputs) + gzip.decompress(user_data).decode()
+            (values,) = (one.values for one in plan.machines if one.name == name)
+            rest = json.dumps(inputs) + gzip.decompress(render_user_data(values)).decode()
             for secret in (*told["emergency_codes"], roster["researchers"][name]["totp_secret"]):
                 assert secret not in rest
             assert roster["host_key"].splitlines()[3] not in rest

@@ -81,7 +81,7 @@ def _arn(service: str, resource: str) -> str:
 
 
 def _machine() -> list[_Case]:
-    rendered = [policies.machine_policy(FACTS, STACK, KEY, baked=False)]
+    rendered = [policies.machine_policy(FACTS, STACK, KEY)]
     tag = {"aws:PrincipalTag/secondlock:machine": "alice"}
     streams = f"log-group:/secondlock/{STACK}:log-stream"
     found = [
@@ -96,6 +96,13 @@ def _machine() -> list[_Case]:
     ]
     for action in ("ssmmessages:OpenControlChannel", "ec2:DescribeInstances", "iam:TagRole"):
         found.append(Request(action, "*", tag))
+    place = f"arn:aws:s3:::{policies.bucket_name(FACTS, STACK)}"
+    found += [
+        Request(f"s3:{action}", f"{place}/{key}", {"aws:ResourceAccount": account})
+        for action in ("GetObject", "PutObject")
+        for key in (policies.bundle_key("0a1b"), "another")
+        for account in (FACTS.account_id, "999999999999")
+    ]
     return [_Case(ROLE, rendered, request) for request in found]
 
 

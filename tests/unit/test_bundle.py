@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from cloudinit.bundle import Target, bundle, files
+from cloudinit.install import render_install, render_workspaces
 
 ROOT = Path(__file__).parents[2]
 TARGETS: tuple[Target, ...] = ("local", "aws")
@@ -35,7 +36,8 @@ def test_two_checkouts_at_two_places_and_times_make_the_same_bytes(tmp_path: Pat
         ("one", 0o022, 1_000_000_000),
         ("another/two", 0o077, 1_700_000_000),
     ):
-        shutil.copytree(ROOT / "cloudinit", tmp_path / place / "cloudinit")
+        for folder in ("cloudinit", "tools/image"):
+            shutil.copytree(ROOT / folder, tmp_path / place / folder)
         for path in (tmp_path / place).rglob("*"):
             os.utime(path, (time, time))
             if path.is_file():
@@ -81,3 +83,17 @@ def test_every_program_is_one_that_python_takes(target: Target) -> None:
 def test_a_target_has_nothing_that_the_other_needs() -> None:
     local = {path for path, _, _ in files("local")}
     assert not any("aws" in path or "ssm" in path or "fetch" in path for path in local)
+
+
+def test_a_stock_machine_has_the_scripts_of_the_bake() -> None:
+    inside = {path: content for path, _, content in files("aws")}
+    scripts = [text for path, text in sorted(inside.items()) if "/install/" in path]
+    assert scripts == [render_install(None), render_workspaces()]
+
+
+def test_every_unit_that_aws_starts_with_is_there() -> None:
+    inside = {path: content for path, _, content in files("aws")}
+    lines = inside["/etc/systemd/system/secondlock.target"].splitlines()
+    wanted = " ".join(line.removeprefix("Wants=") for line in lines if line.startswith("Wants="))
+    assert len(wanted.split()) == 6
+    assert not [unit for unit in wanted.split() if f"/etc/systemd/system/{unit}" not in inside]

@@ -35,6 +35,8 @@ ROSTER = policies.roster_arn(FACTS, STACK, "alice")
 KEY = f"arn:aws:kms:{HERE}:key/0a1b"
 LOGS = f"arn:aws:logs:{HERE}:log-group:{policies.log_group_name(STACK)}"
 BAKE_LOG = f"arn:aws:logs:{HERE}:log-group:{policies.bake_log_group_name(STACK)}"
+BUCKET = f"arn:aws:s3:::{policies.bucket_name(FACTS, STACK)}"
+BUNDLE = f"{BUCKET}/{policies.bundle_key('0a1b')}"
 TOPIC = f"arn:aws:sns:{HERE}:{policies.topic_name(STACK)}"
 POLICY = {"iam:PolicyARN": f"arn:aws:iam::{ACCOUNT}:policy{PATH}machines-1a2b"}
 
@@ -66,6 +68,11 @@ ALLOWED = [
     Request("logs:PutRetentionPolicy", BAKE_LOG),
     Request("logs:AssociateKmsKey", BAKE_LOG),
     Request("sns:CreateTopic", TOPIC),
+    Request("ec2:CreateVpcEndpoint", ec2("vpc-endpoint/*"), TAGGED),
+    Request("ec2:CreateVpcEndpoint", ec2("route-table/rtb-1"), OURS),
+    Request("ec2:DeleteVpcEndpoints", ec2("vpc-endpoint/vpce-1"), OURS),
+    *(Request(f"s3:{action}", BUCKET) for action in ("CreateBucket", "PutBucketPolicy")),
+    *(Request(f"s3:{action}", BUNDLE) for action in ("PutObject", "GetObject", "DeleteObject")),
     Request("cloudwatch:PutMetricAlarm", f"arn:aws:cloudwatch:{HERE}:alarm:secondlock-gpu-clock"),
     Request("imagebuilder:CreateImage", f"arn:aws:imagebuilder:{HERE}:image/gpu-1/1.0.0/1", TAGGED),
 ]
@@ -96,7 +103,10 @@ DENIED = [
     Request("logs:GetLogEvents", f"arn:aws:logs:{HERE}:log-group:/aws/lambda/x:log-stream:y"),
     Request("logs:DeleteLogGroup", f"arn:aws:logs:{HERE}:log-group:/aws/imagebuilder/another"),
     Request("sns:Publish", TOPIC),
-    Request("s3:GetObject", "arn:aws:s3:::bucket/key"),
+    Request("ec2:CreateVpcEndpoint", ec2("vpc/vpc-1")),
+    *(Request(f"s3:{action}", "arn:aws:s3:::bucket/key") for action in ("GetObject", "PutObject")),
+    Request("s3:DeleteBucket", "arn:aws:s3:::bucket"),
+    Request("s3:PutAccountPublicAccessBlock", "*"),
     Request("imagebuilder:DeleteImage", f"arn:aws:imagebuilder:{HERE}:image/other/1.0.0/1"),
 ]
 

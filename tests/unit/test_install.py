@@ -5,10 +5,9 @@ from __future__ import annotations
 import base64
 import fcntl
 import hashlib
-import importlib
 import os
 import subprocess
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -16,8 +15,6 @@ from cloudinit import install
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-firstboot: Any = importlib.import_module("guest.firstboot")
 
 IMAGE = "registry.example.org/tensorflow@sha256:" + "0f3a" * 16
 
@@ -27,7 +24,7 @@ IMAGE = "registry.example.org/tensorflow@sha256:" + "0f3a" * 16
     [
         install.render_install(IMAGE),
         install.render_install(None),
-        *install.render_ours().values(),
+        install.render_workspaces(),
     ],
 )
 def test_shellcheck_finds_nothing(script: str, tmp_path: Path) -> None:
@@ -122,21 +119,3 @@ def _apt(place: Path) -> Path:
 def test_only_an_image_with_a_digest_is_fetched_by_the_script() -> None:
     assert f"docker pull --quiet {IMAGE}" in install.render_install(IMAGE)
     assert "docker pull" not in install.render_install(None)
-
-
-def test_a_stock_machine_puts_the_parameters_together_again(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    parameters = install.install_parameters()
-    assert all(0 < len(value) <= install.PART for value in parameters.values())
-
-    class Client:
-        def get_parameter(self, Name: str) -> dict[str, Any]:  # noqa: N803 (botocore's name)
-            return {"Parameter": {"Value": parameters[Name.removeprefix("/secondlock/demo/")]}}
-
-    monkeypatch.setattr(firstboot.aws, "client", lambda *_: Client())
-    script = firstboot.script({"stack": "demo", "region": "eu-central-1"}).decode()
-    assert script.startswith("#!/bin/bash\nset -euo pipefail\n")
-    assert "amazon-ssm-agent" in script
-    assert "cat >/usr/local/lib/secondlock/fetch-image" in script
-    assert firstboot.PART == install.PART

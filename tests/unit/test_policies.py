@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,13 +44,13 @@ def _roster(facts: Facts, machine: str, stack: str = STACK) -> str:
 class _Machine:
     """A machine's calls, by the role that its instance has."""
 
-    def __init__(self, facts: Facts, name: str | None, *, baked: bool = True) -> None:
+    def __init__(self, facts: Facts, name: str | None) -> None:
         self.facts = facts
         tags = {"secondlock:stack": STACK, "secondlock:researcher": "alice"}
         if name is not None:
             tags["secondlock:machine"] = name
         self.context = {f"aws:PrincipalTag/{key}": value for key, value in tags.items()}
-        self.policies = [policies.machine_policy(facts, STACK, _key_arn(facts), baked=baked)]
+        self.policies = [policies.machine_policy(facts, STACK, _key_arn(facts))]
 
     def may(self, action: str, resource: str, **context: str) -> bool:
         return allows(self.policies, Request(action, resource, {**self.context, **context}))
@@ -136,14 +137,39 @@ def test_a_roster_is_decrypted_for_its_own_machine_by_systems_manager_alone(
     assert not alice.may_decrypt({**ssm, **own}, key=_arn(facts, "kms", "key/ffff"))
 
 
-def test_a_machine_that_is_not_baked_reads_what_it_installs(facts: Facts) -> None:
-    script = _arn(facts, "ssm", f"parameter/secondlock/{STACK}/install/1")
-    for baked in (True, False):
-        machine = _Machine(facts, "alice", baked=baked)
-        assert machine.may("ssm:GetParameter", script) is not baked
-        assert not machine.may("ssm:PutParameter", script)
-        assert not machine.may("ssm:GetParameter", script.replace(STACK, "production"))
-        assert not machine.may("ssm:GetParameter", _roster(facts, "bob"))
+def test_a_machine_reads_the_bundle_of_its_stack_and_nothing_else_in_s3(
+    alice: _Machine, facts: Facts
+) -> None:
+    bucket = f"arn:{facts.partition}:s3:::{policies.bucket_name(facts, STACK)}"
+    bundle = f"{bucket}/{policies.bundle_key('0a1b')}"
+    ours = {"aws:ResourceAccount": facts.account_id}
+    assert alice.may("s3:GetObject", bundle, **ours)
+    assert not alice.may("s3:GetObject", bundle)
+    # A bucket of that name that is another account's.
+    assert not alice.may("s3:GetObject", bundle, **{"aws:ResourceAccount": "999999999999"})
+    other_stack = f"arn:{facts.partition}:s3:::{policies.bucket_name(facts, 'production')}"
+    for other in (f"{bucket}/other", bucket, f"{other_stack}/bundle/0a1b", f"{bucket}-2/bundle/0"):
+        assert not alice.may("s3:GetObject", other, **ours), other
+    for action in ("PutObject", "DeleteObject", "ListBucket", "GetBucketPolicy", "GetObjectAcl"):
+        assert not alice.may(f"s3:{action}", bundle, **ours), action
+        assert not alice.may(f"s3:{action}", bucket, **ours), action
+
+
+def test_the_bucket_is_reached_by_tls_alone(facts: Facts, alice: _Machine) -> None:
+    bucket = f"arn:{facts.partition}:s3:::{policies.bucket_name(facts, STACK)}"
+    (statement,) = policies.bucket_policy(facts, STACK)["Statement"]
+    assert statement["Effect"] == "Deny"
+    assert statement["Principal"] == {"AWS": "*"}
+    assert statement["Resource"] == [bucket, f"{bucket}/*"]
+    assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+
+
+def test_a_buckets_name_is_one_and_s3_takes_it() -> None:
+    stacks = [STACK, "a_b", "a-b", "_", "x" * 63, "x" * 62, "-x-"]
+    places = [EUROPE, CHINA, replace(EUROPE, region="us-east-1"), replace(EUROPE, account_id="9")]
+    names = [policies.bucket_name(place, stack) for place in places for stack in stacks]
+    assert len(set(names)) == len(names)
+    assert all(re.fullmatch(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]", name) for name in names)
 
 
 def test_a_machine_writes_its_own_log_streams_alone(alice: _Machine, facts: Facts) -> None:
@@ -457,7 +483,7 @@ def test_flow_logs_of_this_account_write_to_their_own_group_alone(facts: Facts) 
 def _documents(facts: Facts) -> dict[str, Document]:
     return {
         "assumed_by_ec2": policies.assumed_by_ec2(facts),
-        "machine": policies.machine_policy(facts, STACK, _key_arn(facts), baked=False),
+        "machine": policies.machine_policy(facts, STACK, _key_arn(facts)),
         "researcher": policies.researcher_policy(facts, STACK),
         "admin": policies.admin_policy(facts, STACK),
         "key": policies.key_policy(facts, STACK),
@@ -465,6 +491,7 @@ def _documents(facts: Facts) -> dict[str, Document]:
         "bake": policies.bake_policy(facts, STACK),
         "assumed_by_flow_logs": policies.assumed_by_flow_logs(facts),
         "flows": policies.flow_policy(facts, STACK),
+        "bucket": policies.bucket_policy(facts, STACK),
     }
 
 
@@ -483,6 +510,7 @@ def test_cfn_lint_knows_every_action_and_condition(tmp_path: Path) -> None:
     found = _documents(EUROPE)
     key = {"Type": "AWS::KMS::Key", "Properties": {"KeyPolicy": found.pop("key")}}
     topic = {"Topics": [_arn(EUROPE, "sns", "x")], "PolicyDocument": found.pop("topic")}
+    bucket = {"Bucket": "secondlock-x", "PolicyDocument": found.pop("bucket")}
     roles = {
         name.title().replace("_", ""): {
             "Type": "AWS::IAM::Role",
@@ -494,6 +522,7 @@ def test_cfn_lint_knows_every_action_and_condition(tmp_path: Path) -> None:
     resources = {
         "Key": key,
         "Topic": {"Type": "AWS::SNS::TopicPolicy", "Properties": topic},
+        "Bucket": {"Type": "AWS::S3::BucketPolicy", "Properties": bucket},
         **roles,
         **{name.title(): cfn.policy(document) for name, document in found.items()},
         **{f"Admin{name.title()}": cfn.policy(document) for name, document in admins.items()},
@@ -509,7 +538,7 @@ def test_documents_are_what_iam_takes(facts: Facts) -> None:
         assert all(re.fullmatch("[A-Za-z0-9]+", sid) for sid in sids), name
     long = "x" * 63
     managed: list[Any] = [
-        policies.machine_policy(facts, long, _key_arn(facts), baked=False),
+        policies.machine_policy(facts, long, _key_arn(facts)),
         policies.researcher_policy(facts, long),
         policies.admin_policy(facts, long),
         policies.bake_policy(facts, long),
