@@ -421,7 +421,7 @@ def test_what_ec2_cannot_do_is_told_before_anything_is_made(tmp_path: Path) -> N
 
 
 def test_a_roster_too_large_for_ssm_is_refused(tmp_path: Path) -> None:
-    keys = [make_key(tmp_path / f"key{number}") for number in range(100)]
+    keys = [f"{make_key(tmp_path / f'key{number}')} {'x' * 100}" for number in range(50)]
     folder = tmp_path / "trial"
     folder.mkdir()
     plan = _plan(folder, [{"researcher": "alice", "ssh_keys": keys}])
