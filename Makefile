@@ -11,7 +11,7 @@ export PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION := true
 IN_VENV := PATH="$(CURDIR)/.venv/bin:$$PATH"
 
 SETUP_FLAGS :=
-lint test proofs bench: SETUP_FLAGS := --tests
+lint test fuzz proofs bench: SETUP_FLAGS := --tests
 
 .PHONY: help
 help: ## This list
@@ -42,6 +42,10 @@ lint: setup ## ruff, mypy and shellcheck
 	@$(IN_VENV) shellcheck $$(git ls-files --cached --others --exclude-standard -- ':!*.j2' \
 		| xargs -r awk 'FNR == 1 && /^#!.*sh$$/ { print FILENAME } { nextfile }')
 	@echo "Lint: clean"
+
+.PHONY: fuzz
+fuzz: setup ## 100,000 random inputs for all that reads what others wrote (COUNT=, SEED=)
+	@$(IN_VENV) python -m tests.fuzz $(or $(COUNT),100000) $(SEED)
 
 .PHONY: bench
 bench: setup image ## Measure, and print the table that docs/ keeps

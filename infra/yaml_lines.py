@@ -173,7 +173,8 @@ def _fault(error: yaml.MarkedYAMLError, lines: list[str]) -> tuple[int, str]:
     Never the error's own words: they quote the file, whatever was pasted there.
     """
     mark = error.problem_mark or error.context_mark
-    met = min(mark.line if mark else 0, max(i for i, line in enumerate(lines) if line.strip()))
+    last = max((i for i, line in enumerate(lines) if line.strip()), default=0)
+    met = min(mark.line if mark else 0, last)
     said = f"{error.context} {error.problem}"
     why = next((words for part, words in _WORDS if part in said), "not understood")
     if "escape" in said:

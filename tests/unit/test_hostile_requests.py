@@ -237,6 +237,7 @@ def test_folders_that_cannot_be_read_are_told(tmp_path: Path) -> None:
         ("a: [b]]\n", 1),
         ("%YAML 3.0\n---\na: b\n", 1),
         ("a: b\n---\nb: c", 2),
+        ("\t", 1),
     ],
 )
 def test_faults_of_yaml_are_told_where_they_were_made(tmp_path: Path, text: str, line: int) -> None:

@@ -1,0 +1,284 @@
+"""What is fuzzed: functions from bytes that let through nothing but faults meant for a person.
+
+Each raises AssertionError where a promise does not hold, and any other exception is a fault.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from cli import engine, retire, ssh_config
+from cli.keys import read_keys
+from cli.project import Stack
+from cli.reports import read_status
+from infra.images import check_image
+from infra.networks import check_cidr, collapse, is_world_open
+from infra.problems import ProblemsError, RefusedError
+from infra.requests import load_requests, load_retired
+from infra.settings import load_settings
+from infra.ssh_keys import check_ssh_key
+from infra.text import first_hidden
+from tests.unit.test_cli_engine import STATUS
+from tests.unit.test_guest_roster import envelope
+from tests.unit.test_hostile_files import outputs, rfc4716
+from tests.unit.test_requests import (
+    ECDSA,
+    IDS,
+    KEY,
+    PRIVATE_KEY,
+    request_text,
+    rsa_key,
+    security_key,
+)
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "cloudinit"))
+_roster: Any = importlib.import_module("guest.roster")
+_GuestError: Any = importlib.import_module("guest.system").GuestError
+
+_CASES = Path(__file__).parents[1] / "unit"
+_LONGEST = 300_000  # characters of all that is told of one input
+
+
+@dataclass(frozen=True)
+class Target:
+    """Good inputs to begin with, and what reads them; `place` is a folder of its own."""
+
+    seeds: list[bytes]
+    run: Callable[[bytes, Path], None]
+
+
+def _told(error: Exception) -> None:
+    """A fault is in lines that are seen, can be printed, and end."""
+    words = str(error)
+    words.encode()
+    assert len(words) < _LONGEST, "endless"
+    assert all(first_hidden(line) is None for line in words.split("\n")), "something unseen"
+
+
+def _request(data: bytes, place: Path) -> None:
+    (place / "alice.yaml").write_bytes(data)
+    try:
+        (request,) = load_requests(place)
+    except ProblemsError as error:
+        _told(error)
+        return
+    for key in request.ssh_keys:
+        assert _roster._keys([key], "alice") == (key,)
+    for network in collapse(request.allowed_from):
+        assert _roster._networks([network]) == (network,)
+    assert request.open_to_world or not is_world_open(request.allowed_from)
+
+
+def _rotate(data: bytes, place: Path) -> None:
+    file = place / "alice.yaml"
+    file.write_bytes(data)
+    try:
+        request = retire._read(file)
+        text = retire._rotated(request, "ab" * 16, end_sessions=True)
+    except ProblemsError as error:
+        _told(error)
+        return
+    assert retire._data(file, text) == {
+        **request.data, "enrollment": "ab" * 16, "end_sessions": True,
+    }  # fmt: skip
+
+
+def _retired(data: bytes, place: Path) -> None:
+    (place / "retired.yaml").write_bytes(data)
+    try:
+        load_retired(place)
+    except ProblemsError as error:
+        _told(error)
+
+
+def _settings(data: bytes, place: Path) -> None:
+    (place / "stacks").mkdir(exist_ok=True)
+    (place / "stacks" / "Pulumi.lab.yaml").write_bytes(data)
+    try:
+        values = Stack("lab", place).values()
+        load_settings("lab", {key.removeprefix("secondlock:"): values[key] for key in values})
+    except ProblemsError as error:
+        _told(error)
+
+
+def _env(data: bytes, place: Path) -> None:
+    stack = Stack("lab", place)
+    stack.state.mkdir(parents=True, exist_ok=True)
+    file = stack.state / "env"
+    file.write_bytes(data)
+    file.chmod(0o600)
+    try:
+        merged = engine.environment(stack, {"PATH": "/bin"})
+    except ProblemsError as error:
+        _told(error)
+        return
+    assert all("\0" not in name + value for name, value in merged.items())
+
+
+def _keys(data: bytes, place: Path) -> None:
+    (place / "alice.pub").write_bytes(data)
+    try:
+        keys = read_keys(place / "alice.pub")
+    except ProblemsError as error:
+        _told(error)
+        return
+    assert all(check_ssh_key(key) == key for key in keys)
+
+
+def _texts(data: bytes, place: Path) -> None:
+    """A key, a network, an image: each as text."""
+    for check in (check_ssh_key, check_cidr, check_image):
+        for text in (data.decode("utf-8", "surrogateescape"), data.decode("latin-1")):
+            try:
+                good = check(text)
+            except RefusedError as error:
+                _told(error)
+                continue
+            assert first_hidden(good) is None
+
+
+def _guest_roster(data: bytes, place: Path) -> None:
+    try:
+        found = _roster.parse(data)
+    except _GuestError as error:
+        _told(error)
+        return
+    assert all(set(network) <= set("0123456789abcdef.:/") for network in found.allowed_from)
+    for person in found.researchers.values():
+        assert all("\n" not in key for key in person.ssh_keys)
+
+
+def _outputs(data: bytes, place: Path) -> None:
+    """Whatever the state says, an entry of ssh_config has the lines that we wrote."""
+    stack = Stack("lab", place)
+    with patch.object(engine, "_run", lambda *_: data.decode("utf-8", "replace")):
+        try:
+            machines = engine.machines(stack)
+        except ProblemsError as error:
+            _told(error)
+        else:
+            with suppress(ProblemsError):
+                config = ssh_config._config(stack, machines, place / "known_hosts")
+                people = sum(len(one.researchers) for one in machines.values())
+                assert config.count("\nHost ") == 2 * people
+                assert all(first_hidden(line) is None for line in config.split("\n"))
+            assert ssh_config._known_hosts(stack, machines).count("\n") == len(machines)
+        try:
+            engine.enrollments(stack)
+        except ProblemsError as error:
+            _told(error)
+
+
+def _status(data: bytes, place: Path) -> None:
+    try:
+        said = read_status(data)
+    except ValueError as error:
+        _told(error)
+        return
+    assert all(first_hidden(name) is None for name in said.researchers)
+    json.dumps(said.model_dump(), allow_nan=False)
+
+
+def _bytes(*texts: str) -> list[bytes]:
+    return [text.encode() for text in texts]
+
+
+def _files(folder: str, pattern: str) -> list[bytes]:
+    return [file.read_bytes() for file in sorted((_CASES / folder).glob(pattern))]
+
+
+_REQUESTS = [
+    *_bytes(
+        request_text(),
+        request_text(
+            ssh_keys=f'\n  - "{KEY} büro"\n  - {ECDSA} work: laptop\n  - {security_key()}',
+            allowed_from="[203.0.113.0/24, '2001:db8::/32', 2002:a00::/24]",
+            factors="password+totp",
+            machine="{cpus: 8, home_disk_gib: 100}",
+            rebuild="3",
+            end_sessions="false",
+            until="2027-01-31",
+            cost_centre="'4711'",
+        ),
+        request_text(machine="\n  instance_type: g5.xlarge\n  spot: true\n  zone: eu-west-1a"),
+    ),
+    *_files("requests_that_failed", "*/alice.yaml"),
+]
+_RETIRED = (
+    "# kept\nretired:\n"
+    f'  - {{enrollment: "{IDS[0]}", researcher: alice, reason: rotated, date: 2026-11-22}}\n'
+    f'  - enrollment: "{IDS[1]}"\n    researcher: bob\n    reason: revoked\n    date: 2026-11-22\n'
+)
+_CONFIG = (
+    "encryptionsalt: v1:abc\nconfig:\n  aws:region: eu-west-1\n  secondlock:target: aws\n"
+    "  secondlock:zones: eu-west-1a,eu-west-1b\n  secondlock:onDestroy: delete\n"
+    "  secondlock:baseImage: ami-0123456789abcdef0\n"
+    "  secondlock:enrollmentSeed:\n    secure: v1:x\n"
+    "  secondlock:costCentre: '4711'\n  secondlock:alertEmail: a@b.c\n  secondlock:bake: true\n"
+    "  secondlock:vpcCidr: 10.1.0.0/16\n  secondlock:logRetentionDays: 90\n"
+)
+_ENV = "# of the demo\nexport PATH='/a b/bin':\"$PATH\"\nexport A=1\nexport B='2 3' # c\n"
+_MACHINES = {
+    "alice": outputs(Path("/nowhere"))["alice"],
+    "bob": {
+        **outputs(Path("/nowhere"))["alice"],
+        "researchers": ["bob", "carol"],
+        "target": "aws",
+        "instance_id": "i-0123456789abcdef0",
+        "region": "eu-west-1",
+        "zone": "eu-west-1a",
+        "log_group": "/secondlock/lab",
+        "public": False,
+        "directory": "",
+    },
+}
+_ENROLLMENTS = {
+    "alice": {
+        "machine": "alice",
+        "enrollment": IDS[0],
+        "factors": "key+totp",
+        "uri": "otpauth://totp/x?secret=AAAA",
+        "emergency_codes": ["12345678"],
+        "password": None,
+    }
+}
+
+TARGETS: dict[str, Target] = {
+    "request": Target(_REQUESTS, _request),
+    "rotate": Target(_REQUESTS, _rotate),
+    "retired": Target(
+        [*_bytes(_RETIRED), *_files("requests_that_failed", "*/retired.yaml")], _retired
+    ),
+    "settings": Target(_bytes(_CONFIG), _settings),
+    "env": Target(_bytes(_ENV), _env),
+    "keys": Target(
+        [
+            *_bytes(f"{KEY} alice\n{ECDSA}\n", PRIVATE_KEY),
+            *_bytes(rfc4716(rsa_key(3072)) + security_key()),
+            *(f"{KEY} büro\r\n".encode(coding) for coding in ("utf-16", "utf-16-be", "utf-8-sig")),
+        ],
+        _keys,
+    ),
+    "texts": Target(
+        _bytes(KEY, rsa_key(3072), ECDSA, security_key(), "10.0.0.0/8", "2001:db8::/32", "::1/128",
+               "registry.example:5000/a/b@sha256:" + "0a" * 32),
+        _texts,
+    ),
+    "roster": Target(
+        [*_bytes(json.dumps(envelope()), json.dumps(envelope(), indent=1)),
+         *_files("rosters_that_failed", "*.json")],
+        _guest_roster,
+    ),
+    "outputs": Target(
+        _bytes(json.dumps({"machines": _MACHINES, "enrollments": _ENROLLMENTS}, indent=1)), _outputs
+    ),
+    "status": Target(_bytes(json.dumps(STATUS), json.dumps(STATUS, indent=1)), _status),
+}  # fmt: skip
