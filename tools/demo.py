@@ -23,8 +23,11 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from cli.keys import read_keys
 from infra.enrollment import fingerprint
 from infra.local.host import sweep
+from infra.problems import ProblemsError
+from infra.ssh_keys import key_blob
 from tools.steps import ROOT, VENV, StepError, exit_code, interrupts_reach_only_children
 
 if TYPE_CHECKING:
@@ -202,7 +205,11 @@ def prepare_request(public_key: Path) -> None:
         secondlock("request", RESEARCHER, f"--key={public_key}", quiet=True)
         print(f"Request of {RESEARCHER}: {REQUEST.relative_to(ROOT)}", flush=True)
         return
-    if " ".join(public_key.read_text().split()[:2]) not in REQUEST.read_text():
+    try:
+        known = {key_blob(key) for key in read_keys(public_key)}
+    except ProblemsError as error:
+        raise StepError(str(error.told[0]), "make demo KEY=FILE, with another public key") from None
+    if not any(blob in REQUEST.read_text("utf-8", "replace") for blob in known):
         print(f"{REQUEST.relative_to(ROOT)} has other keys than {public_key}; it stays as it is.")
 
 

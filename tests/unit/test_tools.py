@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.unit.test_requests import KEY, request_text
 from tools import demo, pulumi_cli
 from tools.setup import STAMP, stamps
 from tools.steps import Step, StepError, appears_whole, exit_code
@@ -185,3 +186,17 @@ def test_a_full_disk_is_told_in_a_sentence(capsys: pytest.CaptureFixture[str]) -
         "No space left on device",
         "  To mend it: make room, then run the same command again",
     ]
+
+
+@pytest.mark.parametrize("content", [f"{KEY} a\r\n".encode("utf-16"), f"{KEY} b\n".encode()])
+def test_the_demo_takes_a_public_key_as_people_have_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes
+) -> None:
+    monkeypatch.setattr(demo, "REQUEST", tmp_path / "alice.yaml")
+    (tmp_path / "alice.yaml").write_text(request_text())
+    (tmp_path / "alice.pub").write_bytes(content)
+    demo.prepare_request(tmp_path / "alice.pub")
+    for other in (b"", b"\xff"):
+        (tmp_path / "alice.pub").write_bytes(other)
+        with pytest.raises(StepError, match=r"alice\.pub"):
+            demo.prepare_request(tmp_path / "alice.pub")
