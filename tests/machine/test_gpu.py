@@ -52,7 +52,9 @@ def test_a_workspace_has_the_machines_gpu_or_its_owner_is_told(gpu: Machine) -> 
         assert "this machine's GPU cannot be used now" in result.errors
         assert gpu.status()["gpu"] == {"count": 1, "models": [], "driver": None, "listed": False}
         # The list comes while something runs: that is not ended.
-        session.succeed("setsid -f sh -c 'echo $$ >/tmp/job; exec sleep 600'")
+        session.succeed(
+            "setsid -f sh -c 'echo $$ >/tmp/job; exec sleep 600' </dev/null >/dev/null 2>&1"
+        )
         gpu.succeed(LIST)
         result = session.run(HAS)
         assert (result.exit, result.output) == (0, "no")

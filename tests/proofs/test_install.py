@@ -11,7 +11,7 @@ import pytest
 from cloudinit import install
 from cloudinit.packages import RELEASE
 from tests.proofs.standins import StandIns
-from tools.image.rootfs import KEYS, namespace_env, sources
+from tools.image.rootfs import KEYS, mirror, namespace_env, sources
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,6 +19,14 @@ if TYPE_CHECKING:
 
 # Of an official AMI's packages those that the script meets.
 STOCK = "systemd-sysv,openssh-server,cloud-init,linux-image-cloud-amd64,ca-certificates,python3"
+# With another spelling of Debian's keyring than the script's own.
+SOURCES = f"""\
+Types: deb
+URIs: {mirror()}
+Suites: {RELEASE} {RELEASE}-updates
+Components: main
+Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
+"""
 # What is to be known of the system afterwards, as JSON.
 LOOK = r"""
 import glob, json, os, subprocess
@@ -27,7 +35,9 @@ def said(*command):
     done = subprocess.run(command, capture_output=True, text=True)
     return done.stdout + done.stderr
 
-(kernel,) = os.listdir("/lib/modules")
+# The newest: the script may bring one.
+kernel = max(os.listdir("/lib/modules"), key=lambda name: [int(part) for part in
+             name.partition("+")[0].split(".")])
 print(json.dumps({
     "kernel": kernel,
     "modules": sorted(os.path.basename(each).partition(".")[0]
@@ -56,7 +66,9 @@ def _run(place: Path, script: str) -> dict[str, Any]:
     (place / "install.sh").write_text(script)
     (place / "look.py").write_text(LOOK)
     command = ["mmdebstrap", "--variant=important", f"--include={STOCK}"]
-    command += [f"--customize-hook=upload {place}/{name} /root/{name}" for name in _FILES]
+    (place / "debian.sources").write_text(SOURCES)
+    command += ['--customize-hook=rm -f "$1"/etc/apt/sources.list "$1"/etc/apt/sources.list.d/*']
+    command += [f"--customize-hook=upload {place}/{name} {path}" for name, path in _FILES.items()]
     command += ['--customize-hook=chroot "$1" bash /root/install.sh'] * 2
     command += ['--customize-hook=chroot "$1" python3 /root/look.py >"$1/root/found"']
     command += [f"--customize-hook=download /root/found {place}/found"]
@@ -68,7 +80,11 @@ def _run(place: Path, script: str) -> dict[str, Any]:
     return {**found, "log": (place / "log").read_text()}
 
 
-_FILES = ("install.sh", "look.py")
+_FILES = {
+    "install.sh": "/root/install.sh",
+    "look.py": "/root/look.py",
+    "debian.sources": "/etc/apt/sources.list.d/debian.sources",
+}
 
 
 def test_the_driver_is_built_for_the_kernel_that_machines_run(installed: dict[str, Any]) -> None:
