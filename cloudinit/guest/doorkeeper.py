@@ -24,7 +24,7 @@ SILENT = 12.0  # seconds; a handshake takes one or two
 CROWDED = 25.0  # seconds; a key's passphrase may have to be typed
 CROWD = 10  # connections that wait
 # Of sshd's monitor before anybody is named, and after (setproctitle in sshd-session.c, monitor.c).
-UNNAMED = re.compile(r"sshd-session: (?:\[accepted\]|unknown \[priv\]|.*\[listener\].*)")
+UNNAMED = re.compile(r"sshd-session: (?:\[accepted\]|unknown \[priv\])")
 NAMED = re.compile(r"sshd-session: \S+ \[priv\]")
 
 
@@ -63,20 +63,25 @@ class Watch:
     def idlers(self, found: list[Process], now: float) -> list[Process]:
         """The monitors of connections that wait too long at the time `now` (monotonic seconds).
 
-        They have a child that authenticates (sshd-auth), but none that asks for a code (`[pam]`).
+        Either nobody was named, or there is a child that authenticates (sshd-auth) and none that
+        asks for a code (`[pam]`).
         """
-        auth = {each.parent: each for each in found if each.title.startswith("sshd-auth: ")}
+        auth = {each.parent: each.worked for each in found if each.title.startswith("sshd-auth: ")}
         asked = {each.parent for each in found if each.title.endswith("[pam]")}
-        waiting = [each for each in found if each.pid in auth and each.pid not in asked]
-        marks = {(each.pid, auth[each.pid].worked + each.worked, each.title) for each in waiting}
+        waiting = [
+            each
+            for each in found
+            if UNNAMED.fullmatch(each.title)
+            or (NAMED.fullmatch(each.title) and each.pid in auth and each.pid not in asked)
+        ]
+        marks = {(one.pid, one.worked + auth.get(one.pid, 0), one.title) for one in waiting}
         self._since = {mark: self._since.get(mark, now) for mark in marks}
         idle = {mark[0]: now - since for mark, since in self._since.items()}
         patience = CROWDED if len(waiting) > CROWD else float("inf")
         return [
             each
             for each in waiting
-            if (UNNAMED.fullmatch(each.title) and idle[each.pid] > SILENT)
-            or (NAMED.fullmatch(each.title) and idle[each.pid] > patience)
+            if idle[each.pid] > (SILENT if UNNAMED.fullmatch(each.title) else patience)
         ]
 
 

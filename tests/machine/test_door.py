@@ -101,7 +101,7 @@ def test_who_says_nothing_is_sent_away_and_others_get_in_meanwhile(
 def _nothing_runs(machine: Machine, person: Person) -> None:
     machine.fail(f"pgrep -u {person.name}")
     machine.fail(f"docker container inspect workspace-{person.name}")
-    machine.fail(f"pgrep -f 'runc.* exec .*{person.name}'")
+    machine.fail(f"pgrep -f '[r]unc.* exec .*{person.name}'")
 
 
 def test_ended_sessions_are_not_outrun(machine: Machine, client: Client) -> None:
@@ -136,12 +136,12 @@ def test_what_a_cut_off_client_leaves_ends_with_its_connection(
     with pexpect.spawn(argv[0], argv[1:], encoding="utf-8", timeout=90) as child:
         child.expect(PROMPT)
         child.sendline(person.code())
-        machine.wait_for("pgrep -f 'runc.* exec .*sleep 1234'", timeout=90)
+        machine.wait_for("pgrep -f '[r]unc.* exec .*sleep 1234'", timeout=90)
         uid = machine.succeed(f"id -u {person.name}").strip()
-        runc = machine.succeed("pgrep -f 'runc.* exec .*sleep 1234' | tail -1").strip()
+        runc = machine.succeed("pgrep -f '[r]unc.* exec .*sleep 1234' | tail -1").strip()
         assert f"user-{uid}.slice" in machine.succeed(f"cat /proc/{runc}/cgroup")
         child.kill(9)
-    machine.wait_for("! pgrep -f 'runc.* exec .*sleep 1234'", timeout=60)
+    machine.wait_for("! pgrep -f '[r]unc.* exec .*sleep 1234'", timeout=60)
 
 
 def test_a_roster_that_fails_half_way_brings_no_code_back(machine: Machine, client: Client) -> None:

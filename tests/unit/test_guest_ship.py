@@ -99,7 +99,7 @@ def test_no_code_secret_or_mistyped_password_goes_out(message: str) -> None:
     [
         "Accepted keyboard-interactive/pam for alice from 192.0.2.1 port 50000 ssh2",
         'Connection from 2001:db8::1 port 50000 on 10.77.0.5 port 22 rdomain ""',
-        "pam_faillock(sshd:auth): User unknown",
+        "code of alice from 192.0.2.1: wrong (3 wrong in a day)",
     ],
 )
 def test_what_an_admin_needs_stays(message: str) -> None:
