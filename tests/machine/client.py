@@ -114,7 +114,7 @@ class Client:
         prefix: tuple[str, ...] = (),
     ) -> None:
         self.address, self.port = address, port
-        self.known_hosts, self.alias, self._prefix = known_hosts, alias, prefix
+        self.known_hosts, self.alias, self.prefix = known_hosts, alias, prefix
 
     def options(self, key: Path | None) -> list[str]:
         """What ssh, scp and sftp have in common; the first value of an option wins."""
@@ -140,7 +140,7 @@ class Client:
         """The command line of ssh up to the host, without a command."""
         key = key or (None if person.enrollment.password else person.key)
         host = f"{person.name}@{self.address}"
-        return [*self._prefix, "ssh", *options, *self.options(key), host]
+        return [*self.prefix, "ssh", *options, *self.options(key), host]
 
     def login(
         self,

@@ -61,7 +61,7 @@ def tapped(
     machine = Machine(tmp_path_factory.mktemp("tapped"), network)
     try:
         machine.boot()
-        machine.enlist("key+totp", 4)
+        machine.enlist("key+totp", 6)
         machine.enlist("password+totp", 1)
         machine.apply()
         machine.lift_bans(5)
@@ -93,15 +93,30 @@ def _wait_forgiven(machine: Machine, source: str) -> None:
 
 
 def test_an_address_without_a_key_is_banned_for_a_while_and_no_other(tapped: Machine) -> None:
-    person, colleague = tapped.researcher(), tapped.researcher()
-    for _ in range(5):
-        assert _login(tapped, person, CAFE, "-o", "PubkeyAuthentication=no").denied
-    _wait_banned(tapped, CAFE)
-    assert _is_shut(_login(tapped, person, CAFE))
-    assert tapped.status()["bans"] == [CAFE]
-    assert _login(tapped, colleague, HOME).entered
+    person, colleague, inside = (tapped.researcher() for _ in range(3))
+    with tapped.client.session(inside, "-o", f"BindAddress={CAFE}") as session:
+        for _ in range(5):
+            assert _login(tapped, person, CAFE, "-o", "PubkeyAuthentication=no").denied
+        _wait_banned(tapped, CAFE)
+        assert _is_shut(_login(tapped, person, CAFE))
+        assert tapped.status()["bans"] == [CAFE]
+        assert _login(tapped, colleague, HOME).entered
+        # Who was inside before, behind the same address, works on.
+        assert session.is_open()
+        assert session.run("true", timeout=300).exit == 0
     _wait_forgiven(tapped, CAFE)
     assert _login(tapped, person, CAFE).entered
+
+
+def test_a_browser_at_the_port_bans_nobody(tapped: Machine) -> None:
+    person = tapped.researcher()
+    script = (
+        f"for n in 1 2 3 4 5 6; do printf 'GET / HTTP/1.1\\r\\n\\r\\n' >/dev/tcp/{GUEST}/22; done"
+    )
+    subprocess.run([*tapped.client.prefix, "bash", "-c", script], check=True, timeout=120)
+    tapped.wait_for("fail2ban-client status sshd-flood | grep -qE 'Total failed:[[:space:]]+[6-9]'")
+    assert tapped.status()["bans"] == []
+    assert _login(tapped, person, HOME).entered
 
 
 def test_guessing_passwords_is_banned(tapped: Machine) -> None:
