@@ -25,6 +25,8 @@ NOTE = paths.RUN / "image"
 MIB = 1024 * 1024
 # What the machine keeps for itself: sshd must answer while a workspace eats all it may have.
 RESERVED_MEMORY = 512 * MIB
+# Of the processors' time, where services have 1024: all that they leave, and little more.
+SHARES = 64
 
 
 def _pids() -> int:
@@ -70,6 +72,7 @@ def _definition(account: pwd.struct_passwd, image: str) -> dict[str, Any]:
             "Init": True,
             "Memory": memory,
             "MemorySwap": memory,
+            "CpuShares": SHARES,
             "NanoCpus": (os.cpu_count() or 1) * 10**9,
             "PidsLimit": _pids(),
             "ShmSize": memory // 4,
