@@ -18,9 +18,6 @@ from typing import Literal
 from cloudinit.install import File, render_install, render_workspaces
 from cloudinit.render import HERE, LIBRARY, render
 
-# A stolen key's chance against a six-digit code with three valid steps stays below 0.01% a day.
-WRONG_CODES_PER_DAY = 30
-
 Target = Literal["local", "aws"]
 
 _UNITS = "/etc/systemd/system"
@@ -151,10 +148,7 @@ def _install() -> tuple[File, ...]:
 
 def templates(target: Target, files: Mapping[str, tuple[str, str]]) -> tuple[File, ...]:
     """Templates as files of a machine; they differ by target alone, none knows which machine."""
-    return tuple(
-        (path, mode, render(name, target=target, wrong_codes_per_day=WRONG_CODES_PER_DAY))
-        for name, (path, mode) in files.items()
-    )
+    return tuple((path, mode, render(name, target=target)) for name, (path, mode) in files.items())
 
 
 def units(names: Iterable[str]) -> dict[str, tuple[str, str]]:
