@@ -77,7 +77,7 @@ def _read_bytes(file: Path, limit: int, inside: Path | None, private: bool) -> b
 
 def _place(file: Path, inside: Path | None) -> Path:
     """Where the file really is."""
-    if inside is None:
+    if inside is None or (file.parent == inside and not file.is_symlink()):
         return file
     place = Path(os.path.realpath(file))
     if not place.is_relative_to(os.path.realpath(inside)):

@@ -111,8 +111,9 @@ def _check_point(kind: str, blob: bytes) -> None:
     if y >= _P or y * (y * y - 1) * (_D * y**4 + 2 * y * y - 1) % _P == 0:
         what = "an Ed25519 key under which anybody can sign: of small order, or not reduced"
         raise RefusedError(what, NEW_KEY)
-    ratio = (y * y - 1) * pow(_D * y * y + 1, -1, _P) % _P
-    if pow(ratio, (_P - 1) // 2, _P) != 1:
+    # x^2 is their quotient, and a square as their product is (Euler's criterion).
+    product = (y * y - 1) * (_D * y * y + 1) % _P
+    if pow(product, (_P - 1) // 2, _P) != 1:
         raise _damaged(kind)
 
 

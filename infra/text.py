@@ -33,7 +33,8 @@ def brief(text: str, most: int = 80) -> str:
 
 def first_hidden(text: str, allowed: str = "") -> int | None:
     """Where the first hidden character is that is none of `allowed`; None without one."""
-    if text.isascii() and text.isprintable():
+    seen = text.translate(dict.fromkeys(map(ord, allowed))) if allowed else text
+    if seen.isascii() and seen.isprintable():
         return None
     found = (i for i, sign in enumerate(text) if is_hidden(sign) and sign not in allowed)
     return next(found, None)
