@@ -178,6 +178,14 @@ def test_any_settings_file_is_read_or_told(
     assert time.monotonic() - started < 60
 
 
+def test_a_pipe_in_the_place_of_the_settings_is_not_waited_for(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    os.mkfifo(root / "stacks" / "Pulumi.lab.yaml")
+    for words in (["doctor"], ["image", "show"]):
+        assert "Pulumi.lab.yaml: not a regular file" in said(capsys, [*words, "--stack", "lab"])
+
+
 def test_settings_are_read_as_pulumi_gives_them(root: Path) -> None:
     (root / "stacks/Pulumi.lab.yaml").write_text(
         "encryptionsalt: v1:x\nconfig:\n  a: true\n  b: 3\n  c: '007'\n  d: {secure: v1:y}\n"
