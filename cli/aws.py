@@ -8,15 +8,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import boto3
 from botocore import exceptions as faults
 from botocore.config import Config
 
-from cli.engine import environment
+from cli.engine import environment, secret_config
 from cli.project import Stack
+from infra.aws.client import CREDENTIALS, session_of
 from infra.problems import Problem, ProblemsError
 
 if TYPE_CHECKING:
+    import boto3
     from botocore.exceptions import ClientError
 
 # The client waits with the server: a thousand machines are more calls than AWS takes in a second.
@@ -53,21 +54,32 @@ _UNREACHED = (faults.HTTPClientError, faults.ConnectionError)
 def session(stack: Stack, region: str | None = None) -> boto3.Session:
     """A session as the stack's Pulumi program has one. Raises ProblemsError without a region.
 
-    The profile is `aws:profile` of the stack's configuration, the region `region` or `aws:region`;
-    for both, else what the environment and ~/.aws say.
+    Credentials are those that the stack's configuration says under `aws:`, secret ones too, the
+    region is `region` or `aws:region`; for both, else what the environment and ~/.aws say.
     """
     for name, value in environment(stack, os.environ).items():
         if name.startswith("AWS_"):
             os.environ.setdefault(name, value)
-    profile = stack.value("aws:profile")
-    wanted = region or stack.value("aws:region") or os.environ.get("AWS_REGION")
+    values = _provider_values(stack)
+    wanted = region or values.get("aws:region") or os.environ.get("AWS_REGION")
     with explained(stack, "sts"):
-        made = boto3.Session(profile_name=profile or None, region_name=wanted or None)
+        made = session_of(values.get, wanted or None)
     made.events.register("before-parse", _refuse_web_page)
     if not made.region_name:
         mend = f"pulumi config set aws:region REGION --stack {stack.name}"
         raise ProblemsError([Problem(None, None, "no AWS region is chosen", mend)])
     return made
+
+
+def _provider_values(stack: Stack) -> dict[str, str]:
+    """What the stack's configuration says of its AWS provider. Raises ProblemsError.
+
+    Pulumi is asked only where a secret is among what counts: that takes it a second.
+    """
+    values = {key: value for key, value in stack.values().items() if key.startswith("aws:")}
+    if any(not values.get(key, "-") for key in (*CREDENTIALS, "aws:endpoints")):
+        values |= secret_config(stack, "aws:")
+    return values
 
 
 def client_config() -> Config:
@@ -94,6 +106,10 @@ def explained(stack: Stack, service: str) -> Iterator[None]:
         address = str(error.kwargs.get("endpoint_url") or "AWS").rstrip("/")
         what = f"{address} cannot be reached from this computer"
         mend = "check the network, the proxy (HTTPS_PROXY) and that the region's name is right"
+        raise ProblemsError([Problem(None, None, what, mend)]) from None
+    except (OSError, ValueError) as error:
+        what = f"what the stack says of its AWS credentials does not hold: {_plain(error)}"
+        mend = f"pulumi config --stack {stack.name} shows it, under aws:"
         raise ProblemsError([Problem(None, None, what, mend)]) from None
     except faults.BotoCoreError as error:
         problem = Problem(None, None, f"boto3: {_plain(error)}", "aws sts get-caller-identity")

@@ -176,20 +176,38 @@ def set_config(stack: Stack, values: Mapping[str, str]) -> None:
     _run(stack, "config", "set-all", *pairs)
 
 
+def secret_config(stack: Stack, prefix: str) -> dict[str, str]:
+    """The values whose keys begin with `prefix`, decrypted: secrets. Raises ProblemsError."""
+    values = _json(stack, "config", "--show-secrets", "--json") or {}
+    return {key: one.get("value", "") for key, one in values.items() if key.startswith(prefix)}
+
+
+def state(stack: Stack) -> list[dict[str, Any]]:
+    """The resources in the stack's state, secrets encrypted. Raises ProblemsError."""
+    exported = _json(stack, "stack", "export") or {}
+    resources = (exported.get("deployment") or {}).get("resources")
+    return [one for one in resources or [] if isinstance(one, dict)]
+
+
 def _outputs(stack: Stack, *, secrets: bool) -> dict[str, Any]:
     flags = ["--json", "--color", "never", *(["--show-secrets"] if secrets else [])]
-    words = ("stack", "output", *flags)
-    try:
-        outputs = json.loads(_run(stack, *words))
-    except (ValueError, RecursionError):
-        what, again = "pulumi does not answer in JSON", pulumi("stack", "output", stack=stack)
-        raise ProblemsError([Problem(None, None, what, again)]) from None
-    if not isinstance(outputs, dict) and outputs is not None:
-        raise _not_as_expected(stack, ["they are no mapping"])
+    outputs = _json(stack, "stack", "output", *flags)
     if not outputs:
         up = pulumi("up", stack=stack)
         raise ProblemsError([Problem(None, None, f"stack {stack.name} is not up", up)])
     return outputs
+
+
+def _json(stack: Stack, *words: str) -> dict[str, Any] | None:
+    """The mapping that a `pulumi` command prints, None for nothing. Raises ProblemsError."""
+    try:
+        answer = json.loads(_run(stack, *words))
+    except (ValueError, RecursionError):
+        what, again = "pulumi does not answer in JSON", pulumi(*words[:2], stack=stack)
+        raise ProblemsError([Problem(None, None, what, again)]) from None
+    if not isinstance(answer, dict) and answer is not None:
+        raise _not_as_expected(stack, ["they are no mapping"])
+    return answer
 
 
 def _run(stack: Stack, *words: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -69,7 +70,7 @@ class Stack:
         return self.values().get(key)
 
     def values(self) -> dict[str, str]:
-        """Every plain value; of secrets and objects the keys alone, with an empty value.
+        """Every plain value, lists as JSON; of secrets the keys alone, with an empty value.
 
         Raises ProblemsError when the file is not YAML.
         """
@@ -134,6 +135,9 @@ def shown(path: Path) -> str:
 def _plain(value: object, written: str | None) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, (list, dict)):
+        text = json.dumps(value, default=str)
+        return "" if '"secure":' in text else text
     if not isinstance(value, (str, int, float)):
         return ""
     return str(value) if written is None else written

@@ -1,54 +1,129 @@
-"""Talking to EC2 as the stack's AWS provider does: for what that provider leaves undone."""
+"""Talking to AWS as the stack's AWS provider does, for what that provider leaves undone.
+
+Whose credentials count is said once, in the stack's configuration under `aws:`, and holds for the
+program, for the resources of our own and for the command line.
+"""
 
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     import boto3
     from mypy_boto3_ec2 import EC2Client
-    from pulumi.dynamic import Config
 
-# What boto3 calls what the stack's configuration says of the provider, under `aws:`.
-_SESSION = {
-    "profile": "profile_name",
-    "accessKey": "aws_access_key_id",
-    "secretKey": "aws_secret_access_key",
-    "token": "aws_session_token",
+    Setting = Callable[[str], str | None]
+    """The value of a key of the stack's configuration, such as `aws:profile`; lists as JSON."""
+
+# What boto3 calls what the stack's configuration says of the provider.
+_KEYS = {
+    "aws:accessKey": "aws_access_key_id",
+    "aws:secretKey": "aws_secret_access_key",
+    "aws:token": "aws_session_token",
 }
+_FILES = {"aws:sharedConfigFiles": "config_file", "aws:sharedCredentialsFiles": "credentials_file"}
+_SERVICES = {"logs": "cloudwatchlogs", "service-quotas": "servicequotas"}
+"""What the provider's endpoints call services, where boto3 has another name."""
+
+_ROLE = {
+    "roleArn": "RoleArn",
+    "sessionName": "RoleSessionName",
+    "externalId": "ExternalId",
+    "policy": "Policy",
+    "sourceIdentity": "SourceIdentity",
+    "transitiveTagKeys": "TransitiveTagKeys",
+    "webIdentityToken": "WebIdentityToken",
+}
+_UNITS = {"h": 3600, "m": 60, "s": 1}
+
+CREDENTIALS = ("aws:profile", *_KEYS, *_FILES, "aws:assumeRoles", "aws:assumeRoleWithWebIdentity")
+"""The keys of the configuration that say who asks."""
 
 
-def client_of(config: Config, region: str) -> EC2Client:
-    """A client with the credentials and the endpoint of the stack's AWS provider."""
+def session_of(setting: Setting, region: str | None) -> boto3.Session:
+    """A session with the credentials and the endpoints of the stack's AWS provider.
+
+    Where the configuration says nothing, those of the environment and of ~/.aws, as the provider
+    does. Raises botocore's errors, OSError where a token's file is missing, and ValueError.
+    """
     import boto3  # here, not in every plan: it takes half a second
+    import botocore.session
 
-    given = {ours: config.get(f"aws:{name}") for name, ours in _SESSION.items()}
+    endpoints = _endpoints(setting)
+
+    class Session(boto3.Session):
+        def client(self, service_name: str, *arguments: Any, **options: Any) -> Any:
+            url = endpoints.get(_SERVICES.get(service_name, service_name))
+            return super().client(service_name, *arguments, **{"endpoint_url": url, **options})  # type: ignore[call-overload]
+
+    core = botocore.session.Session()
+    for name, ours in _FILES.items():
+        files = json.loads(setting(name) or "[]")
+        if files:
+            core.set_config_variable(ours, str(Path(files[0]).expanduser()))
+    given = {ours: setting(name) for name, ours in _KEYS.items()}
     if not given["aws_access_key_id"]:
-        given = {"profile_name": given["profile_name"]}  # boto3 takes the pair or neither
-    session = boto3.Session(
-        region_name=region, **{name: value for name, value in given.items() if value}
+        given = {"profile_name": setting("aws:profile")}  # boto3 takes the pair or neither
+    session: boto3.Session = Session(
+        botocore_session=core,
+        region_name=region,
+        **{name: value for name, value in given.items() if value},
     )
-    session = _assumed(session, json.loads(config.get("aws:assumeRoles") or "[]"))
-    endpoint = None
-    for places in json.loads(config.get("aws:endpoints") or "[]"):
-        endpoint = places.get("ec2", endpoint)
-    return session.client("ec2", endpoint_url=endpoint)
-
-
-def _assumed(session: boto3.Session, roles: list[dict[str, Any]]) -> boto3.Session:
-    """The session of the last of `roles`, each assumed by the one before."""
-    import boto3
-
-    for role in roles:
-        wanted = {"RoleArn": role["roleArn"], "ExternalId": role.get("externalId")}
-        wanted["RoleSessionName"] = role.get("sessionName") or "secondlock"
-        call = session.client("sts").assume_role
-        given = call(**{name: value for name, value in wanted.items() if value})["Credentials"]
-        session = boto3.Session(
-            aws_access_key_id=given["AccessKeyId"],
-            aws_secret_access_key=given["SecretAccessKey"],
-            aws_session_token=given["SessionToken"],
+    for call, role in _roles(setting):
+        answer = getattr(session.client("sts"), call)(**_wanted(role))["Credentials"]
+        session = Session(
+            aws_access_key_id=answer["AccessKeyId"],
+            aws_secret_access_key=answer["SecretAccessKey"],
+            aws_session_token=answer["SessionToken"],
             region_name=session.region_name,
         )
     return session
+
+
+def client_of(setting: Setting, region: str) -> EC2Client:
+    """A client of EC2 as `session_of` has it."""
+    client: EC2Client = session_of(setting, region).client("ec2")
+    return client
+
+
+def _endpoints(setting: Setting) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for places in json.loads(setting("aws:endpoints") or "[]"):
+        found.update({name: url for name, url in places.items() if url})
+    return found
+
+
+def _roles(setting: Setting) -> list[tuple[str, Mapping[str, Any]]]:
+    """The roles to take, each with what the one before gives, and how."""
+    web = json.loads(setting("aws:assumeRoleWithWebIdentity") or "null")
+    roles = json.loads(setting("aws:assumeRoles") or "[]")
+    first = [("assume_role_with_web_identity", web)] if web else []
+    return [*first, *(("assume_role", role) for role in roles)]
+
+
+def _wanted(role: Mapping[str, Any]) -> dict[str, Any]:
+    """What STS takes (API Reference, AssumeRole) of what the provider is told."""
+    wanted = {"RoleSessionName": "secondlock"}
+    wanted |= {theirs: role[ours] for ours, theirs in _ROLE.items() if role.get(ours)}
+    more: dict[str, Any] = {}
+    if role.get("webIdentityTokenFile"):
+        more["WebIdentityToken"] = Path(role["webIdentityTokenFile"]).expanduser().read_text()
+    if role.get("duration"):
+        more["DurationSeconds"] = _seconds(role["duration"])
+    if role.get("policyArns"):
+        more["PolicyArns"] = [{"arn": arn} for arn in role["policyArns"]]
+    if role.get("tags"):
+        more["Tags"] = [{"Key": key, "Value": value} for key, value in role["tags"].items()]
+    return {**wanted, **more}
+
+
+def _seconds(duration: str) -> int:
+    """Of Go's notation, such as 1h30m. Raises ValueError."""
+    if not re.fullmatch(r"([0-9]+[hms])+", duration):
+        raise ValueError(f"{duration!r:.40} is not a duration, such as 1h")
+    return sum(int(n) * _UNITS[unit] for n, unit in re.findall(r"([0-9]+)([hms])", duration))

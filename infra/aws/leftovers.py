@@ -38,7 +38,7 @@ class _LeftoversProvider(QuietProvider):
 
     def delete(self, _id: str, props: Props) -> None:
         with _in_words(props):
-            remove(client_of(self.config, props["region"]), props["image"], props["ami"])
+            remove(client_of(self.config.get, props["region"]), props["image"], props["ami"])
 
 
 class Leftovers(dynamic.Resource, module="secondlock", name="ImageLeftovers"):

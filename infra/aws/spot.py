@@ -35,7 +35,7 @@ class _SpotProvider(QuietProvider):
         if not request:
             return
         try:
-            cancel(client_of(self.config, props["region"]), request)
+            cancel(client_of(self.config.get, props["region"]), request)
         except (BotoCoreError, ClientError) as error:
             raise ProviderError(
                 f"{request} in {props['region']} could not be cancelled and would start "

@@ -182,7 +182,7 @@ def test_credentials_are_those_of_the_stacks_provider(
     ec2: EC2Client, wanted: dict[str, str]
 ) -> None:
     settings = {"aws:secretKey": "x", "aws:endpoints": '[{"ec2": "http://here"}]', **wanted}
-    client = client_of(Config(settings, "p"), REGION)
+    client = client_of(Config(settings, "p").get, REGION)
     assert client.meta.endpoint_url == "http://here"
     assert client.meta.region_name == REGION
     # Without any in the configuration, those of the environment: moto's.
@@ -192,7 +192,7 @@ def test_credentials_are_those_of_the_stacks_provider(
 def test_roles_are_assumed_as_the_stacks_provider_does(ec2: EC2Client) -> None:
     role = {"roleArn": "arn:aws:iam::123456789012:role/admin", "externalId": "lab"}
     settings = {"aws:assumeRoles": json.dumps([role, {"roleArn": role["roleArn"] + "2"}])}
-    assert _access_key(client_of(Config(settings, "p"), REGION)).startswith("ASIA")
+    assert _access_key(client_of(Config(settings, "p").get, REGION)).startswith("ASIA")
 
 
 def _access_key(client: Any) -> str:

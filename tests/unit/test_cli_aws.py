@@ -30,7 +30,10 @@ from moto.servicequotas.responses import ServiceQuotasResponse
 
 from cli import images, project, status_aws
 from cli.__main__ import main
+from cli.aws import session
 from cli.engine import Machine
+from cli.project import Stack
+from infra.problems import ProblemsError
 from tests.unit.test_cli_engine import STATUS, read_by_ssh
 from tests.web_page import web_page
 
@@ -59,7 +62,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def configure(root: Path, **values: str) -> None:
+def configure(root: Path, **values: Any) -> None:
     """Write the stack's configuration."""
     path = root / "stacks" / "Pulumi.gpu.yaml"
     path.parent.mkdir(exist_ok=True)
@@ -672,3 +675,46 @@ def test_a_request_for_aws_is_scaffolded_and_checked(
     assert asked == {"instance_type": "g5.xlarge", "spot": True, "public": False}
     local = ["request", "bob", "--stack", "other", "--factors", "password+totp"]
     assert main([*local, "--private"]) == 2
+
+
+def keys(root: Path) -> tuple[str, str]:
+    """Who asks, as the command line does."""
+    credentials = session(Stack("gpu", root)).get_credentials()
+    assert credentials is not None
+    return (credentials.access_key, credentials.secret_key)
+
+
+def test_credentials_are_those_of_the_stack(
+    root: Path, monkeypatch: pytest.MonkeyPatch, aws: Any
+) -> None:
+    role = {"roleArn": "arn:aws:iam::123456789012:role/admin", "duration": "1h"}
+    configure(root, aws__accessKey="AKIAOFTHESTACK", aws__secretKey={"secure": "v1:abc"})
+    program = root / "bin" / "pulumi"
+    program.parent.mkdir(exist_ok=True)
+    program.unlink(missing_ok=True)
+    program.write_text('#!/bin/sh\necho \'{"aws:secretKey": {"value": "s", "secret": true}}\'\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
+    assert keys(root) == ("AKIAOFTHESTACK", "s")
+    configure(root, aws__assumeRoles=[role])
+    assert keys(root)[0].startswith("ASIA")
+    configure(root, aws__assumeRoles=[{**role, "duration": "soon"}])
+    with pytest.raises(ProblemsError, match="'soon' is not a duration"):
+        session(Stack("gpu", root))
+
+
+def test_endpoints_and_files_are_those_of_the_stack(
+    root: Path, monkeypatch: pytest.MonkeyPatch, aws: Any
+) -> None:
+    file = root / "credentials"
+    file.write_text("[default]\naws_access_key_id = AKIAINAFILE\naws_secret_access_key = s\n")
+    places = [{"ec2": "http://here", "cloudwatchlogs": "http://there"}]
+    configure(root, aws__endpoints=places, aws__sharedCredentialsFiles=[str(file)])
+    made = session(Stack("gpu", root))
+    assert made.client("ec2").meta.endpoint_url == "http://here"
+    assert made.client("logs").meta.endpoint_url == "http://there"
+    assert made.client("kms").meta.endpoint_url.startswith("https://kms.")
+    with monkeypatch.context() as without:
+        without.delenv("AWS_ACCESS_KEY_ID")  # moto's own
+        without.delenv("AWS_SECRET_ACCESS_KEY")
+        assert keys(root)[0] == "AKIAINAFILE"
