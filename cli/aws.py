@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from botocore import exceptions as faults
 from botocore.config import Config
 
-from cli.engine import environment, secret_config
+from cli.engine import config_values, environment
 from cli.project import Stack
 from infra.aws.client import CREDENTIALS, session_of
 from infra.problems import Problem, ProblemsError
@@ -78,7 +78,7 @@ def _provider_values(stack: Stack) -> dict[str, str]:
     """
     values = {key: value for key, value in stack.values().items() if key.startswith("aws:")}
     if any(not values.get(key, "-") for key in (*CREDENTIALS, "aws:endpoints")):
-        values |= secret_config(stack, "aws:")
+        values |= {key: one.value for key, one in config_values(stack).items()}
     return values
 
 

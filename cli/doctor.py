@@ -9,6 +9,8 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from cli.doctor_stack import findings as of_stack
+from cli.doctor_stack import left_behind
 from cli.engine import environment
 from cli.findings import Finding, Verdict, ok, stop
 from cli.options import JsonOption, StackOption, echo_json
@@ -18,14 +20,17 @@ _COLOURS: dict[Verdict, str] = {"ok": "green", "note": "yellow", "stop": "bold r
 
 
 def doctor(stack: StackOption = None, as_json: JsonOption = False) -> None:
-    """Look for what would stop `pulumi up`, and name what mends it.
+    """Look for what would stop `pulumi up` or a login, and name what mends it.
 
-    On aws: credentials, quotas, instance types and images of the account and region. On local:
-    this computer. Changes nothing. Exit code 1 when something would stop `up`.
+    The stack's seed, settings, requests and state; its machines, where it is up. On aws:
+    credentials, quotas, instance types and images of the account and region. On local: this
+    computer. Changes nothing. Exit code 1 when something would stop `up` or a login.
     """
     chosen = choose_stack(stack)
     target = chosen.target()
-    found = [_pulumi(chosen), *_findings(chosen, target)]
+    found = [_pulumi(chosen), *_findings(chosen, target), *left_behind()]
+    told = {one.what for one in found}
+    found += [one for one in of_stack(chosen) if one.what not in told]
     fine = all(one.verdict != "stop" for one in found)
     if as_json:
         findings = [one.document() for one in found]

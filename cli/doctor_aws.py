@@ -27,11 +27,12 @@ from cli.quotas import (
     Quota,
     vcpu_quota,
 )
+from cli.strays import said_of, strays
 from infra.aws.data import first_zone
 from infra.aws.types import BAKING
 from infra.problems import ProblemsError
 from infra.requests import InstanceRequest, check_aws, load_requests, machine_name
-from infra.settings import SEED_KEY, Settings, load_settings
+from infra.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2 import EC2Client
@@ -141,18 +142,11 @@ def _settings(stack: Stack) -> tuple[Settings | None, list[Finding]]:
         for key, value in stack.values().items()
         if key.startswith(_PREFIX)
     }
-    found = []
-    if SEED_KEY not in values:
-        mend = (
-            f"openssl rand -hex 32 | pulumi config set --secret {_PREFIX}{SEED_KEY} "
-            f"--stack {stack.name}"
-        )
-        found.append(stop("settings", "the stack has no enrollment seed", mend))
     try:
         settings = load_settings(stack.name, values)
     except ProblemsError as error:
-        return None, found + [of_problem("settings", one) for one in error.told]
-    return settings, found or [ok("settings", str(stack.config))]
+        return None, [of_problem("settings", one) for one in error.told]
+    return settings, [ok("settings", str(stack.config))]
 
 
 def _requests(
@@ -406,6 +400,12 @@ def _services(here: _Here) -> Iterator[Finding]:
     yield ok("services", "KMS, Systems Manager and CloudWatch Logs answer")
 
 
+def _strays(here: _Here) -> Iterator[Finding]:
+    """What an `up` that was killed left running: the next one would not go past it."""
+    for one in strays(here.stack, here.session):
+        yield stop("strays", said_of(one), one.command(here.region))
+
+
 def _session_manager(here: _Here) -> Iterator[Finding]:
     private = [one.name for one in here.wanted if not one.public]
     missing = [name for name in ("aws", "session-manager-plugin") if shutil.which(name) is None]
@@ -457,5 +457,6 @@ _CHECKS: tuple[tuple[str, Callable[[_Here], Iterator[Finding]]], ...] = (
     ("parameters", _parameters),
     ("image", _base_image),
     ("services", _services),
+    ("strays", _strays),
     ("tools", _session_manager),
 )

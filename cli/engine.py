@@ -176,17 +176,57 @@ def set_config(stack: Stack, values: Mapping[str, str]) -> None:
     _run(stack, "config", "set-all", *pairs)
 
 
-def secret_config(stack: Stack, prefix: str) -> dict[str, str]:
-    """The values whose keys begin with `prefix`, decrypted: secrets. Raises ProblemsError."""
-    values = _json(stack, "config", "--show-secrets", "--json") or {}
-    return {key: one.get("value", "") for key, one in values.items() if key.startswith(prefix)}
+class Value(BaseModel):
+    """A value of the stack's configuration, decrypted."""
+
+    model_config = ConfigDict(hide_input_in_errors=True, frozen=True)
+
+    value: str = Field(default="", repr=False)
+    secret: bool = False
 
 
-def state(stack: Stack) -> list[dict[str, Any]]:
-    """The resources in the stack's state, secrets encrypted. Raises ProblemsError."""
+class Resource(BaseModel):
+    """A resource in the stack's state, as far as it is looked at."""
+
+    model_config = ConfigDict(hide_input_in_errors=True, frozen=True)
+
+    urn: str
+    id: str = ""
+    inputs: dict[str, Any] = {}
+
+
+class State(BaseModel):
+    """The stack's state, secrets encrypted."""
+
+    model_config = ConfigDict(hide_input_in_errors=True, frozen=True)
+
+    resources: list[Resource] = []
+    pending_operations: list[Any] = []
+
+
+def config_values(stack: Stack) -> dict[str, Value]:
+    """The stack's whole configuration, decrypted: secrets. Raises ProblemsError."""
+    answer = _json(stack, "config", "--show-secrets", "--json") or {}
+    try:
+        return {key: Value.model_validate(one) for key, one in answer.items()}
+    except ValidationError as error:
+        raise _unreadable(stack, error) from None
+
+
+def state(stack: Stack) -> State:
+    """What `pulumi` knows of the stack's resources. Raises ProblemsError."""
     exported = _json(stack, "stack", "export") or {}
-    resources = (exported.get("deployment") or {}).get("resources")
-    return [one for one in resources or [] if isinstance(one, dict)]
+    try:
+        return State.model_validate(_without_none(exported.get("deployment")))
+    except ValidationError as error:
+        raise _unreadable(stack, error) from None
+
+
+def _without_none(values: object) -> object:
+    """Go writes null for an empty list."""
+    if not isinstance(values, dict):
+        return values or {}
+    return {key: value for key, value in values.items() if value is not None}
 
 
 def _outputs(stack: Stack, *, secrets: bool) -> dict[str, Any]:

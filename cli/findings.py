@@ -9,7 +9,7 @@ from infra.problems import Problem
 from infra.text import visible
 
 Verdict = Literal["ok", "note", "stop"]
-"""`stop`: `pulumi up` would fail. `note`: it would not, but someone should know."""
+"""`stop`: `pulumi up` or a login would fail. `note`: it would not, but someone should know."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def note(check: str, what: str, mend: str | None = None) -> Finding:
 
 
 def stop(check: str, what: str, mend: str | None = None) -> Finding:
-    """It stops `up`."""
+    """It stops `up`, or a login."""
     return Finding(check, "stop", what, mend)
 
 

@@ -13,7 +13,7 @@ from cli import status_local
 from cli.engine import Machine, machines
 from cli.options import JsonOption, StackOption, echo_json
 from cli.project import Stack, choose_stack
-from cli.reports import Clock, GuestStatus, Report, Researcher
+from cli.reports import Clock, GuestStatus, Report, Researcher, Trouble
 from cli.ssh_config import alias, host_key_alias, own_key
 
 _WIDE = 200  # columns, where the output is not a terminal
@@ -26,18 +26,23 @@ def status(stack: StackOption = None, as_json: JsonOption = False) -> None:
     said below the table, and under `problems` in the JSON.
     """
     chosen = choose_stack(stack)
-    reports = _reports(chosen, machines(chosen))
+    reports, others = reports_of(chosen, machines(chosen))
     if as_json:
         documents = {one.name: _document(chosen, one) for one in reports}
-        echo_json({"stack": chosen.name, "machines": documents})
+        problems = [{"what": one.what, "mend": one.mend} for one in others]
+        echo_json({"stack": chosen.name, "machines": documents, "problems": problems})
     else:
-        _print(chosen, reports)
-    if any(one.troubles for one in reports):
+        _print(chosen, reports, others)
+    if others or any(one.troubles for one in reports):
         raise typer.Exit(1)
 
 
-def _reports(stack: Stack, everything: dict[str, Machine]) -> list[Report]:
-    """Of every machine, each asked the way its target has. Raises ProblemsError."""
+def reports_of(stack: Stack, everything: dict[str, Machine]) -> tuple[list[Report], list[Trouble]]:
+    """Of every machine, each asked the way its target has; and what else there is.
+
+    Raises ProblemsError.
+    """
+    others: list[Trouble] = []
     remote = {name: one for name, one in everything.items() if one.target == "aws"}
     here = {name: one for name, one in everything.items() if one.target != "aws"}
     found = status_local.reports(stack, here)
@@ -45,7 +50,8 @@ def _reports(stack: Stack, everything: dict[str, Machine]) -> list[Report]:
         from cli import status_aws  # boto3 takes a while to load
 
         found += status_aws.reports(stack, remote)
-    return found
+        others = status_aws.others(stack, remote)
+    return found, others
 
 
 def _document(stack: Stack, report: Report) -> dict[str, Any]:
@@ -72,7 +78,7 @@ def _document(stack: Stack, report: Report) -> dict[str, Any]:
     }
 
 
-def _print(stack: Stack, reports: list[Report]) -> None:
+def _print(stack: Stack, reports: list[Report], others: list[Trouble]) -> None:
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = _WIDE
@@ -85,8 +91,8 @@ def _print(stack: Stack, reports: list[Report]) -> None:
     for report in reports:
         table.add_row(*_row(report), *([_gpu(report.guest)] if with_gpu else []))
     console.print(table)
-    for report in reports:
-        for trouble in report.troubles:
+    for troubles in (*(report.troubles for report in reports), others):
+        for trouble in troubles:
             console.print(Text(f"{trouble.what} ({trouble.mend})"), soft_wrap=True)
 
 

@@ -20,6 +20,7 @@ from cli.aws import client_config, explained, session
 from cli.engine import Machine
 from cli.project import Stack, pulumi
 from cli.reports import GuestStatus, Mends, Report, Trouble, guest_troubles, read_status
+from cli.strays import said_of, strays
 from infra.problems import ProblemsError
 from infra.requests import InstanceRequest, load_requests, machine_name
 
@@ -63,6 +64,16 @@ def reports(stack: Stack, machines: Mapping[str, Machine]) -> list[Report]:
             instance = instances.get(machine.instance_id or "")
             found[name] = _report(stack, name, machine, instance, line, wanted.get(name))
     return [found[name] for name in machines]
+
+
+def others(stack: Stack, machines: Mapping[str, Machine]) -> list[Trouble]:
+    """Machines that the stack's state does not know. Raises ProblemsError."""
+    known = {one.instance_id or "" for one in machines.values()}
+    return [
+        Trouble(said_of(one), one.command(region))
+        for region in sorted({one.region for one in machines.values() if one.region})
+        for one in strays(stack, session(stack, region), known)
+    ]
 
 
 def _requests(stack: Stack) -> dict[str, InstanceRequest]:

@@ -12,6 +12,7 @@ import pulumi
 from pulumi.runtime import config
 
 from infra.local import target as local
+from infra.local.image import golden_image
 from infra.plan import MachinePlan, Plan, make_plan
 from infra.problems import Problem, ProblemsError
 from infra.record import needless_words
@@ -97,62 +98,72 @@ async def make_lab() -> dict[str, Any]:
         # Pulumi repeats the first line in each row of its table: it is left empty.
         pulumi.log.error(f"\nnothing was changed, because:\n{error}")
         sys.exit(SAID_WHY)
-    await Register(plan, _place(plan)).settled()
+    await Register(plan, place(plan)).settled()
     return Lab(plan).outputs
 
 
 def _checked_plan() -> Plan:
-    """The plan of the stack that runs; ProblemsError has also what its target finds."""
-    stack = pulumi.get_stack()
-    values = _settings()
-    seed = values.pop(SEED_KEY, None)
-    found = _seed_in_clear(stack, seed)
-    try:
-        plan = make_plan(stack, _REQUESTS / stack, values, seed)
-    except ProblemsError as error:
-        raise ProblemsError([*found, *error.problems]) from None
-    found += _target_problems(plan)
-    found += needless_words(plan, _place(plan))
-    if found:
-        raise ProblemsError(found)
+    """The plan of the stack that runs. Raises ProblemsError."""
+    values = {**config.get_config_env(), **config.CONFIG.get()}
+    secret = config.is_config_secret(_PREFIX + SEED_KEY)
+    plan = checked_plan(pulumi.get_stack(), values, seed_is_secret=secret)
+    if plan.settings.target == "local" and not pulumi.runtime.is_dry_run():
+        golden_image()  # a preview does without
     _warn_of_open_doors(plan.requests)
     return plan
 
 
-def _place(plan: Plan) -> str:
+def checked_plan(
+    stack: str, config: Mapping[str, str], *, seed_is_secret: bool, root: Path = Path()
+) -> Plan:
+    """The plan of a stack of the project in `root`, with everything that its target finds.
+
+    `config` is the whole configuration, decrypted. Raises ProblemsError: the same for `up` and for
+    `doctor`, whatever is wrong, as far as that is known without the stack's state.
+    """
+    values = _settings(config)
+    seed = values.pop(SEED_KEY, None)
+    found = [] if seed is None or seed_is_secret else [_seed_in_clear(stack)]
+    try:
+        plan = make_plan(stack, root / _REQUESTS / stack, values, seed)
+    except ProblemsError as error:
+        raise ProblemsError([*found, *error.problems]) from None
+    found += _target_problems(plan, config.get("aws:region"), root)
+    found += needless_words(plan, place(plan))
+    if found:
+        raise ProblemsError(found)
+    return plan
+
+
+def place(plan: Plan) -> str:
     """Where the stack's target keeps its machines' data."""
     if plan.settings.target == "local":
         return str(local.home(plan.settings.stack))
     return plan.settings.region
 
 
-def _settings() -> dict[str, str]:
+def _settings(values: Mapping[str, str]) -> dict[str, str]:
     """Every value of ours, also those that are spelt wrongly: pulumi.Config gives only by name."""
-    values = {**config.get_config_env(), **config.CONFIG.get()}
     return {
         key.removeprefix(_PREFIX): value for key, value in values.items() if key.startswith(_PREFIX)
     }
 
 
-def _seed_in_clear(stack: str, seed: str | None) -> list[Problem]:
-    if seed is None or config.is_config_secret(_PREFIX + SEED_KEY):
-        return []
-    return [
-        Problem(
-            Path(f"stacks/Pulumi.{stack}.yaml"),
-            None,
-            "the enrollment seed stands there in clear: whoever has read it can be anyone",
-            "openssl rand -hex 32 | pulumi config set --secret secondlock:enrollmentSeed",
-        )
-    ]
+def _seed_in_clear(stack: str) -> Problem:
+    return Problem(
+        Path(f"stacks/Pulumi.{stack}.yaml"),
+        None,
+        "the enrollment seed stands there in clear: whoever has read it can be anyone",
+        "openssl rand -hex 32 | pulumi config set --secret secondlock:enrollmentSeed",
+    )
 
 
-def _target_problems(plan: Plan) -> list[Problem]:
+def _target_problems(plan: Plan, region: str | None, root: Path) -> list[Problem]:
     if plan.settings.target == "local":
-        return local.problems(plan)
+        return local.problems(plan, root)
     from infra.aws import target as aws
 
-    return aws.problems(plan)
+    return aws.problems(plan, region)
 
 
 def _warn_of_open_doors(requests: Sequence[InstanceRequest]) -> None:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from infra.plan import Plan
     from infra.requests import InstanceRequest, RetiredEnrollment
 
+RECORD = "people"
+"""What the record is called in the state."""
+
 _PULL = "git pull"
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pulumi
 
 from infra.problems import ProblemsError
-from infra.record import Record, lost, refusals
+from infra.record import RECORD, Record, lost, refusals
 
 if TYPE_CHECKING:
     from infra.plan import Plan
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 SAID_WHY = 32
 """Pulumi's own exit code of a program that has told the person what is wrong."""
 
-_NAME = "people"
 _HOOK = "of people and data"
 
 
@@ -34,7 +33,7 @@ class Register:
         self._record = str(Record.of(plan, place))
         hook = pulumi.ResourceHook(_HOOK, self._check, pulumi.ResourceHookOptions(on_dry_run=True))
         self._stash = pulumi.Stash(
-            _NAME,
+            RECORD,
             input=self._record,
             opts=pulumi.ResourceOptions(hooks=pulumi.ResourceHookBinding(before_update=[hook])),
         )

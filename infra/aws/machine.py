@@ -18,6 +18,7 @@ import pulumi_aws as aws
 from cloudinit.boot import render_user_data
 from infra.aws.policies import log_group_name
 from infra.aws.spot import SpotRequest
+from infra.aws.strays import OneEach
 from infra.aws.tags import MADE_WITH_TAG, REBUILD_TAG, SPOT_TAG, machine_tags
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from infra.aws.keys import Keys
     from infra.aws.network import Network
     from infra.aws.roster import Rosters
+    from infra.aws.strays import Strays
     from infra.plan import MachinePlan
     from infra.settings import Settings
 
@@ -57,6 +59,7 @@ class Parts:
     access: Access
     image: Image
     bundles: Bundles
+    strays: Strays
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,8 @@ class Machines(pulumi.ComponentResource):
         super().__init__("secondlock:aws:Machines", settings.stack, None, opts)
         self._settings, self._parts = settings, parts
         self._inside = pulumi.ResourceOptions(parent=self)
+        one_each = OneEach(settings.stack, parts.facts.region)
+        self._one_each = pulumi.ResourceHook("one machine each", one_each.check)
         self.made = {machine.name: self._make(machine) for machine in machines}
         self.register_outputs({})
 
@@ -138,8 +143,10 @@ class Machines(pulumi.ComponentResource):
                 "volume_type": "gp3",
                 "volume_size": machine.root_disk_gib,
                 "delete_on_termination": True,
-                "tags": tags,
             },
+            # In the call that makes it. The provider tags a root device by itself only later, so
+            # that an `up` that is killed leaves one of nobody's. The data volume has the same.
+            volume_tags=tags,
             tags={
                 **tags,
                 REBUILD_TAG: str(machine.rebuild),
@@ -149,11 +156,12 @@ class Machines(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(
                 parent=self,
                 # Its first boot asks for the bundle.
-                depends_on=[parts.bundles.made, parts.network.to_s3],
+                depends_on=[parts.bundles.made, parts.network.to_s3, parts.strays],
                 ignore_changes=_NOT_FOLLOWED,
                 replace_on_changes=_MADE_OF,
                 # Its volume can be in one machine only.
                 delete_before_replace=True,
+                hooks=pulumi.ResourceHookBinding(before_create=[self._one_each]),
             ),
         )
         pulumi.Output.all(instance.tags, made_with).apply(

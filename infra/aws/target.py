@@ -21,6 +21,7 @@ from infra.aws.logs import Logs
 from infra.aws.machine import AwsMachine, Machines, Parts
 from infra.aws.network import RULES, Network, subnet_cidr
 from infra.aws.roster import Rosters, roster_problems
+from infra.aws.strays import Strays
 from infra.aws.tags import machine_tags, stack_tags
 from infra.networks import collapse
 from infra.problems import Problem
@@ -87,7 +88,9 @@ class Aws:
         )
         data = Data(settings, machines, key)
         bundles = Bundles(stack, known, tags)
-        parts = Parts(known, key, network, data, rosters, access, image, bundles)
+        after_network = pulumi.ResourceOptions(depends_on=[network])
+        strays = Strays(stack, known.region, after_network)
+        parts = Parts(known, key, network, data, rosters, access, image, bundles, strays)
         self._machines = Machines(settings, machines, parts)
         self.policies = {
             "researcher": access.researcher_policy_arn,
@@ -99,22 +102,25 @@ class Aws:
         return self._machines.made[plan.name]
 
 
-def problems(plan: Plan) -> list[Problem]:
-    """What EC2 cannot do for `plan`, as far as that is known without asking AWS."""
+def problems(plan: Plan, region: str | None = None) -> list[Problem]:
+    """What EC2 cannot do for `plan`, as far as that is known without asking AWS.
+
+    `region` is what the stack's configuration says of its provider.
+    """
     settings, machines = plan.settings, plan.machines
     return [
         *check_aws(plan.requests, settings.zones),
         *roster_problems(machines),
-        *_region_problems(settings),
+        *_region_problems(settings, region),
         *_room_problems(settings, machines),
         *(problem for machine in machines for problem in _machine_problems(settings, machine)),
     ]
 
 
-def _region_problems(settings: Settings) -> Iterator[Problem]:
+def _region_problems(settings: Settings, configured: str | None) -> Iterator[Problem]:
     wanted = settings.region
     named = [os.environ.get(name) for name in ("AWS_REGION", "AWS_DEFAULT_REGION")]
-    region = pulumi.Config("aws").get("region") or named[0] or named[1]
+    region = configured or named[0] or named[1]
     if region != wanted:
         there = f"aws:region is {region}" if region else "aws:region is not set"
         what = f"{there}, and the stack's zones are in {wanted}"

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import pulumi
 
 from infra.local.host import LocalHost, Place, strays
-from infra.local.image import GoldenImage, golden_image, image_folder
+from infra.local.image import GoldenImage, image_folder
 from infra.local.machine import LocalMachine
-from infra.problems import Problem, ProblemsError
+from infra.problems import Problem
 from infra.record import may_delete
 from infra.requests import check_local
 
@@ -41,25 +41,19 @@ def home(stack: str) -> Path:
     return Path(".secondlock") / stack
 
 
-def problems(plan: Plan) -> list[Problem]:
-    """What this computer cannot do for `plan`; an image is not needed for a preview."""
-    found = [*check_local(plan.requests), *_nobodys_data(plan)]
-    try:
-        golden_image()
-    except ProblemsError as error:
-        if not pulumi.runtime.is_dry_run():
-            found += error.problems
-    return found
+def problems(plan: Plan, root: Path = Path()) -> list[Problem]:
+    """What this computer does not do for `plan`; the project is in `root`."""
+    return [*check_local(plan.requests), *_nobodys_data(plan, root)]
 
 
-def _nobodys_data(plan: Plan) -> Iterator[Problem]:
+def _nobodys_data(plan: Plan, root: Path) -> Iterator[Problem]:
     """Data that no request asks for, and of which nobody said that it shall go.
 
     The stack's state would refuse too, if it knows of it: another backend's does not.
     """
     place = home(plan.settings.stack)
-    for name in strays(place, [machine.name for machine in plan.machines]):
-        data = Place(place, name).data
+    for name in strays(root / place, [machine.name for machine in plan.machines]):
+        data = Place(root / place, name).data
         if any(data.glob("*.img")) and not may_delete(plan, name, str(place)):
             what = "holds data that would be deleted: no request asks for it, nobody was revoked"
             word = f"pulumi config set secondlock:deleteData {name}@{place}"

@@ -203,7 +203,7 @@ def test_no_request_opens_the_world_loses_encryption_or_leaks_a_secret(
             plan = _plan(Path(folder), named, **values)
         except ProblemsError:
             assume(False)
-    assume(not problems(plan))
+    assume(not problems(plan, "eu-west-1"))
     engine = _Engine()
     _settled(lambda: Aws(plan), engine)
     opened = {request["researcher"] for request in named if request["open_to_world"]}
@@ -291,7 +291,7 @@ def test_a_machine_of_spare_capacity_and_one_as_it_comes(tmp_path: Path) -> None
         ],
         bake="false",
     )
-    assert problems(plan) == []
+    assert problems(plan, "eu-west-1") == []
     engine = _Engine()
     said = _said(lambda: Aws(plan).machine(plan.machines[0]), engine)
     alice, bob = (engine.of("Instance")[name] for name in ("alice", "bob"))
@@ -408,8 +408,7 @@ def test_what_ec2_cannot_do_is_told_before_anything_is_made(tmp_path: Path) -> N
         zones="eu-west-1a",
         vpcCidr="10.0.0.0/24",
     )
-    pulumi.runtime.set_all_config({"aws:region": "us-east-1"})
-    found = [str(problem).replace(f"{tmp_path}/", "") for problem in problems(plan)]
+    found = [str(problem).replace(f"{tmp_path}/", "") for problem in problems(plan, "us-east-1")]
     for expected in (
         "bob.yaml:6: machine.zone: `eu-west-1f` is none of the stack's zones",
         "aws:region is us-east-1, and the stack's zones are in eu-west-1",
@@ -425,5 +424,5 @@ def test_a_roster_too_large_for_ssm_is_refused(tmp_path: Path) -> None:
     folder = tmp_path / "trial"
     folder.mkdir()
     plan = _plan(folder, [{"researcher": "alice", "ssh_keys": keys}])
-    (problem,) = problems(plan)
+    (problem,) = problems(plan, "eu-west-1")
     assert "bytes, SSM holds 8192" in str(problem)

@@ -34,6 +34,7 @@ from cli.aws import session
 from cli.engine import Machine
 from cli.project import Stack
 from infra.problems import ProblemsError
+from tests.unit.test_cli_doctor import stand_in
 from tests.unit.test_cli_engine import STATUS, read_by_ssh
 from tests.web_page import web_page
 
@@ -79,6 +80,8 @@ def configure(root: Path, **values: Any) -> None:
     }
     kept = {key: value for key, value in config.items() if value}
     path.write_text(yaml.safe_dump({"config": kept}))
+    if (root / "bin").exists():
+        stand_in(root / "bin", {key: one for key, one in kept.items() if isinstance(one, str)})
 
 
 def ask(root: Path, researcher: str, **machine: Any) -> None:
@@ -397,10 +400,10 @@ def doctor(capsys: pytest.CaptureFixture[str], code: int) -> dict[str, list[dict
 @pytest.fixture(autouse=True)
 def pulumi_on_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The doctor looks for it; what it does is tested elsewhere."""
-    program = tmp_path / "bin" / "pulumi"
-    program.parent.mkdir()
-    program.touch(mode=0o755)
-    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    stand_in(folder, {})
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
 
 
 def test_doctor_is_content(
@@ -520,12 +523,11 @@ def test_doctor_goes_on_where_something_is_missing(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    configure(root, secondlock__onDestroy="", secondlock__enrollmentSeed="")
+    configure(root, secondlock__onDestroy="")
     ask(root, "alice")
     with somebody(monkeypatch, ["ec2:Describe*", "sts:*", "iam:*", "ssm:*", "kms:*"]):
         found = doctor(capsys, 1)
     told = [one["what"] for one in found["settings"]]
-    assert any("no enrollment seed" in one for one in told)
     assert any("onDestroy" in one for one in told)
     assert found["vCPUs"][0]["verdict"] == "note"
     assert "AWS refuses servicequotas:GetServiceQuota" in found["vCPUs"][0]["what"]

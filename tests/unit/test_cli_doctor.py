@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import yaml
 
 from cli import doctor_local, project
 from cli.__main__ import main
+from infra.enrollment import fingerprint
 from infra.local.image import image_folder
 
 
@@ -24,10 +27,22 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("SECONDLOCK_STACK", raising=False)
     (tmp_path / "bin").mkdir()
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
-    program(tmp_path, "pulumi", "")
+    stand_in(tmp_path / "bin", {})
     program(tmp_path, "qemu-system-x86_64", "echo QEMU emulator version 9.2.1")
     ask(tmp_path, memory_gib=1)
     return tmp_path
+
+
+def stand_in(folder: Path, config: dict[str, str]) -> None:
+    """A `pulumi` of a stack that is not up: what it says of a real one is tested elsewhere."""
+    seed = secrets.token_hex(32)
+    values = {
+        **{key: {"value": value, "secret": False} for key, value in config.items()},
+        "secondlock:enrollmentSeed": {"value": seed, "secret": True},
+        "secondlock:seedFingerprint": {"value": fingerprint(seed), "secret": False},
+    }
+    script = f"case $1 in config) echo {shlex.quote(json.dumps(values))};; *) echo {{}};; esac"
+    program(folder.parent, "pulumi", script)
 
 
 def program(root: Path, name: str, script: str) -> None:

@@ -1,0 +1,109 @@
+"""What would stop `up` or a login on every target: seed, settings, requests, state, machines."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cli.engine import State, config_values, environment, machines, state
+from cli.findings import Finding, note, of_problem, ok, stop
+from cli.project import Stack, pulumi
+from cli.status import reports_of
+from infra.problems import Problem, ProblemsError
+from infra.record import RECORD, Record, refusals
+from infra.settings import SEED_KEY
+
+if TYPE_CHECKING:
+    from infra.plan import Plan
+
+_SEED = f"secondlock:{SEED_KEY}"
+
+
+def findings(stack: Stack) -> list[Finding]:
+    """Every finding, good and bad."""
+    found = _locks(stack)
+    try:
+        plan = _plan(stack)
+    except ProblemsError as error:
+        return found + [of_problem("plan", one) for one in error.told]
+    try:
+        known = state(stack)
+    except ProblemsError as error:
+        return found + [of_problem("state", one) for one in error.told]
+    found += _against(stack, plan, known) or [ok("plan", "seed, settings, requests and state fit")]
+    return found + _logins(stack, known)
+
+
+def _plan(stack: Stack) -> Plan:
+    """As `up` makes it. Raises ProblemsError."""
+    from infra.lab import checked_plan  # Pulumi takes a while to load
+
+    values = config_values(stack)
+    seed = values.get(_SEED)
+    return checked_plan(
+        stack.name,
+        {key: one.value for key, one in values.items()},
+        seed_is_secret=seed is not None and seed.secret,
+        root=stack.root,
+    )
+
+
+def _against(stack: Stack, plan: Plan, known: State) -> list[Finding]:
+    """The plan against what the stack's state knows."""
+    from infra.lab import place
+
+    found = []
+    for one in known.resources:
+        if one.urn.endswith(f"::pulumi:index:Stash::{RECORD}"):
+            held = Record.parse(str(one.inputs.get("input", "")))
+            found += [of_problem("state", each) for each in refusals(held, plan, place(plan))]
+    if known.pending_operations:
+        what = f"{len(known.pending_operations)} operations were cut off before they were recorded"
+        mend = pulumi("refresh", "--clear-pending-creates", stack=stack)
+        found.append(note("state", what, mend))
+    return found
+
+
+def _locks(stack: Stack) -> list[Finding]:
+    """Who holds the stack in a backend of files; others tell it when they are asked."""
+    url = environment(stack, os.environ).get("PULUMI_BACKEND_URL", "")
+    if not url.startswith("file://"):
+        return []
+    folder = Path(url.removeprefix("file://")).expanduser() / ".pulumi" / "locks"
+    found = []
+    for path in folder.glob(f"**/{stack.name}/*.json"):
+        with suppress(OSError, ValueError):
+            lock = json.loads(path.read_text())
+            what = f"process {lock.get('pid')} on {lock.get('hostname')} holds the stack"
+            mend = f"wait for it; if it is gone: {pulumi('cancel', stack=stack)}"
+            found.append(of_problem("state", Problem(None, None, what, mend)))
+    return found
+
+
+def _logins(stack: Stack, known: State) -> list[Finding]:
+    """What `status` finds wrong with machines that are up."""
+    if not any("::Machine::" in one.urn or "ec2/instance" in one.urn for one in known.resources):
+        return []
+    try:
+        reports, _ = reports_of(stack, machines(stack))
+    except ProblemsError as error:
+        return [of_problem("login", one) for one in error.told]
+    troubles = [each for one in reports for each in one.troubles]
+    if not troubles:
+        return [ok("login", f"{len(reports)} machines answer, nobody is shut out")]
+    return [stop("login", one.what, one.mend) for one in troubles]
+
+
+def left_behind() -> list[Finding]:
+    """Logs that `pulumi -v=9` wrote: they hold every secret, and all users may read them."""
+    folder = Path(os.environ.get("TMPDIR") or "/tmp")  # noqa: S108 - where the engine writes them
+    found = []
+    for path in sorted(folder.glob("pulumi*.log.*")):
+        if path.is_file() and not path.is_symlink():
+            what = f"{path} is a log of the engine's, which may hold secrets in clear"
+            found.append(note("logs", what, f"shred -u {shlex.quote(str(path))}"))
+    return found

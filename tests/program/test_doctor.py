@@ -1,0 +1,125 @@
+"""`secondlock doctor` names what stops `up`: each fault stops the real one too."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+from typing import TYPE_CHECKING
+from unittest.mock import patch
+
+import pytest
+
+from cli import project as cli_project
+from cli.__main__ import main
+from tests.program.project import STACK
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.program.project import Project
+
+
+@pytest.fixture
+def look(
+    unbootable: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[[], list[str]]:
+    """What doctor says that would stop `up`, as lines."""
+    for name, value in unbootable.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(cli_project, "ROOT", unbootable.place)
+
+    def look() -> list[str]:
+        capsys.readouterr()
+        code = main(["doctor", "--stack", STACK, "--json"])
+        said = capsys.readouterr()
+        assert said.err == ""
+        found = json.loads(said.out)["findings"]
+        stops = [one for one in found if one["verdict"] == "stop"]
+        assert code == (1 if stops else 0)
+        assert all(one["mend"] for one in stops)
+        return [f"{one['check']}: {one['what']} ({one['mend']})" for one in stops]
+
+    return look
+
+
+def test_each_fault_of_seed_settings_and_state_is_named(
+    unbootable: Project, look: Callable[[], list[str]]
+) -> None:
+    project, keep = unbootable, ("--stack", STACK)
+    project.request("alice")
+    project.request("bob")
+    assert look() == []
+
+    def both(*parts: str) -> None:
+        told, (code, out) = "\n".join(look()), project.run("preview")
+        assert code != 0
+        for part in parts:
+            assert part in told
+            assert part in out
+
+    pinned = project.succeed("config", "get", "secondlock:seedFingerprint").strip()
+    project.succeed("config", "rm", "secondlock:seedFingerprint")
+    both("does not pin its enrollment seed")
+    project.succeed("config", "set", "secondlock:seedFingerprint", "0" * 16)
+    both("is not the one pinned")
+    project.succeed("config", "set", "secondlock:seedFingerprint", pinned)
+
+    project.succeed("config", "set", "--plaintext", "secondlock:enrollmentSeed", project.seed)
+    both("stands there in clear")
+    project.succeed("config", "set", "--secret", "secondlock:enrollmentSeed", stdin="7" * 64)
+    both("is a pattern, not random")
+    project.succeed("config", "set", "--secret", "secondlock:enrollmentSeed", stdin=project.seed)
+
+    project.succeed("config", "set", "secondlock:colour", "red", *keep)
+    both("unknown setting secondlock:colour")
+    project.succeed("config", "rm", "secondlock:colour", *keep)
+
+    clone = project.place / "clone"
+    shutil.copytree(project.requests, clone)
+    project.secondlock("rotate", "bob")
+    project.run("up", "--yes", "--skip-preview")
+    shutil.rmtree(project.requests)
+    shutil.copytree(clone, project.requests)
+    both("the stack has seen it retired")
+
+
+def test_a_passphrase_a_stack_and_a_lock_are_named(
+    unbootable: Project, look: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = unbootable
+    project.request("alice")
+    project.run("up", "--yes", "--skip-preview")
+    lock = project.backend / ".pulumi" / "locks" / "organization" / "secondlock" / STACK / "a.json"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    lock.write_text(json.dumps({"pid": 1, "hostname": socket.gethostname()}))
+    assert any("process 1 on" in one and "pulumi cancel" in one for one in look())
+    lock.unlink()
+    with monkeypatch.context() as shell:
+        shell.setenv("PULUMI_CONFIG_PASSPHRASE", "another")
+        assert any("passphrase" in one for one in look())
+    with monkeypatch.context() as shell:
+        empty = project.place / "empty"
+        empty.mkdir()
+        shell.setenv("PULUMI_BACKEND_URL", f"file://{empty}")
+        assert any(f"there is no stack {STACK}" in one for one in look())
+
+
+def test_logs_of_the_engine_that_hold_secrets_are_named(
+    unbootable: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project = unbootable
+    project.request("alice")
+    folder = project.place / "tmp"
+    folder.mkdir()
+    project.environment["TMPDIR"] = str(folder)
+    project.run("preview", "-v=9", "--logflow")
+    logs = sorted(folder.glob("*.log.*"))
+    assert any(project.seed in log.read_text(errors="replace") for log in logs)
+    for name, value in project.environment.items():
+        monkeypatch.setenv(name, value)
+    with patch.object(cli_project, "ROOT", project.place):
+        main(["doctor", "--stack", STACK])
+    out = capsys.readouterr().out
+    for log in logs:
+        assert f"shred -u {log}" in out
