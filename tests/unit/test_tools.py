@@ -44,13 +44,14 @@ def releases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     monkeypatch.setattr(pulumi_cli, "RELEASES", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setattr(pulumi_cli, "CHECKSUMS", tmp_path / "checksums.txt")
     yield folder
     server.shutdown()
     server.server_close()
 
 
-def publish(folder: Path, *, checksum: str | None = None) -> None:
-    """Put a release into `folder`, with its true checksum unless another is given."""
+def publish(folder: Path) -> None:
+    """Put a release into `folder`, pinned, with a list of checksums beside it as its server has."""
     content = io.BytesIO()
     with tarfile.open(fileobj=content, mode="w:gz") as archive:
         for name in ("pulumi/pulumi", "pulumi/pulumi-language-python", "../escaped", "pulumi/x/y"):
@@ -58,9 +59,10 @@ def publish(folder: Path, *, checksum: str | None = None) -> None:
             member.size = len(PROGRAM)
             archive.addfile(member, io.BytesIO(PROGRAM))
     (folder / ARCHIVE).write_bytes(content.getvalue())
-    digest = checksum or hashlib.sha256(content.getvalue()).hexdigest()
+    digest = hashlib.sha256(content.getvalue()).hexdigest()
     listing = f"{'0' * 64}  other.tar.gz\n{digest}  {ARCHIVE}\n"
     (folder / f"pulumi-{pulumi_cli.PULUMI_VERSION}-checksums.txt").write_text(listing)
+    pulumi_cli.CHECKSUMS.write_text(f"# of the release\n{listing}")
 
 
 @pytest.mark.skipif(platform.machine() not in MACHINES, reason="no release for this processor")
@@ -76,13 +78,20 @@ class TestRelease:
         assert os.access(target / "pulumi", os.X_OK)
         assert not (tmp_path / "escaped").exists()
 
-    def test_another_checksum_stops_the_set_up(self, releases: Path, tmp_path: Path) -> None:
-        publish(releases, checksum="f" * 64)
+    def test_what_its_server_says_of_it_counts_for_nothing(
+        self, releases: Path, tmp_path: Path
+    ) -> None:
+        publish(releases)
+        pulumi_cli.CHECKSUMS.write_text("# none\n")
+        assert not pulumi_cli.download(Step("pulumi"), tmp_path)
+        pulumi_cli.CHECKSUMS.write_text(f"{'f' * 64}  {ARCHIVE}\n")
         with pytest.raises(StepError, match="SHA-256"):
             pulumi_cli.download(Step("pulumi"), tmp_path)
         assert not (tmp_path / "pulumi").exists()
 
     def test_an_unreachable_one_is_passed_over(self, releases: Path, tmp_path: Path) -> None:
+        publish(releases)
+        (releases / ARCHIVE).unlink()
         assert not pulumi_cli.download(Step("pulumi"), tmp_path)
 
 
