@@ -6,6 +6,7 @@ import os
 import shlex
 import shutil
 import stat
+import zlib
 from pathlib import Path
 
 import typer
@@ -14,6 +15,7 @@ from cli.engine import Machine, machines
 from cli.files import replace
 from cli.options import JsonOption, StackOption, echo_json
 from cli.project import Stack, choose_stack, shown
+from infra.local.qemu import port_file
 from infra.problems import Problem, ProblemsError
 from infra.reading import UnreadableError, read_text
 from infra.ssh_keys import key_blob
@@ -30,6 +32,7 @@ _ENTRY = """
 Host {alias}
   HostName {host}
 {proxy}\
+{port}\
   Port {machine.port}
   User {researcher}
   HostKeyAlias {host_key_alias}
@@ -38,6 +41,7 @@ Host {alias}
   StrictHostKeyChecking yes
   PreferredAuthentications publickey,keyboard-interactive
   ForwardAgent no
+  SendEnv COLORTERM NO_COLOR
 {identity}\
 """
 
@@ -57,25 +61,38 @@ _SHARED = """\
 _JUPYTER = """\
   ControlMaster no
   ControlPath none
-  LocalForward 8888 127.0.0.1:8888
   ExitOnForwardFailure yes
   RequestTTY yes
+"""
+
+# Which port of this computer: ssh asks as it connects. With the address: ssh would otherwise be
+# content with ::1 where another program has 127.0.0.1, and that program would be sent the token.
+# Where there is no bash to ask, 8888 it is; a port that is taken all the same ends ssh.
+_JUPYTER_PORTS = """
+Match originalhost {alias} exec "{taken}"
+  LocalForward 127.0.0.1:{other} 127.0.0.1:8888
+  RemoteCommand secondlock-jupyter {other}
+Match originalhost {alias} !exec "{taken}"
+  LocalForward 127.0.0.1:{port} 127.0.0.1:8888
   RemoteCommand secondlock-jupyter
 """
+_TAKEN = "bash -c '</dev/tcp/127.0.0.1/{port}' 2>/dev/null"
+_PORT = 8888
+_FIRST_OTHER, _OTHERS = 10000, 10000  # not where machines' own ports are (infra.local.qemu)
 
 
 def ssh_config(stack: StackOption = None, as_json: JsonOption = False) -> None:
     """Write .secondlock/STACK/ssh_config and known_hosts for `ssh -F`.
 
-    Hosts RESEARCHER.STACK (the workspace) and RESEARCHER.STACK.jupyter (its Jupyter on
-    http://127.0.0.1:8888). Host keys are pinned: ssh asks for nothing but the code.
+    Hosts RESEARCHER.STACK (the workspace) and RESEARCHER.STACK.jupyter (its Jupyter, at the address
+    that it prints). Host keys are pinned: ssh asks for nothing but the code.
     """
     chosen = choose_stack(stack)
     everything = machines(chosen)
     chosen.state.mkdir(mode=0o700, parents=True, exist_ok=True)
-    config, known_hosts = chosen.state / "ssh_config", chosen.state / "known_hosts"
-    replace(known_hosts, _known_hosts(chosen, everything).encode())
-    replace(config, _config(chosen, everything, known_hosts).encode())
+    config, known_hosts = _files(chosen)
+    for path, text in ssh_files(chosen, everything).items():
+        replace(path, text.encode())
     hosts = [
         alias(chosen, researcher)
         for machine in everything.values()
@@ -95,9 +112,31 @@ def ssh_config(stack: StackOption = None, as_json: JsonOption = False) -> None:
     typer.echo(f"Wrote {shown(config)}. To log in:")
     for host in hosts:
         typer.echo(f"  ssh -F {shown(config)} {host}")
-    typer.echo("For Jupyter, on http://127.0.0.1:8888 while it runs:")
+    typer.echo("For Jupyter, at the address that it prints, while it runs:")
     for host in hosts:
         typer.echo(f"  ssh -F {shown(config)} {host}.jupyter")
+
+
+def _files(stack: Stack) -> tuple[Path, Path]:
+    return stack.state / "ssh_config", stack.state / "known_hosts"
+
+
+def ssh_files(stack: Stack, everything: dict[str, Machine]) -> dict[Path, str]:
+    """The files of `ssh-config` and what is in them. Raises ProblemsError."""
+    config, known_hosts = _files(stack)
+    return {
+        known_hosts: _known_hosts(stack, everything),
+        config: _config(stack, everything, known_hosts),
+    }
+
+
+def outdated(stack: Stack, everything: dict[str, Machine]) -> list[Path]:
+    """The files of `ssh-config` that are there and would be others today. Raises ProblemsError."""
+    return [
+        path
+        for path, text in ssh_files(stack, everything).items()
+        if path.exists() and path.read_text("utf-8") != text
+    ]
 
 
 def alias(stack: Stack, researcher: str) -> str:
@@ -132,23 +171,40 @@ def _known_hosts(stack: Stack, everything: dict[str, Machine]) -> str:
 def _config(stack: Stack, everything: dict[str, Machine], known_hosts: Path) -> str:
     control_path = _quoted(_control_folder() / "%C", tokens=True)
     text = _HEADER.format(path=_quoted(stack.state / "ssh_config", tokens=True))
-    for name, machine in everything.items():
+    for machine_name, machine in everything.items():
         for researcher in machine.researchers:
             key = own_key(stack, researcher)
             identity = f"  IdentityFile {_quoted(key)}\n  IdentitiesOnly yes\n" if key else ""
-            for suffix, rest in (("", _SHARED), (".jupyter", _JUPYTER)):
+            host = alias(stack, researcher)
+            for name, rest in ((host, _SHARED), (f"{host}.jupyter", _JUPYTER)):
                 text += _ENTRY.format(
-                    alias=alias(stack, researcher) + suffix,
+                    alias=name,
                     machine=machine,
                     host=machine.address if machine.public else machine.instance_id,
                     proxy=_proxy(stack, machine),
+                    port=_port(machine),
                     researcher=researcher,
-                    host_key_alias=host_key_alias(stack, name),
+                    host_key_alias=host_key_alias(stack, machine_name),
                     known_hosts=_quoted(known_hosts),
                     identity=identity,
                 )
                 text += rest.format(control_path=control_path)
+            text += _jupyter_ports(f"{host}.jupyter")
     return text
+
+
+def _jupyter_ports(alias: str) -> str:
+    """On which port of this computer a Jupyter is: 8888, or where that is taken one of its own."""
+    other = _FIRST_OTHER + zlib.crc32(alias.encode()) % _OTHERS
+    taken = _TAKEN.format(port=_PORT)
+    return _JUPYTER_PORTS.format(alias=alias, taken=taken, other=other, port=_PORT)
+
+
+def _port(machine: Machine) -> str:
+    """The port that a local machine has today, before the one that it had when this was written."""
+    if machine.directory is None:
+        return ""
+    return f"  Include {_quoted(port_file(machine.directory), tokens=True)}\n"
 
 
 def _proxy(stack: Stack, machine: Machine) -> str:

@@ -12,9 +12,9 @@ from rich.text import Text
 from cli import status_local
 from cli.engine import Machine, machines
 from cli.options import JsonOption, StackOption, echo_json
-from cli.project import Stack, choose_stack
+from cli.project import Stack, choose_stack, command, shown
 from cli.reports import Clock, GuestStatus, Report, Researcher, Trouble
-from cli.ssh_config import alias, host_key_alias, own_key
+from cli.ssh_config import alias, host_key_alias, outdated, own_key
 
 _WIDE = 200  # columns, where the output is not a terminal
 
@@ -26,7 +26,9 @@ def status(stack: StackOption = None, as_json: JsonOption = False) -> None:
     said below the table, and under `problems` in the JSON.
     """
     chosen = choose_stack(stack)
-    reports, others = reports_of(chosen, machines(chosen))
+    everything = machines(chosen)
+    reports, others = reports_of(chosen, everything)
+    others = [*others, *_outdated(chosen, everything)]
     if as_json:
         documents = {one.name: _document(chosen, one) for one in reports}
         problems = [{"what": one.what, "mend": one.mend} for one in others]
@@ -35,6 +37,17 @@ def status(stack: StackOption = None, as_json: JsonOption = False) -> None:
         _print(chosen, reports, others)
     if others or any(one.troubles for one in reports):
         raise typer.Exit(1)
+
+
+def _outdated(stack: Stack, everything: dict[str, Machine]) -> list[Trouble]:
+    """What ssh is told of the machines and is no longer so. Raises ProblemsError."""
+    return [
+        Trouble(
+            f"{shown(path)} is of before: a machine, its people or its address have changed since",
+            command("ssh-config", stack=stack),
+        )
+        for path in outdated(stack, everything)
+    ]
 
 
 def reports_of(stack: Stack, everything: dict[str, Machine]) -> tuple[list[Report], list[Trouble]]:

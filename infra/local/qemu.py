@@ -348,11 +348,19 @@ def _tool(*argv: str) -> None:
         raise MachineError(f"{Path(argv[0]).name}: {error.stderr.strip()}") from None
 
 
+def port_file(directory: Path) -> Path:
+    """A line of ssh_config(5) with the machine's port, written at each start: it may be another."""
+    return directory / "ssh_port"
+
+
 def _write_spec(spec: MachineSpec) -> None:
     values = asdict(spec)
     del values["directory"]
     text = json.dumps(values, default=str, indent=1) + "\n"
     write_whole(spec.directory / "machine.json", text)
+    file = port_file(spec.directory)
+    write_whole(file, f"Port {spec.ssh_port}\n")
+    file.chmod(0o600)  # ssh refuses what others could write
 
 
 def _launch(spec: MachineSpec, arguments: Iterator[str]) -> subprocess.Popen[bytes]:

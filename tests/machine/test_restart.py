@@ -78,10 +78,11 @@ def test_jupyter_answers_through_the_tunnel_and_only_with_its_token(
     with replaced.client.session(veteran, code=veteran.emergency_codes[2]) as session:
         near = free_port()
         assert session.forward("-L", f"127.0.0.1:{near}:127.0.0.1:8888").exit == 0
-        shown = session.start("secondlock-jupyter")
+        shown = session.start(f"secondlock-jupyter {near}")
         try:
             assert shown.stdout is not None
-            token = shown.stdout.readline().decode().strip().partition("token=")[2]
+            said, _, token = shown.stdout.readline().decode().strip().partition("?token=")
+            assert said == f"Jupyter: http://127.0.0.1:{near}/"
             address = f"http://127.0.0.1:{near}/api/contents"
             assert len(token) == 64
             assert _get(address) == 403

@@ -9,6 +9,7 @@ import base64
 import io
 import json
 import os
+import re
 import shutil
 import socket
 import stat
@@ -26,6 +27,7 @@ from PIL import Image
 from cli import engine, project
 from cli.__main__ import main
 from infra import enrollment
+from infra.local import qemu
 from infra.problems import ProblemsError
 
 if TYPE_CHECKING:
@@ -293,6 +295,7 @@ def test_ssh_reads_the_config_as_meant(
     assert options["identityfile"] == str(state / "id_ed25519")
     assert read_by_ssh(config, "alice.lab")["identityfile"] != str(state / "id_ed25519")
     assert options["controlmaster"] == "auto"
+    assert {"COLORTERM", "NO_COLOR"} <= set(options["sendenv"].split())
     folder = Path(options["controlpath"]).parent
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert len(str(folder)) + 1 + 40 + 17 < 108
@@ -303,17 +306,52 @@ def test_ssh_reads_the_config_as_meant(
     )
     assert stack["machines"]["bob"]["host_key"].split()[1] in found.stdout
     jupyter = read_by_ssh(config, "bob.lab.jupyter")
-    assert jupyter["localforward"] == "8888 [127.0.0.1]:8888"
-    assert jupyter["remotecommand"] == "secondlock-jupyter"
     assert jupyter["controlmaster"] == "false"
+    assert jupyter["exitonforwardfailure"] == "yes"
     assert "controlpath" not in jupyter
 
 
+def test_the_tunnel_to_jupyter_leads_to_the_port_whose_address_is_shown(
+    stack: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = project.ROOT / ".secondlock" / "lab" / "ssh_config"
+    with socket.create_server(("127.0.0.1", 0)) as other_program:
+        port = other_program.getsockname()[1]
+        monkeypatch.setattr("cli.ssh_config._PORT", port)
+        assert main(["ssh-config", "--stack", "lab"]) == 0
+        jupyter = read_by_ssh(config, "bob.lab.jupyter")
+        leads = jupyter["localforward"]
+        found = re.fullmatch(r"\[127\.0\.0\.1\]:(\d+) \[127\.0\.0\.1\]:8888", leads)
+        assert found
+        assert int(found[1]) != port
+        assert jupyter["remotecommand"] == f"secondlock-jupyter {found[1]}"
+        assert read_by_ssh(config, "alice.lab.jupyter")["localforward"] != jupyter["localforward"]
+        assert "localforward" not in read_by_ssh(config, "bob.lab")
+    jupyter = read_by_ssh(config, "bob.lab.jupyter")
+    assert jupyter["localforward"] == f"[127.0.0.1]:{port} [127.0.0.1]:8888"
+    assert jupyter["remotecommand"] == "secondlock-jupyter"
+
+
+def test_ssh_goes_to_the_port_that_a_machine_has_today(stack: dict[str, Any]) -> None:
+    assert main(["ssh-config", "--stack", "lab"]) == 0
+    folder = Path(stack["machines"]["bob"]["directory"])
+    folder.mkdir(parents=True)
+    qemu._write_spec(qemu.MachineSpec("bob", folder, folder, folder, folder, ssh_port=40099))
+    config = project.ROOT / ".secondlock" / "lab" / "ssh_config"
+    assert read_by_ssh(config, "bob.lab")["port"] == "40099"
+    assert read_by_ssh(config, "bob.lab.jupyter")["port"] == "40099"
+    assert read_by_ssh(config, "alice.lab")["port"] == "40022"
+
+
 def read_by_ssh(config: Path, host: str) -> dict[str, str]:
-    """What the installed ssh makes of a host's entry."""
+    """What the installed ssh makes of a host's entry; of what it names several times, all."""
     done = subprocess.run(["ssh", "-G", "-F", config, host], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    return dict(line.split(" ", 1) for line in done.stdout.splitlines() if " " in line)
+    options: dict[str, str] = {}
+    for line in done.stdout.splitlines():
+        name, _, value = line.partition(" ")
+        options[name] = f"{options[name]} {value}" if name in options else value
+    return options
 
 
 @pytest.fixture
@@ -384,6 +422,22 @@ def test_status_tells_up_from_down(
     table = capsys.readouterr().out
     assert "bob is not running (" in table
     assert "10.0.2.9" in table
+
+
+def test_status_says_when_ssh_is_told_of_what_was_before(
+    stack: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["ssh-config", "--stack", "lab"]) == 0
+    capsys.readouterr()
+    main(["status", "--stack", "lab", "--json"])
+    assert json.loads(capsys.readouterr().out)["problems"] == []
+    config = project.ROOT / ".secondlock" / "lab" / "ssh_config"
+    config.write_text(config.read_text().replace("Port 40023", "Port 40024"))
+    assert main(["status", "--stack", "lab"]) == 1
+    assert "./secondlock ssh-config --stack lab" in capsys.readouterr().out
+    main(["status", "--stack", "lab", "--json"])
+    (problem,) = json.loads(capsys.readouterr().out)["problems"]
+    assert "ssh_config" in problem["what"]
 
 
 def test_status_shows_the_gpu_and_who_has_it(
