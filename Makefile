@@ -56,8 +56,8 @@ setup: ## Packages, Python environment and Pulumi CLI, each only if missing
 	@tools/setup.sh $(SETUP_FLAGS)
 
 .PHONY: image
-image: setup ## The machines' golden image, made once and kept in the cache
-	@$(IN_VENV) python -m tools.image
+image: setup ## The machines' golden image, made once and kept (FRESH=1: once more, today's packages)
+	@$(IN_VENV) python -m tools.image $(if $(FRESH),--fresh)
 
 .PHONY: lock
 lock: setup ## Pin the newest versions that requirements*.in allow

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import ctypes
+import datetime as dt
 import os
 import re
 import shutil
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 from cli.findings import Finding, note, of_problem, ok, stop
-from cli.project import Stack
+from cli.project import Stack, pulumi
 from cli.reports import CODES_BEAR, clock_fault
 from infra.local import clock, qemu
 from infra.local.accel import acceleration
 from infra.local.agent import AgentError, GuestAgent
 from infra.local.host import machines_folder
-from infra.local.image import golden_image
+from infra.local.image import GoldenImage, golden_image
 from infra.problems import ProblemsError
 from infra.requests import InstanceRequest, check_local, load_requests
 
@@ -27,6 +29,11 @@ _AVX_SINCE = (7, 2)
 _LEAST_DISK_GIB = 3.0
 """What a machine writes at its first boot and a little more: its disks grow as they are used."""
 
+_OLD = dt.timedelta(days=30)
+"""An image's age from which on its kernel, runc and Docker have probably been mended since."""
+
+_TELLING = re.compile(r"linux-image-\d.*|runc|docker\.io|openssh-server")
+
 _TIME_ERROR = 5  # adjtimex(2): the clock is not synchronised
 _INSTALL = "sudo apt-get install qemu-system-x86"
 
@@ -36,7 +43,7 @@ def findings(stack: Stack) -> list[Finding]:
     requests, found = _requests(stack)
     version = _qemu_version()
     accel, image = _image()
-    found += [_qemu(version, accel), image, _accel(accel)]
+    found += [_qemu(version, accel), image, *_behind(stack), _accel(accel)]
     found += [_cpus(requests), _memory(stack, requests), _disk(stack, requests), _clock()]
     return found + _machines_clocks(stack)
 
@@ -58,7 +65,31 @@ def _image() -> tuple[str | None, Finding]:
         image = golden_image()
     except ProblemsError as error:
         return None, of_problem("image", error.problems[0])
-    return acceleration(image.kernel).name, ok("image", str(image.directory))
+    return acceleration(image.kernel).name, _age(image)
+
+
+def _age(image: GoldenImage) -> Finding:
+    packages = [f"{name} {what}" for name, what in image.versions().items() if _TELLING.match(name)]
+    told = f"{image.directory}, built on {image.built:%Y-%m-%d}"
+    if dt.datetime.now(dt.timezone.utc) - image.built > _OLD:
+        what = f"{told}, gets no fixes: {', '.join(packages) or 'its packages'}"
+        return note("image", what, "make image FRESH=1")
+    return ok("image", told)
+
+
+def _behind(stack: Stack) -> list[Finding]:
+    """Which machines rest on an older image than the newest."""
+    folder = machines_folder(stack.state)
+    older = []
+    for place in sorted(folder.iterdir()) if folder.is_dir() else ():
+        with suppress(ProblemsError, qemu.MachineError):
+            if qemu.load_spec(place).kernel.parent != golden_image().directory:
+                older.append(place.name)
+    if not older:
+        return []
+    what = f"{', '.join(older)}: made from an older image than the newest"
+    mend = f"raise `rebuild` in the request, then {pulumi('up', stack=stack)}"
+    return [note("machines", what, mend)]
 
 
 def _qemu_version() -> tuple[int, ...] | None:

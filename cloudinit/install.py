@@ -56,15 +56,14 @@ def agent_key() -> str:
 PAM_SOURCES = ("build.sh", "pam_secondlock_ask.c")
 """Of cloudinit/pam; every image compiles them: this script, or tools/image/pam.sh."""
 
+_WORKSPACE = "/usr/local/share/secondlock/workspace"
 # What the golden image has from tools/image too: file there, path and mode on the machine.
 _TOOLS = (
     ("fetch-image", f"{LIBRARY}/fetch-image", "0755"),
     ("secondlock-image.service", "/etc/systemd/system/secondlock-image.service", "0644"),
-    (
-        "secondlock-jupyter",
-        "/usr/local/share/secondlock/workspace/secondlock-jupyter",
-        "0755",
-    ),
+    ("secondlock-jupyter", f"{_WORKSPACE}/secondlock-jupyter", "0755"),
+    ("constraints.py", f"{_WORKSPACE}/constraints.py", "0644"),
+    ("pip.conf", f"{_WORKSPACE}/pip.conf", "0644"),
 )
 
 

@@ -1,12 +1,15 @@
 """The golden image: what every local machine's root disk starts from.
 
-`make image` (tools/image) builds it once for each recipe; this module names and finds it.
+`make image` (tools/image) builds it once for each recipe, `make image FRESH=1` once more with
+today's packages, beside the builds that machines rest on; this module names and finds them.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +19,18 @@ _ROOT = Path(__file__).resolve().parent.parent.parent
 _SCRIPTS = _ROOT / "tools" / "image"
 # Files that only arrange the work: a change of theirs makes no other image.
 _NOT_CONTENT = {"__init__.py", "__main__.py", "tensorflow-requirements.in"}
-_TENSORFLOW = ("tensorflow.py", "tensorflow.sh", "tensorflow-requirements.txt", "rootfs.py")
+_TENSORFLOW = (
+    "tensorflow.py",
+    "tensorflow.sh",
+    "tensorflow-requirements.txt",
+    "rootfs.py",
+    "constraints.py",
+    "pip.conf",
+)
+
+
+# What a build after the first has behind its recipe's name.
+_STAMP = "-%Y%m%dT%H%M%S"
 
 
 @dataclass(frozen=True)
@@ -24,7 +38,6 @@ class GoldenImage:
     """A whole golden image. Its files are never written again: machines put overlays on them."""
 
     directory: Path
-    recipe: str
 
     @property
     def disk(self) -> Path:
@@ -42,33 +55,65 @@ class GoldenImage:
         return self.directory / "initrd.img"
 
     @property
+    def listing(self) -> Path:
+        """Its Debian packages, a name and a version a line."""
+        return self.directory / "packages"
+
+    @property
     def identity(self) -> str:
-        """The recipe and this build's time: overlays fit no other build of a recipe."""
-        built = self.disk.exists()
-        return f"{self.recipe} {self.disk.stat().st_mtime_ns:x}" if built else self.recipe
+        """Its folder's name and this build's time: overlays fit no other build."""
+        name, built = self.directory.name, self.disk.exists()
+        return f"{name} {self.disk.stat().st_mtime_ns:x}" if built else name
+
+    @property
+    def built(self) -> dt.datetime:
+        """When it was built."""
+        return dt.datetime.fromtimestamp(self.directory.stat().st_mtime, dt.timezone.utc)
+
+    def versions(self) -> dict[str, str]:
+        """Its packages' versions by name; none where an early build did not write them down."""
+        if not self.listing.exists():
+            return {}
+        return dict(line.split() for line in self.listing.read_text().splitlines())
 
 
 def image_of(identity: str) -> GoldenImage:
     """The image whose identity that is."""
-    name = identity.partition(" ")[0]
-    return GoldenImage(_images() / name, name)
+    return GoldenImage(_images() / identity.partition(" ")[0])
+
+
+def is_there(identity: str) -> bool:
+    """Whether the image with that identity is there, and no other build in its place."""
+    return image_of(identity).identity == identity
 
 
 def golden_image() -> GoldenImage:
-    """The cached golden image. Raises ProblemsError when it has not been built."""
+    """The newest cached golden image. Raises ProblemsError when it has not been built."""
     directory = image_folder()
     if not directory.is_dir():
         what = f"the golden image is not in {directory.parent}"
         raise ProblemsError([Problem(None, None, what, "make image")])
-    return GoldenImage(directory, directory.name)
+    return GoldenImage(directory)
 
 
 def image_folder() -> Path:
-    """Where the golden image of today's recipe is, or will be."""
+    """Where the newest golden image of today's recipe is, or the first one will be."""
+    first = _images() / _recipe()
+    others = re.compile(re.escape(first.name) + r"-\d{8}T\d{6}")
+    builds = [path for path in _images().glob(f"{first.name}-*") if others.fullmatch(path.name)]
+    return max(builds, default=first, key=lambda path: path.name)
+
+
+def fresh_folder() -> Path:
+    """Where a further build of today's recipe will be."""
+    return _images() / f"{_recipe()}{dt.datetime.now(dt.timezone.utc):{_STAMP}}"
+
+
+def _recipe() -> str:
     scripts = [path for path in _SCRIPTS.iterdir() if path.is_file()]
     content = [path for path in scripts if path.name not in _NOT_CONTENT]
     pam = [path for path in (_ROOT / "cloudinit" / "pam").iterdir() if path.is_file()]
-    return _images() / recipe([*content, _ROOT / "cloudinit" / "packages.py", *pam])
+    return recipe([*content, _ROOT / "cloudinit" / "packages.py", *pam])
 
 
 def tensorflow_folder() -> Path:

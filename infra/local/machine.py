@@ -23,7 +23,7 @@ from infra.local import accel, clock, qemu
 from infra.local.agent import AgentError, AwayError, GuestAgent
 from infra.local.data import LocalData
 from infra.local.host import Place
-from infra.local.image import image_of
+from infra.local.image import image_of, is_there
 from infra.local.qmp import ChannelError
 from infra.provider import PROGRESS_SECONDS, Props, ProviderError, QuietProvider, Voice, changed
 
@@ -40,8 +40,9 @@ ADDRESS = "127.0.0.1"
 _READY = "/etc/secondlock/machine.json"
 _SYNC = ["/usr/local/sbin/secondlock-sync", "apply"]
 _SERIAL = ["/usr/local/sbin/secondlock-sync", "serial"]
-# A change of any makes another machine. `made_of` (image, sizes, rebuild) is JSON, whose parts
-# Pulumi shows: a thousand machines' parts cost the engine 30 MiB as properties, nested ones 60.
+# A change of any makes another machine, but a newer image alone does not. `made_of` (image, sizes,
+# rebuild) is JSON, whose parts Pulumi shows: a thousand machines' parts cost the engine 30 MiB as
+# properties, nested ones 60.
 _REPLACING = ("directory", "data", "made_of")
 # What is brought to it as it runs.
 _FOLLOWED = ("roster", "host_key")
@@ -100,13 +101,21 @@ class _MachineProvider(QuietProvider):
         return dynamic.CreateResult(machine.name, {**props, "now": _now(port, serial)})
 
     def diff(self, _id: str, olds: Props, news: Props) -> dynamic.DiffResult:
-        replaces = changed(olds, news, _REPLACING)
+        replaces = changed(olds, {**news, "made_of": _kept(olds, news)}, _REPLACING)
         running = qemu.is_running(Path(olds["directory"]))
-        if not replaces and _made_with(olds) != _made_with(news):
+        older = [
+            what
+            for what, differs in (
+                ("image", olds["made_of"] != news["made_of"]),
+                ("set-up", _made_with(olds) != _made_with(news)),
+            )
+            if differs
+        ]
+        if older and not replaces:
             machine = _Machine(news)
             machine.voice.info(
-                f"{machine.name} is behind: it keeps the set-up that it was made with until "
-                f"`rebuild:` in its request is raised from {machine.made_of['rebuild']}"
+                f"{machine.name} is behind: it keeps the {' and '.join(older)} that it was made "
+                f"with until `rebuild:` in its request is raised from {machine.made_of['rebuild']}"
             )
         return dynamic.DiffResult(
             changes=bool(replaces or not running or changed(olds, news, _FOLLOWED)),
@@ -115,6 +124,8 @@ class _MachineProvider(QuietProvider):
         )
 
     def update(self, _id: str, olds: Props, news: Props) -> dynamic.UpdateResult:
+        # What it was made of and with stays what it was: `diff` tells by it that it is behind.
+        news = {**news, "made_of": _kept(olds, news), "set_up": olds["set_up"]}
         machine = _Machine(news)
         was_running = machine.is_running()
         port, serial = int(olds["now"]["port"]), int(olds["now"]["serial"])
@@ -125,9 +136,8 @@ class _MachineProvider(QuietProvider):
                     serial = _deliver(machine, serial, _enrollments(olds))
             if not was_running or changed(olds, news, ("host_key",)):
                 _wait_for_door(machine, port)
-        # What it was made with stays what it was: `diff` tells by it that the machine is behind.
-        kept = {"set_up": olds["set_up"], "now": _now(port, serial)}
-        return dynamic.UpdateResult({**news, **kept})
+        _tell_moved(machine, int(olds["now"]["port"]), port)
+        return dynamic.UpdateResult({**news, "now": _now(port, serial)})
 
     def read(self, id_: str, props: Props) -> dynamic.ReadResult:
         directory = Path(props["directory"])
@@ -164,6 +174,16 @@ def _now(port: int, serial: int) -> dict[str, Any]:
 def _fingerprint(props: Props) -> str:
     parts = [props[name] for name in (*_REPLACING, "set_up")]
     return _digest(json.dumps(parts).encode())
+
+
+def _kept(olds: Props, news: Props) -> str:
+    """What a machine is made of that keeps its image: a newer one is for the next machine.
+
+    An image that is gone cannot be kept: the root disk rests on it.
+    """
+    old, new = json.loads(olds["made_of"]), json.loads(news["made_of"])
+    kept = {**new, "image": old["image"]}
+    return str(olds["made_of"] if kept == old and is_there(old["image"]) else news["made_of"])
 
 
 def _made_with(props: Props) -> str:
@@ -341,6 +361,15 @@ def _wait_for_door(machine: _Machine, port: int) -> None:
             "do not log in; raise rebuild: in its request, then: pulumi up",
         )
     machine.voice.status(f"SSH on {ADDRESS}:{port}")
+
+
+def _tell_moved(machine: _Machine, before: int, port: int) -> None:
+    if port != before:
+        stack = machine.place.stack
+        machine.voice.info(
+            f"{machine.name} is on {ADDRESS}:{port} now, no longer on port {before}, which another "
+            f"program has; for clients: ./secondlock ssh-config --stack {stack}"
+        )
 
 
 def _host_key(port: int) -> list[str]:

@@ -63,8 +63,7 @@ def _nobodys_data(plan: Plan, root: Path) -> Iterator[Problem]:
 
 def _image() -> str:
     """The identity of the image that machines are made from."""
-    folder = image_folder()
-    image = GoldenImage(folder, folder.name)
+    image = GoldenImage(image_folder())
     if not image.disk.exists():
         pulumi.log.info("the golden image is not built yet: make image (a preview goes without)")
     return image.identity

@@ -6,6 +6,7 @@ import json
 import os
 import secrets
 import shlex
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ import yaml
 from cli import doctor_local, project
 from cli.__main__ import main
 from infra.enrollment import fingerprint
-from infra.local.image import image_folder
+from infra.local import qemu
+from infra.local.image import fresh_folder, image_folder
 
 
 @pytest.fixture
@@ -84,6 +86,30 @@ def test_all_is_well_once_there_is_an_image(root: Path, capsys: pytest.CaptureFi
     assert found["requests"]["what"] == "1, without a fault"
     assert main(["doctor", "--stack", "demo"]) == 0
     assert "emulated (TCG)" in capsys.readouterr().out
+
+
+def test_an_old_image_and_the_machines_that_rest_on_an_older_one(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old = image_folder()
+    old.mkdir(parents=True)
+    (old / "packages").write_text("docker.io\t26.1.5\nlinux-image-6.12.48-amd64\t6.12.48-1\n")
+    assert look(capsys, 0)["image"]["verdict"] == "ok"
+    long_ago = time.time() - 31 * 86400
+    os.utime(old, (long_ago, long_ago))
+    found = look(capsys, 0)["image"]
+    assert (found["verdict"], found["mend"]) == ("note", "make image FRESH=1")
+    assert "docker.io 26.1.5, linux-image-6.12.48-amd64 6.12.48-1" in found["what"]
+    machine = root / ".secondlock" / "demo" / "machines" / "alice"
+    machine.mkdir(parents=True)
+    spec = qemu.MachineSpec("alice", machine, machine, old / "vmlinux", old / "initrd.img")
+    qemu._write_spec(spec)
+    assert "machines" not in look(capsys, 0)
+    fresh_folder().mkdir()
+    found = look(capsys, 0)
+    assert found["image"]["verdict"] == "ok"
+    assert found["machines"]["what"].startswith("alice: ")
+    assert "rebuild" in found["machines"]["mend"]
 
 
 def test_a_qemu_without_avx(root: Path, capsys: pytest.CaptureFixture[str]) -> None:

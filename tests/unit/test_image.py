@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import struct
 import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
-from infra.local.image import golden_image, image_folder, recipe
+from infra.local.image import (
+    fresh_folder,
+    golden_image,
+    image_folder,
+    image_of,
+    is_there,
+    recipe,
+)
 from infra.problems import ProblemsError
 from tools.image import rootfs, tensorflow
 from tools.image.kernel import write_vmlinux
@@ -32,7 +40,22 @@ def test_a_built_image_is_found() -> None:
     image_folder().mkdir(parents=True)
     image = golden_image()
     assert image.disk.parent == image.directory == image_folder()
-    assert image.recipe in str(image.directory)
+
+
+def test_a_fresh_build_is_the_newest_and_leaves_the_ones_before() -> None:
+    first = image_folder()
+    first.mkdir(parents=True)
+    (first / "disk.raw").write_bytes(b"")
+    identity = golden_image().identity
+    (first.parent / f"{first.name}-20260101T000000.x1y2z3.part").mkdir()
+    assert golden_image().directory == first
+    fresh = fresh_folder()
+    fresh.mkdir()
+    assert golden_image().directory == image_folder() == fresh != first
+    assert image_of(identity).directory == first
+    assert is_there(identity)
+    (first / "disk.raw").unlink()
+    assert not is_there(identity)
 
 
 def test_any_change_of_a_recipe_is_another_image(tmp_path: Path) -> None:
@@ -98,3 +121,51 @@ def test_another_mirror_serves_every_suite(tmp_path: Path, monkeypatch: pytest.M
         "http://mirror.example/debian",
         "http://mirror.example/debian-security",
     ]
+
+
+def _distribution(place: Path, name: str, version: str, *requires: str) -> None:
+    about = place / f"{name}-{version}.dist-info"
+    about.mkdir(parents=True)
+    lines = [f"Name: {name}", f"Version: {version}", *(f"Requires-Dist: {one}" for one in requires)]
+    (about / "METADATA").write_text("Metadata-Version: 2.1\n" + "\n".join(lines) + "\n")
+
+
+def _constraints(place: Path) -> list[str]:
+    """What the script prints where just the distributions of `place` are installed."""
+    script = rootfs.FOLDER / "constraints.py"
+    done = subprocess.run(
+        [sys.executable, "-S", script],
+        env={"PYTHONPATH": str(place)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.split("\n")[:-1]
+
+
+def test_pip_has_to_leave_what_the_images_tensorflow_needs(tmp_path: Path) -> None:
+    _distribution(
+        tmp_path, "tensorflow_cpu", "2.9.3",
+        "numpy (>=1.20)", "protobuf (<3.20,>=3.9.2)", "tensorboard (<2.10,>=2.9)",
+        "six>=1.12; python_version < '4'", 'absent<2; extra == "gpu"',
+    )  # fmt: skip
+    _distribution(tmp_path, "tensorboard", "2.9.1", "requests[socks] (<3,>=2.21.0)", "werkzeug")
+    _distribution(tmp_path, "requests", "2.32", 'idna<4; python_version < "3.12"', "chardet<6")
+    for name, version in (
+        ("numpy", "1.23.5"), ("protobuf", "3.19.6"), ("six", "1.17"), ("setuptools", "79.0.1"),
+        ("werkzeug", "3.0"), ("idna", "3.1"), ("unrelated", "1.0"),
+    ):  # fmt: skip
+        _distribution(tmp_path, name, version)
+    assert _constraints(tmp_path) == [
+        'idna<4; python_version < "3.12"',
+        "numpy<1.24",
+        "protobuf<3.20,>=3.9.2",
+        "requests<3,>=2.21.0",
+        "setuptools<82",
+        "tensorboard<2.10,>=2.9",
+    ]
+
+
+def test_pip_is_free_where_the_image_has_no_tensorflow(tmp_path: Path) -> None:
+    _distribution(tmp_path, "numpy", "1.23.5")
+    assert _constraints(tmp_path) == []

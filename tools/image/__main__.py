@@ -1,4 +1,7 @@
-"""`python -m tools.image`: build the golden image, or do nothing where it is there."""
+"""`python -m tools.image`: build the golden image, or do nothing where it is there.
+
+`--fresh` builds it once more, with the packages of today.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,8 @@ from tools.steps import exit_code
 
 
 def _build() -> None:
-    directory = build()
-    require_avx(GoldenImage(directory, directory.name).kernel)
+    image = GoldenImage(build(fresh="--fresh" in sys.argv[1:]))
+    require_avx(image.kernel)
 
 
 if __name__ == "__main__":

@@ -6,13 +6,12 @@ import os
 import shutil
 from pathlib import Path
 
-from cloudinit.install import HERE as CLOUDINIT
 from cloudinit.install import PAM_SOURCES
 from cloudinit.packages import PACKAGES, RELEASE
-from infra.local.image import image_folder, tensorflow_folder
+from infra.local.image import fresh_folder, image_folder, tensorflow_folder
 from tools.emulation import require_avx
 from tools.image.kernel import write_vmlinux
-from tools.image.rootfs import FOLDER, build_rootfs, script_hook, write_disk
+from tools.image.rootfs import build_rootfs, file_hook, script_hook, write_disk
 from tools.image.tensorflow import build_tensorflow
 from tools.setup import ensure_uv, uv_version
 from tools.steps import Step, StepError, appears_whole, cache_dir, locked, run_logged
@@ -21,32 +20,38 @@ _PROGRAMS = ("mmdebstrap", "mke2fs", "zstd", "unshare")
 _ROOM_GIB = 9
 _LIBRARY, _UNITS = "/usr/local/lib/secondlock", "/etc/systemd/system"
 _PAM = "/usr/local/src/secondlock"  # as pam.sh knows it
+_PACKAGES = "var/lib/secondlock-packages"
 _TOOLS = "/usr/local/share/secondlock/workspace"  # as toolbox.sh and cloudinit/guest know it
 
 
-def build() -> Path:
+def build(fresh: bool = False) -> Path:
     """Make the golden image where it is missing; return its folder. Raises StepError.
 
-    A second builder waits for the first. What an interrupted one left is removed.
+    `fresh`: also where it is there, with today's packages; machines that are there rest on the
+    build that they were made from, which stays. A second builder waits for the first. What an
+    interrupted one left is removed.
     """
     require_avx()
-    target = image_folder()
+    target = fresh_folder() if fresh else image_folder()
     if target.exists():
         Step("Golden image").done("there")
         return target
     _require()
     with locked(cache_dir() / "image.lock", "Another build of the image is running; waiting ..."):
         if not target.exists():
-            _build(target)
+            _build(target, fresh)
+    if fresh:
+        print("New machines are made from it; others keep theirs until `rebuild:` is raised in")
+        print("their requests. `./secondlock doctor` names them.")
     return target
 
 
-def _build(target: Path) -> None:
+def _build(target: Path, fresh: bool) -> None:
     print("Building the golden image, once: a few minutes and 4 GB in", target.parent.parent)
     uv = ensure_uv(f"[1/4] uv {uv_version()}")
     archive = tensorflow_folder() / "rootfs.tar"
     step = Step("[2/4] TensorFlow 2.9.3 on Debian 11")
-    if not archive.exists():
+    if fresh or not archive.exists():
         with appears_whole(archive.parent) as part:
             build_tensorflow(step, uv, part / archive.name)
     step.done()
@@ -58,12 +63,15 @@ def _build(target: Path) -> None:
 def _build_guest(step: Step, tensorflow: Path, part: Path) -> None:
     hooks = [
         script_hook("essential", "initramfs.sh"),
-        _file_hook(FOLDER / "fetch-image", f"{_LIBRARY}/fetch-image", "755"),
-        _file_hook(
-            FOLDER / "secondlock-image.service", f"{_UNITS}/secondlock-image.service", "644"
+        file_hook("fetch-image", f"{_LIBRARY}/fetch-image", "755"),
+        file_hook("secondlock-image.service", f"{_UNITS}/secondlock-image.service", "644"),
+        file_hook("secondlock-jupyter", f"{_TOOLS}/secondlock-jupyter", "755"),
+        file_hook("constraints.py", f"{_TOOLS}/constraints.py", "644"),
+        file_hook("pip.conf", f"{_TOOLS}/pip.conf", "644"),
+        *(
+            file_hook(f"../../cloudinit/pam/{name}", f"{_PAM}/{name}", "644")
+            for name in PAM_SOURCES
         ),
-        _file_hook(FOLDER / "secondlock-jupyter", f"{_TOOLS}/secondlock-jupyter", "755"),
-        *(_file_hook(CLOUDINIT / "pam" / name, f"{_PAM}/{name}", "644") for name in PAM_SOURCES),
         script_hook("customize", "pam.sh"),
         script_hook("customize", "toolbox.sh"),
         script_hook("customize", "customize.sh"),
@@ -73,18 +81,12 @@ def _build_guest(step: Step, tensorflow: Path, part: Path) -> None:
     step.done()
 
 
-def _file_hook(source: Path, path: str, mode: str) -> str:
-    """A hook that writes the text of the file `source` to `path` in the new system."""
-    target, text = f'"$1{path}"', source.read_text()
-    make = f"mkdir -p $(dirname {target}) && cat >{target} <<'END OF FILE'"
-    return f"--customize-hook={make}\n{text}END OF FILE\nchmod {mode} {target}"
-
-
 def _build_disk(step: Step, part: Path) -> None:
     archive = part / "rootfs.tar"
     boot = part / "boot"
     unpack = ["tar", "--extract", "--file", str(archive), "--directory", str(part)]
     unpack += ["--no-same-owner", "--wildcards", "./boot/vmlinuz-*", "./boot/initrd.img-*"]
+    unpack += [f"./{_PACKAGES}", f"--transform=s,^./{_PACKAGES}$,packages,"]
     run_logged(unpack, what="the new system has no kernel", mend="make image")
     (vmlinuz,), (initrd,) = boot.glob("vmlinuz-*"), boot.glob("initrd.img-*")
     write_vmlinux(vmlinuz, part / "vmlinux")

@@ -100,6 +100,9 @@ for profile in $(chroot "$root" dpkg -L apparmor | sed -n 's,^\(/etc/apparmor\.d
     [ ! -f "$root$profile" ] || rm "$root$profile"
 done
 
+# `secondlock doctor` tells an old image by them.
+chroot "$root" dpkg-query --show >"$root/var/lib/secondlock-packages"
+
 # What systemd would do at every machine's first boot because /usr is newer than its notes of it.
 chroot "$root" ldconfig
 chroot "$root" journalctl --quiet --update-catalog

@@ -46,6 +46,13 @@ def script_hook(kind: str, script: str) -> str:
     return f"--{kind}-hook={(FOLDER / script).read_text()}"
 
 
+def file_hook(name: str, path: str, mode: str) -> str:
+    """A hook that writes the file `name` of this folder to `path` in the new system."""
+    target, text = f'"$1{path}"', (FOLDER / name).read_text()
+    make = f"mkdir -p $(dirname {target}) && cat >{target} <<'END OF FILE'"
+    return f"--customize-hook={make}\n{text}END OF FILE\nchmod {mode} {target}"
+
+
 def build_rootfs(
     step: Step,
     release: str,

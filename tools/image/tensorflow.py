@@ -13,12 +13,13 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from tools.image.rootfs import FOLDER, build_rootfs, script_hook
+from tools.image.rootfs import FOLDER, build_rootfs, file_hook, script_hook
 from tools.steps import Step, run_logged
 
 RELEASE = "bullseye"
 REQUIREMENTS = FOLDER / "tensorflow-requirements.txt"
 PYTHON = "3.9.2"
+_OURS = "/usr/local/share/secondlock"
 PACKAGES = (
     "python3",
     "python3-distutils",
@@ -30,8 +31,7 @@ PACKAGES = (
     "git",
     "curl",
     "ca-certificates",
-    # At the prompt
-    "tmux",
+    # At the prompt; tmux is the machine's (toolbox.sh): Debian 11's shows 8 colours
     "procps",
     "less",
     "nano",
@@ -58,7 +58,11 @@ def build_tensorflow(step: Step, uv: Path, archive: Path) -> None:
         _install_packages(step, uv, work / "wheels")
         packages = _pack(step, work)
         options = [*_NO_MANUALS, f"--customize-hook=tar-in {shlex.quote(str(packages))} /"]
-        options.append(script_hook("customize", "tensorflow.sh"))
+        options += [
+            file_hook("pip.conf", "/usr/pip.conf", "644"),
+            file_hook("constraints.py", f"{_OURS}/constraints.py", "644"),
+            script_hook("customize", "tensorflow.sh"),
+        ]
         build_rootfs(step, RELEASE, PACKAGES, options, archive)
 
 

@@ -10,6 +10,12 @@ rm -f "$root/etc/hostname" "$root/etc/resolv.conf" "$root/etc/apt/sources.list"
 
 # A container cannot write byte code here, and would compile all of TensorFlow at every start.
 # Some packages carry files for other versions of Python: those do not compile.
+# What pip.conf refers to.
+ours=/usr/local/share/secondlock
+chroot "$root" python3 -I "$ours/constraints.py" >"$root$ours/constraints.txt"
+grep -q '^numpy<' "$root$ours/constraints.txt"
+rm "$root$ours/constraints.py"
+
 echo "secondlock: compiling byte code"
 chroot "$root" python3 -m compileall -qq -j 0 --invalidation-mode unchecked-hash "$libraries" ||
     true

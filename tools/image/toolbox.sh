@@ -27,7 +27,18 @@ done
 # Debian's /etc/profile forgets the PATH that a login shell is given.
 cat >"$root$place/profile.sh" <<EOT
 case \$PATH in *$place*) ;; *) PATH=\$PATH:$place ;; esac
+case :\$PATH: in *:\$HOME/.local/bin:*) ;; *) PATH=\$HOME/.local/bin:\$PATH ;; esac
 EOT
+
+# What a terminal says of its colours holds in tmux too.
+cat >"$root$place/tmux.conf" <<'EOT'
+if-shell '[ "$COLORTERM" = truecolor ] || [ "$COLORTERM" = 24bit ]' \
+    "set-option -as terminal-features ',xterm*:RGB'"
+set-option -ga update-environment COLORTERM
+EOT
+
+# An image may know no terminal at all.
+cp -R "$root/usr/share/terminfo" "$root$place/terminfo"
 
 # What a stock image may lack is tried here, where it can still be told to the one who builds it.
 for program in rsync tmux; do

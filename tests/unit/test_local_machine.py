@@ -1,0 +1,78 @@
+"""What a plan finds to do about a machine that is there, by the provider alone."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from infra.local import machine
+from infra.local.image import fresh_folder, golden_image, image_folder
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def props(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """A machine's properties, made from the one golden image that there is."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    _built(image_folder())
+    return {
+        "directory": str(tmp_path / "lab" / "machines" / "alice"),
+        "data": "alice",
+        "made_of": _made_of(rebuild=0),
+        "set_up": json.dumps({"digest": "0"}),
+        "host_key": "key",
+        "roster": "{}",
+    }
+
+
+def _built(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    (folder / "disk.raw").touch()
+
+
+def _made_of(rebuild: int) -> str:
+    return json.dumps({"image": golden_image().identity, "cpus": 2, "rebuild": rebuild})
+
+
+def _diff(olds: dict[str, Any], news: dict[str, Any]) -> tuple[list[str], str]:
+    """What makes another machine necessary, and what the plan says."""
+    said: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("infra.provider.Voice.info", lambda _, text: said.append(text))
+        patch.setattr("infra.local.machine.pulumi.get_project", lambda: "secondlock")
+        found = machine._MachineProvider().diff("alice", olds, news)
+    return found.replaces or [], " ".join(said)
+
+
+def test_a_fresh_image_waits_for_rebuild(props: dict[str, Any]) -> None:
+    assert _diff(props, props) == ([], "")
+    _built(fresh_folder())
+    replaces, said = _diff(props, {**props, "made_of": _made_of(rebuild=0)})
+    assert replaces == []
+    assert "alice is behind: it keeps the image " in said
+    assert _diff(props, {**props, "made_of": _made_of(rebuild=1)}) == (["made_of"], "")
+
+
+def test_a_machine_that_comes_back_on_another_port_says_so(
+    props: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr("infra.provider.Voice.info", lambda _, text: said.append(text))
+    monkeypatch.setattr("infra.local.machine.pulumi.get_project", lambda: "secondlock")
+    there = machine._Machine(props)
+    machine._tell_moved(there, 20001, 20001)
+    assert said == []
+    machine._tell_moved(there, 20001, 20002)
+    assert "127.0.0.1:20002" in said[0]
+    assert "./secondlock ssh-config --stack lab" in said[0]
+
+
+def test_a_machine_whose_image_is_gone_is_made_again(props: dict[str, Any]) -> None:
+    (image_folder() / "disk.raw").unlink()
+    _built(fresh_folder())
+    news = {**props, "made_of": _made_of(rebuild=0)}
+    assert _diff(props, news) == (["made_of"], "")
