@@ -38,6 +38,7 @@ FILES: dict[str, tuple[str, str]] = {
     "chrony.conf": ("/etc/chrony/chrony.conf", "0644"),
     "docker-daemon.json": ("/etc/docker/daemon.json", "0644"),
     "docker.service.conf": (f"{_UNITS}/docker.service.d/secondlock.conf", "0644"),
+    "shell": (f"{LIBRARY}/shell", "0755"),
     "sudoers": ("/etc/sudoers.d/secondlock", "0440"),
     "unattended-upgrades.conf": ("/etc/apt/apt.conf.d/52secondlock", "0644"),
     "resolved.conf": ("/etc/systemd/resolved.conf.d/secondlock.conf", "0644"),

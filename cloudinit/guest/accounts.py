@@ -46,13 +46,14 @@ def _account(researcher: Researcher, uid: int) -> bool:
         run("groupadd", "--gid", str(uid), name)
         run(
             "useradd", "--uid", str(uid), "--gid", str(uid), "--groups", groups,
-            "--home-dir", str(paths.HOME / name), "--no-create-home", "--shell", "/bin/sh",
+            "--home-dir", str(paths.HOME / name), "--no-create-home", "--shell", str(paths.SHELL),
             "--password", "*", name,
         )  # fmt: skip
         return True
-    if groups_of(name) - {name} == set(groups.split(",")):
+    shell = str(paths.SHELL)
+    if entry.pw_shell == shell and groups_of(name) - {name} == set(groups.split(",")):
         return False
-    run("usermod", "--expiredate", "", "--groups", groups, name)
+    run("usermod", "--expiredate", "", "--shell", shell, "--groups", groups, name)
     return True
 
 

@@ -9,31 +9,40 @@ from typing import NoReturn
 from guest import paths, workspace
 from guest.system import GuestError
 
-# What a session may bring along; everything else is the container's own.
-PASSED_ON = ("TERM", "LANG", "COLORTERM", "NO_COLOR", "SSH_CONNECTION", "SSH_CLIENT")
+# What a session may bring along; everything else is the container's own. No language: what a
+# client sends (macOS: LC_CTYPE=UTF-8) is one that images rarely have, and their programs complain.
+PASSED_ON = ("COLORTERM", "NO_COLOR", "SSH_CONNECTION", "SSH_CLIENT")
+TERMINALS = f"{workspace.TOOLS}/terminfo"
+# A terminal newer than the image's descriptions (terminfo(5)) is told from xterm by its name alone.
+KNOWN_TERMINAL = f"""\
+for place in ~/.terminfo /etc/terminfo /lib/terminfo /usr/share/terminfo {TERMINALS}; do
+    [ ! -e "$place/${{TERM%"${{TERM#?}}"}}/$TERM" ] || exec "$@"
+done
+TERM=xterm-256color
+exec "$@"
+"""
 
 
-def _environment(account: pwd.struct_passwd) -> dict[str, str]:
-    passed = {
-        name: value
-        for name, value in os.environ.items()
-        if name in PASSED_ON or name.startswith("LC_")
-    }
+def _environment(account: pwd.struct_passwd, terminal: bool) -> dict[str, str]:
+    passed = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+    if terminal:
+        passed |= {"TERM": os.environ.get("TERM", ""), "TERMINFO_DIRS": TERMINALS}
     return {
-        "LANG": "C.UTF-8",
         **passed,
+        "LANG": "C.UTF-8",
         "HOME": account.pw_dir,
         "USER": account.pw_name,
         "LOGNAME": account.pw_name,
         "SHELL": "/bin/bash",
-        "PATH": workspace.SEARCH_PATH,
+        "PATH": workspace.search_path(account),
     }
 
 
-def _command() -> list[str]:
+def _command(terminal: bool) -> list[str]:
     """As sshd(8) does it: a login shell, or the whole command as one opaque word for the shell."""
     asked = os.environ.get("SSH_ORIGINAL_COMMAND")
-    return ["/bin/bash", "-l"] if asked is None else ["/bin/bash", "-c", _as_utf8(asked)]
+    shell = ["/bin/bash", "-l"] if asked is None else ["/bin/bash", "-c", _as_utf8(asked)]
+    return ["/bin/sh", "-c", KNOWN_TERMINAL, "sh", *shell] if terminal else shell
 
 
 def _as_utf8(command: str) -> str:
@@ -64,9 +73,11 @@ def main() -> NoReturn:
         if note := workspace.complaint(account.pw_name):
             print(f"secondlock: {note}", file=sys.stderr)
         argv = workspace.enter_command(
-            account, container, _command(), _environment(account), terminal
+            account, container, _command(terminal), _environment(account, terminal), terminal
         )
-        os.execv(workspace.RUNC, argv)  # noqa: S606 (no shell: that is the point)
+        # A client's SIGKILL ends sudo and no more: the command is not to outlive it.
+        argv = ["/usr/bin/setpriv", "--pdeathsig", "TERM", *argv]
+        os.execv(argv[0], argv)  # noqa: S606 (no shell: that is the point)
     except KeyboardInterrupt:
         sys.exit(130)
     except (GuestError, KeyError, ValueError, OSError, json.JSONDecodeError) as error:

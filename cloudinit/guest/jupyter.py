@@ -36,7 +36,7 @@ def main() -> NoReturn:
         "HOME": account.pw_dir,
         "USER": account.pw_name,
         "LANG": "C.UTF-8",
-        "PATH": workspace.SEARCH_PATH,
+        "PATH": workspace.search_path(account),
     }
     command = [f"{workspace.TOOLS}/secondlock-jupyter", "serve"]
     container = workspace.ensure(account)

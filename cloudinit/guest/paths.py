@@ -17,6 +17,8 @@ STATE_FILE = STATE / "state.json"
 HOST_KEY = STATE / "ssh_host_ed25519_key"
 
 HOME = Path("/home")
+# Researchers' login shell; PAM lets nobody in who has another (templates/pam-sshd.j2).
+SHELL = Path("/usr/local/lib/secondlock/shell")
 
 # Told by the host (infra/local/clock.py).
 RTC_BEHIND = ETC / "rtc-behind"

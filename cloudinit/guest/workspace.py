@@ -19,6 +19,11 @@ RUNC_ROOT = Path("/run/docker/runtime-runc/moby")
 TOOLS = "/usr/local/share/secondlock/workspace"
 # What the image has comes first; what it lacks is in the tools (tools/image/toolbox.sh).
 SEARCH_PATH = f"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:{TOOLS}"
+# What pip must leave as it is for TensorFlow's sake: an image of one's own is asked for it, ours
+# brings it (tools/image/constraints.py). The place is the one that tools/image/pip.conf names.
+CONSTRAINTS = "/usr/local/share/secondlock/constraints.txt"
+CONSTRAINTS_FILE = "constraints.txt"
+CONSTRAINTS_SECONDS = 60
 FETCH = "/usr/local/lib/secondlock/fetch-image"
 # What it says of an image that is not here yet, or cannot be fetched.
 NOTE = paths.RUN / "image"
@@ -47,6 +52,35 @@ def _alone(user: str) -> Iterator[None]:
     with (paths.RUN / "workspaces" / f"{user}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def search_path(account: pwd.struct_passwd) -> str:
+    """The PATH of what runs there: what a researcher installed goes first, as pip expects it."""
+    return f"{account.pw_dir}/.local/bin:{SEARCH_PATH}"
+
+
+def _pip_binds(image: str, files: Path) -> list[str]:
+    """pip's settings for an image of one's own, where the system's Python looks for them and no
+    virtual environment does (`sys.prefix`; pip's user guide, "Configuration")."""
+    if "@" not in image:
+        return []
+    places = [f"{TOOLS}/pip.conf:{prefix}/pip.conf:ro" for prefix in ("/usr", "/usr/local")]
+    return [f"{files}/{CONSTRAINTS_FILE}:{CONSTRAINTS}:ro", *places]
+
+
+def _constrain_pip(account: pwd.struct_passwd, container: str) -> None:
+    """Ask the image's own Python for CONSTRAINTS; with none, or without an answer, pip is free."""
+    command = ["python3", "-I", f"{TOOLS}/constraints.py"]
+    environment = {"PATH": SEARCH_PATH}
+    argv = enter_command(account, container, command, environment, terminal=False)
+    with suppress(subprocess.TimeoutExpired):
+        asked = subprocess.run(
+            argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=CONSTRAINTS_SECONDS,
+            check=False,
+        )  # fmt: skip
+        if asked.returncode == 0:
+            # The same file: the container has this one.
+            (paths.WORKSPACES / account.pw_name / CONSTRAINTS_FILE).write_bytes(asked.stdout)
 
 
 def _total_memory() -> int:
@@ -87,8 +121,10 @@ def _definition(account: pwd.struct_passwd, image: str) -> dict[str, Any]:
                 f"{files}/group:/etc/group:ro",
                 f"{TOOLS}:{TOOLS}:ro",
                 f"{TOOLS}/profile.sh:/etc/profile.d/secondlock.sh:ro",
+                f"{TOOLS}/tmux.conf:/etc/tmux.conf:ro",
                 # Where sshd's and every client's Subsystem looks for it.
                 f"{TOOLS}/sftp-server:/usr/lib/openssh/sftp-server:ro",
+                *_pip_binds(image, files),
             ],
         },
     }
@@ -190,11 +226,15 @@ def ensure(account: pwd.struct_passwd) -> str:
         if found is not None and _is_outdated(found):
             docker.call("DELETE", f"/containers/{found['Id']}?force=true")
             found = None
+        ask_for_pip = found is None and "@" in image
         if found is None:
+            (paths.WORKSPACES / user / CONSTRAINTS_FILE).touch(0o644)
             path = f"/containers/create?name={container_name(user)}"
             docker.call("POST", path, _definition(account, image))
             found = _inspect(user)
         docker.call("POST", f"/containers/{found['Id']}/start")
+        if ask_for_pip:
+            _constrain_pip(account, found["Id"])
         _remember(user, found)
     return str(found["Id"])
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import base64
 import shutil
 import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+import paramiko
 import pexpect
 
 if TYPE_CHECKING:
@@ -169,13 +172,21 @@ class Client:
 
     @contextmanager
     def terminal(
-        self, person: Person, *command: str, code: Answer | None = None, size: tuple[int, int]
+        self,
+        person: Person,
+        *command: str,
+        code: Answer | None = None,
+        size: tuple[int, int],
+        env: Mapping[str, str] = MappingProxyType({}),
     ) -> Iterator[Any]:
-        """A session on a terminal of `size` (rows, columns), past its code: pexpect's child."""
-        argv = [*self.argv(person, "-tt"), *command]
+        """A session on a terminal of `size` (rows, columns), past its code: pexpect's child.
+
+        `env` is what the terminal says of itself, and is sent.
+        """
+        argv = [*self.argv(person, "-tt", "-o", f"SendEnv={' '.join(env)}"), *command]
         child = pexpect.spawn(
             argv[0], argv[1:], timeout=PATIENCE, encoding="utf-8", dimensions=size,
-            env=_environment(),
+            env=_environment() | dict(env),
         )  # fmt: skip
         try:
             child.expect(PROMPT)
@@ -184,6 +195,18 @@ class Client:
             yield child
         finally:
             child.close(force=True)
+
+    @contextmanager
+    def transport(self, person: Person, host_key: str) -> Iterator[paramiko.Transport]:
+        """A connection of paramiko's, logged in; `host_key` in OpenSSH's public form."""
+        known = paramiko.Ed25519Key(data=base64.b64decode(host_key.split()[1]))
+        with paramiko.Transport((self.address, self.port)) as transport:
+            transport.banner_timeout = transport.auth_timeout = PATIENCE
+            transport.connect(hostkey=known)
+            key = paramiko.Ed25519Key.from_private_key_file(str(person.key))
+            assert transport.auth_publickey(person.name, key) == ["keyboard-interactive"]
+            transport.auth_interactive(person.name, lambda *asked: [person.code()] * len(asked[2]))
+            yield transport
 
     @contextmanager
     def session(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import subprocess
 from contextlib import contextmanager
@@ -167,6 +168,14 @@ def test_jupyter_says_that_the_image_has_none(inside: Session) -> None:
     assert result.exit == 1
     assert "has no Jupyter" in result.errors
     assert "pip install --user jupyterlab" in result.errors
+
+
+def test_pip_leaves_what_the_images_tensorflow_needs(machine: Machine, inside: Session) -> None:
+    """Its stand-in for Python says what it was asked; what one answers is for tests/unit."""
+    (place,) = re.findall("constraint = (.*)", inside.succeed("cat /usr/pip.conf"))
+    assert inside.succeed("cmp /usr/pip.conf /usr/local/pip.conf") == ""
+    tools = "/usr/local/share/secondlock/workspace"
+    assert inside.succeed(f"cat {place}") == f"-I {tools}/constraints.py"
 
 
 def test_the_tools_are_roots_and_nothing_in_them_is_setuid(

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import base64
 import os
 import shutil
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import paramiko
 import pytest
 
 from tests.machine.client import PATIENCE, Answer, drive
 from tests.machine.people import make_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from tests.machine.client import Client
     from tests.machine.machine import Machine
-    from tests.machine.people import Person
 
 
 def test_key_and_code_let_in(machine: Machine, client: Client) -> None:
@@ -165,6 +162,16 @@ def test_without_a_sound_enrollment_on_the_machine_nobody_gets_in(
     assert client.login(person).denied
 
 
+def test_without_the_shell_that_leads_to_the_workspace_nobody_gets_in(
+    machine: Machine, client: Client
+) -> None:
+    person = machine.researcher()
+    machine.succeed(f"usermod --shell /bin/sh {person.name}")
+    assert not client.login(person, "id").data
+    machine.apply()
+    assert client.login(person, code=person.emergency_codes[0]).entered
+
+
 def test_a_phone_may_be_one_step_off(machine: Machine, client: Client) -> None:
     person = machine.researcher()
     assert client.login(person, code=lambda: person.code(-1)).entered
@@ -251,28 +258,15 @@ def test_dropbear_gets_in(machine: Machine, client: Client, tmp_path: Path) -> N
     known_hosts.parent.mkdir(mode=0o700)
     known_hosts.write_text(f"{client.address} {machine.host_key.public_openssh}\n")
     argv = ["dbclient", "-i", str(key), "-p", str(client.port), "-l", person.name]
-    result = drive([*argv, client.address, "id -un"], [person.code], env={"HOME": str(tmp_path)})
-    assert (result.exit, result.output) == (0, person.name), result
+    command = "id -un; exit 7"
+    result = drive([*argv, client.address, command], [person.code], env={"HOME": str(tmp_path)})
+    assert (result.exit, result.output) == (7, person.name), result
 
 
 def test_paramiko_gets_in(machine: Machine, client: Client) -> None:
     person = machine.researcher()
-    public = machine.host_key.public_openssh.split()
-    host_key = paramiko.Ed25519Key(data=base64.b64decode(public[1]))
-    with paramiko.Transport((client.address, client.port)) as transport:
-        transport.banner_timeout = transport.auth_timeout = PATIENCE
-        transport.connect(hostkey=host_key)
-        key = paramiko.Ed25519Key.from_private_key_file(str(person.key))
-        assert transport.auth_publickey(person.name, key) == ["keyboard-interactive"]
-        transport.auth_interactive(person.name, _answers(person))
+    with client.transport(person, machine.host_key.public_openssh) as transport:
         channel = transport.open_session(timeout=PATIENCE)
         channel.settimeout(PATIENCE)
         channel.exec_command("id -un")
         assert channel.makefile().read().decode().strip() == person.name
-
-
-def _answers(person: Person) -> Callable[[str, str, list[tuple[str, bool]]], list[str]]:
-    def answer(title: str, instructions: str, prompts: list[tuple[str, bool]]) -> list[str]:
-        return [person.code() for _ in prompts]
-
-    return answer

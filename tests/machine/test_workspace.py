@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import secrets
 import shutil
 import socket
 import struct
 import subprocess
+import zipfile
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import paramiko
 import pexpect
 import pytest
+from paramiko.common import cMSG_CHANNEL_REQUEST
 
 from tests.machine.client import PATIENCE, free_port
 
@@ -90,11 +94,100 @@ def test_tensorflow_trains_a_model(inside: Session) -> None:
     assert (result.exit, result.output.split()) == (0, ["2.9.3", "True"]), result.errors
 
 
+# Packages of one's own
+
+
+def _wheel(name: str, version: str, requires: str = "") -> bytes:
+    """A package with a module and a command of its name, which print its version."""
+    archive = io.BytesIO()
+    about = f"{name}-{version}.dist-info"
+    metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+    files = {
+        f"{name}.py": f"__version__ = '{version}'\ndef main(): print(__version__)\n",
+        f"{about}/METADATA": metadata + (f"Requires-Dist: {requires}\n" if requires else ""),
+        f"{about}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{about}/entry_points.txt": f"[console_scripts]\n{name} = {name}:main\n",
+        f"{about}/RECORD": "",
+    }
+    with zipfile.ZipFile(archive, "w") as wheel:
+        for path, content in files.items():
+            wheel.writestr(path, content)
+    return archive.getvalue()
+
+
+@pytest.fixture(scope="module")
+def packages(inside: Session) -> None:
+    """A folder `packages`: the newest `modern` needs the newest numpy, the one before does not."""
+    wheels = (("numpy", "2.0", ""), ("modern", "2.0", "numpy>=2"), ("modern", "1.0", "numpy"))
+    for name, version, requires in wheels:
+        path = f"packages/{name}-{version}-py3-none-any.whl"
+        inside.succeed(f"mkdir -p packages && cat >{path}", stdin=_wheel(name, version, requires))
+
+
+PIP = 300  # seconds; emulated machines load pip slowly
+FROM_FOLDER = "install --quiet --no-index --find-links packages"
+
+
+@pytest.mark.timeout(900, method="signal")
+@pytest.mark.usefixtures("packages")
+def test_what_someone_installs_does_not_break_tensorflow(inside: Session) -> None:
+    inside.succeed(f"pip {FROM_FOLDER} --user modern", timeout=PIP)
+    assert inside.succeed("modern; bash -lc modern").split() == ["1.0", "1.0"]  # by PATH
+    refused = inside.run(f"pip {FROM_FOLDER} --user numpy==2.0", timeout=PIP)
+    assert refused.exit != 0
+    assert "constraint" in refused.errors
+    assert inside.succeed("python -c 'import numpy; print(numpy.__version__)'").startswith("1.")
+
+
+@pytest.mark.usefixtures("packages")
+def test_a_virtual_environment_takes_what_tensorflow_could_not(inside: Session) -> None:
+    inside.succeed("python -m venv --without-pip free")
+    inside.succeed(f"pip --python free/bin/python {FROM_FOLDER} modern", timeout=PIP)
+    assert inside.succeed("free/bin/modern") == "2.0"
+
+
 # Commands and data
 
 
 def test_exit_codes_come_through(inside: Session) -> None:
     assert [inside.run(f"exit {code}").exit for code in (0, 7, 255)] == [0, 7, 255]
+
+
+def test_signals_that_a_client_sends_reach_the_command(machine: Machine, client: Client) -> None:
+    names = ("TERM", "INT", "HUP", "USR1")
+    traps = " ".join(f"trap 'echo {name}; exit 9' {name};" for name in names)
+    # Bash looks at signals when the command that it waits for has ended.
+    command = f"{traps} echo ready; while :; do sleep 0.1; done"
+    person = machine.researcher()
+    with client.transport(person, machine.host_key.public_openssh) as transport:
+        for name in names:
+            channel = _started(transport, command)
+            _signal(channel, name)
+            assert channel.makefile().read() == f"{name}\n".encode()
+            assert channel.recv_exit_status() == 9
+        _signal(_started(transport, "echo ready; exec sleep 4005"), "KILL")
+        machine.wait_for("! pgrep -x -f 'sleep 4005'")
+
+
+def _started(transport: paramiko.Transport, command: str) -> paramiko.Channel:
+    channel = transport.open_session(timeout=PATIENCE)
+    channel.settimeout(PATIENCE)
+    channel.exec_command(command)
+    said = b""
+    while said != b"ready\n":
+        said += channel.recv(1)
+    return channel
+
+
+def _signal(channel: paramiko.Channel, name: str) -> None:
+    """RFC 4254, section 6.9; paramiko itself has no word for it."""
+    message = paramiko.Message()
+    message.add_byte(cMSG_CHANNEL_REQUEST)
+    message.add_int(channel.remote_chanid)
+    message.add_string("signal")
+    message.add_boolean(False)
+    message.add_string(name)
+    channel.get_transport()._send_user_message(message)  # type: ignore[attr-defined]
 
 
 def test_standard_error_stays_apart(inside: Session) -> None:
@@ -272,6 +365,20 @@ def test_a_terminal_has_its_size_and_passes_ctrl_c(machine: Machine, client: Cli
         terminal.expect(pexpect.EOF)
         terminal.close()
         assert terminal.exitstatus == 5
+
+
+def test_a_terminal_newer_than_the_image_has_its_colours_in_tmux_too(
+    machine: Machine, client: Client
+) -> None:
+    said = {"TERM": "xterm-ghostty", "COLORTERM": "truecolor", "LC_CTYPE": "UTF-8"}
+    with client.terminal(machine.researcher(), size=(33, 77), env=said) as terminal:
+        terminal.sendline("tput colors; locale 2>&1 | grep -c Cannot; echo $COLORTERM")
+        terminal.expect("256\r\n0\r\ntruecolor", timeout=300)
+        terminal.sendline("tmux")
+        terminal.expect("0:bash")
+        terminal.sendline("stty size; printf '\\033[38;2;1;2;3mX\\n'")
+        terminal.expect("32 77")
+        terminal.expect("\033\\[38;2;1;2;3m")
 
 
 def test_tmux_and_nohup_survive_a_cut_connection_and_nothing_else(
