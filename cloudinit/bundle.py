@@ -39,9 +39,15 @@ FILES: dict[str, tuple[str, str]] = {
     "docker-daemon.json": ("/etc/docker/daemon.json", "0644"),
     "docker.service.conf": (f"{_UNITS}/docker.service.d/secondlock.conf", "0644"),
     "shell": (f"{LIBRARY}/shell", "0755"),
+    "containerd.service.conf": (f"{_UNITS}/containerd.service.d/secondlock.conf", "0644"),
+    "fail2ban.service.conf": (f"{_UNITS}/fail2ban.service.d/secondlock.conf", "0644"),
+    "chrony.service.conf": (f"{_UNITS}/chrony.service.d/secondlock.conf", "0644"),
     "sudoers": ("/etc/sudoers.d/secondlock", "0440"),
     "unattended-upgrades.conf": ("/etc/apt/apt.conf.d/52secondlock", "0644"),
     "resolved.conf": ("/etc/systemd/resolved.conf.d/secondlock.conf", "0644"),
+    "nothing": (f"{LIBRARY}/nothing/README", "0644"),
+    "modprobe.conf": ("/etc/modprobe.d/secondlock.conf", "0644"),
+    "sysctl.conf": ("/etc/sysctl.d/60-secondlock.conf", "0644"),
     "journald.conf": ("/etc/systemd/journald.conf.d/secondlock.conf", "0644"),
 }
 UNITS = (
@@ -63,6 +69,7 @@ PROGRAMS: dict[str, str] = {
     f"{LIBRARY}/enter": "enter",
     f"{LIBRARY}/verify": "verify",
     f"{LIBRARY}/jupyter": "jupyter",
+    f"{LIBRARY}/jupyterport": "jupyterport",
 }
 
 

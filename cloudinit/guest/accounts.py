@@ -128,6 +128,8 @@ def _home(name: str, uid: int) -> None:
         folder(home / "notebooks", 0o700, uid, uid)
     folder(paths.HOME / ".tmp", 0o711)
     folder(paths.HOME / ".tmp" / name, 0o700, uid, uid)
+    folder(paths.SOCKETS, 0o711)
+    folder(paths.SOCKETS / name, 0o700, uid, uid)
     place = paths.WORKSPACES / name
     folder(place, 0o755)
     users = f"root:x:0:0:root:/root:/bin/bash\n{name}:x:{uid}:{uid}:{name}:{home}:/bin/bash\n"

@@ -82,7 +82,8 @@ def prepare() -> bool:
 
 def settle() -> None:
     """In the first boot: start the services, which read what cloud-init has written."""
-    run("systemctl", "restart", "--no-block", "systemd-resolved.service", "chrony.service")
+    again = ("systemd-resolved.service", "chrony.service", "systemd-sysctl.service")
+    run("systemctl", "restart", "--no-block", *again)
     run("systemctl", "start", "--no-block", *_services(), "secondlock-status.timer")
     # Nothing of this boot needs it, and a login that meets it waits for seconds. Nor is journald
     # restarted, for which all that log would wait: its usual limits do until the next boot.

@@ -6,7 +6,7 @@ import pwd
 import sys
 from typing import NoReturn
 
-from guest import paths, workspace
+from guest import limits, paths, workspace
 from guest.system import GuestError
 
 # What a session may bring along; everything else is the container's own. No language: what a
@@ -21,6 +21,9 @@ done
 TERM=xterm-256color
 exec "$@"
 """
+
+# In place of a command: ends all that runs in the workspace, also where nothing more can start.
+STOP = "secondlock-stop"
 
 
 def _environment(account: pwd.struct_passwd, terminal: bool) -> dict[str, str]:
@@ -62,14 +65,31 @@ def _researcher() -> pwd.struct_passwd:
     return account
 
 
+def _stop(account: pwd.struct_passwd) -> NoReturn:
+    workspace.stop(account.pw_name)
+    print("secondlock: all that ran in your workspace has ended.", file=sys.stderr)
+    sys.exit(0)
+
+
+def _refuse_full(container: str) -> None:
+    """Say what is used up, and how to come in again."""
+    if lack := limits.used_up(container):
+        print(f"secondlock: your workspace cannot be entered: {lack}.", file=sys.stderr)
+        print(f"secondlock: To end all that runs in it: ssh ... {STOP}", file=sys.stderr)
+        sys.exit(70)
+
+
 def main() -> NoReturn:
     """Replace this process by `runc exec`; exit code 70 (EX_SOFTWARE) where that cannot be."""
     try:
         account = _researcher()
+        if os.environ.get("SSH_ORIGINAL_COMMAND") == STOP:
+            _stop(account)
         terminal = os.isatty(0) and os.isatty(1)
         if terminal and workspace.running(account.pw_name) is None:
             print("Starting your workspace ...", file=sys.stderr)
         container = workspace.ensure(account)
+        _refuse_full(container)
         if note := workspace.complaint(account.pw_name):
             print(f"secondlock: {note}", file=sys.stderr)
         argv = workspace.enter_command(

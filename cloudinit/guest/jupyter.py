@@ -1,44 +1,86 @@
-"""Jupyter in a researcher's workspace; systemd runs this as root when port 8888 is first used."""
+"""Jupyter in a researcher's workspace; systemd starts this when port 8888 is first used.
+
+Docker runs it there, and this process stays as long as it does: systemd is told when it listens,
+and that it failed as soon as it ends.
+"""
 
 import os
 import pwd
-import stat
+import select
+import socket
 import sys
 import time
 from pathlib import Path
-from typing import NoReturn
 
-from guest import workspace
+from guest import docker, paths, workspace
+from guest.system import GuestError
 
-SOCKET = ".local/share/secondlock/jupyter.sock"
-PATIENCE = 240  # seconds; emulated machines load Python slowly
-
-
-def _wait(account: pwd.struct_passwd) -> NoReturn:
-    path = Path(account.pw_dir) / SOCKET
-    for _ in range(PATIENCE * 2):
-        try:
-            found = path.lstat()
-        except OSError:
-            found = None
-        if found is not None and stat.S_ISSOCK(found.st_mode):
-            sys.exit(0)
-        time.sleep(0.5)
-    sys.exit(f"Jupyter did not start within {PATIENCE} s")
+SOCKET = "jupyter.sock"
+PATIENCE = 280  # seconds; emulated machines load Python slowly
+LOOK = 0.3  # seconds between two looks for its socket
 
 
-def main() -> NoReturn:
-    """`jupyter USER` runs it, `jupyter --wait USER` waits until it listens."""
-    account = pwd.getpwnam(sys.argv[-1])
-    if sys.argv[1] == "--wait":
-        _wait(account)
+def _mark(place: Path) -> tuple[int, int] | None:
+    """Which socket is there; a link or file in its place is none, and is not followed."""
+    try:
+        found = place.lstat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_ctime_ns
+
+
+def _tell_systemd(words: str) -> None:
+    """sd_notify(3)."""
+    if address := os.environ.get("NOTIFY_SOCKET"):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+            systemd.sendto(words.encode(), address.replace("@", "\0", 1))
+
+
+def _start(account: pwd.struct_passwd) -> socket.socket:
+    """Have Docker start it: a connection that stays open until it ends."""
     environment = {
         "HOME": account.pw_dir,
         "USER": account.pw_name,
         "LANG": "C.UTF-8",
         "PATH": workspace.search_path(account),
     }
-    command = [f"{workspace.TOOLS}/secondlock-jupyter", "serve"]
-    container = workspace.ensure(account)
-    argv = workspace.enter_command(account, container, command, environment, terminal=False)
-    os.execv(workspace.RUNC, argv)  # noqa: S606 (no shell: that is the point)
+    body = {
+        "AttachStdout": True,
+        "AttachStderr": True,
+        "User": f"{account.pw_uid}:{account.pw_gid}",
+        "WorkingDir": account.pw_dir,
+        "Env": [f"{name}={value}" for name, value in environment.items()],
+        "Cmd": [f"{workspace.TOOLS}/secondlock-jupyter", "serve"],
+    }
+    made = docker.call("POST", f"/containers/{workspace.ensure(account)}/exec", body)
+    return docker.follow(f"/exec/{made['Id']}/start", {"Detach": False, "Tty": False})
+
+
+def _has_ended(connection: socket.socket) -> bool:
+    """Whether it has within a moment. Its words are its owner's: they have them in a file."""
+    if not select.select([connection], [], [], LOOK)[0]:
+        return False
+    return not connection.recv(65536)
+
+
+def main() -> int:
+    """`jupyter USER` runs it until it ends."""
+    account = pwd.getpwnam(sys.argv[1])
+    place = paths.SOCKETS / account.pw_name / SOCKET
+    before, deadline = _mark(place), time.monotonic() + PATIENCE
+    try:
+        connection = _start(account)
+    except GuestError as error:
+        print(f"Jupyter cannot be started: {error}", file=sys.stderr)
+        return 1
+    while _mark(place) in (before, None):
+        if _has_ended(connection):
+            print("Jupyter ended before it listened", file=sys.stderr)
+            return 1
+        if time.monotonic() > deadline:
+            print(f"Jupyter did not listen within {PATIENCE} s", file=sys.stderr)
+            return 1
+    _tell_systemd("READY=1")
+    while not _has_ended(connection):
+        pass
+    return 0

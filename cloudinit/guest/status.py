@@ -4,16 +4,13 @@ import contextlib
 import datetime as dt
 import json
 import os
-import re
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
-from guest import accounts, clock, codes, gpu, paths, state, workspace
+from guest import accounts, clock, codes, gpu, logins, paths, state, workspace
 from guest.system import GuestError, run, write
-
-LOGIN = re.compile(r"^Accepted \S+ for (\S+) from ")
 
 
 def _now() -> dt.datetime:
@@ -73,30 +70,6 @@ def _sessions() -> dict[int, int]:
     return found
 
 
-def _last_logins() -> dict[str, str]:
-    """The journal since the last look, added to what was known."""
-    place = paths.STATE / "logins.json"
-    try:
-        known: dict[str, str] = json.loads(place.read_text())
-    except (OSError, ValueError):
-        known = {}
-    cursor = paths.RUN / "logins.cursor"
-    lines = run(
-        "journalctl", "-q", "-o", "json", f"--cursor-file={cursor}",
-        "-t", "sshd-session", "-t", "sshd", check=False,
-    )  # fmt: skip
-    for line in lines.splitlines():
-        entry = json.loads(line)
-        message = entry.get("MESSAGE")
-        if isinstance(message, str) and (match := LOGIN.match(message)):
-            seconds = int(entry["__REALTIME_TIMESTAMP"]) / 1e6
-            when = dt.datetime.fromtimestamp(seconds, dt.timezone.utc)
-            known[match[1]] = when.strftime("%Y-%m-%dT%H:%M:%SZ")
-    with contextlib.suppress(GuestError):
-        write(place, json.dumps(known, sort_keys=True), 0o600)
-    return known
-
-
 def _workspace(name: str) -> tuple[str, bool]:
     try:
         return workspace.state(name)
@@ -135,7 +108,7 @@ def collect() -> dict[str, Any]:
         known = state.load()
     except GuestError as fault:
         known, error = state.State(), str(fault)
-    sessions, logins = _sessions(), _last_logins()
+    sessions, last = _sessions(), logins.last()
     return {
         "time": _now().strftime("%Y-%m-%dT%H:%M:%SZ"),
         "stack": machine["stack"],
@@ -146,7 +119,7 @@ def collect() -> dict[str, Any]:
         "bans": _bans(),
         "gpu": gpu.report(),
         "researchers": {
-            name: _researcher(name, known.uids[name], sessions, logins.get(name))
+            name: _researcher(name, known.uids[name], sessions, last.get(name))
             for name in sorted(known.enrollments)
         },
         "idle": {"load1": round(os.getloadavg()[0], 2), "sessions": sum(sessions.values())},

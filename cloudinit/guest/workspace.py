@@ -5,12 +5,13 @@ import json
 import os
 import pwd
 import subprocess
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from guest import docker, gpu, paths
+from guest import docker, gpu, limits, paths
 from guest.system import GuestError, folder, kill_group
 
 RUNC = "/usr/sbin/runc"
@@ -30,6 +31,7 @@ NOTE = paths.RUN / "image"
 MIB = 1024 * 1024
 # What the machine keeps for itself: sshd must answer while a workspace eats all it may have.
 RESERVED_MEMORY = 512 * MIB
+STOPPED = 30  # seconds
 # Of the processors' time, where services have 1024: all that they leave, and little more.
 SHARES = 64
 
@@ -112,11 +114,14 @@ def _definition(account: pwd.struct_passwd, image: str) -> dict[str, Any]:
             "ShmSize": memory // 4,
             "IpcMode": "private",
             "RestartPolicy": {"Name": "unless-stopped"},
+            # What runs in it can write as much as it likes to where its first process does.
+            "LogConfig": {"Type": "none"},
             "DeviceRequests": gpu.requests(gpu.offered()),
             "Binds": [
                 f"{account.pw_dir}:{account.pw_dir}",
                 f"{paths.HOME}/.tmp/{account.pw_name}:/tmp",
                 f"{paths.HOME}/.tmp/{account.pw_name}:/var/tmp",
+                f"{paths.SOCKETS}/{account.pw_name}:/run/secondlock",
                 f"{files}/passwd:/etc/passwd:ro",
                 f"{files}/group:/etc/group:ro",
                 f"{TOOLS}:{TOOLS}:ro",
@@ -256,6 +261,27 @@ def is_shut(user: str) -> bool:
 def open_again(user: str) -> None:
     """Let the person in again."""
     (paths.SHUT / user).unlink(missing_ok=True)
+
+
+def stop(user: str) -> None:
+    """End all that runs in it, however full it is; it starts anew, with its home as it was.
+
+    Raises GuestError where Docker has not noticed within `STOPPED` seconds.
+    """
+    with _alone(user):
+        before = _inspect(user)
+        if before is None or not before["State"]["Running"]:
+            return
+        kill_group(limits.group(before["Id"]))
+        deadline = time.monotonic() + STOPPED
+        while (found := _inspect(user)) and found["State"]["StartedAt"] == before["State"][
+            "StartedAt"
+        ]:
+            if not found["State"]["Running"]:
+                return
+            if time.monotonic() > deadline:
+                raise GuestError("what ran in it was ended, but Docker does not say so")
+            time.sleep(0.2)
 
 
 def remove(user: str) -> None:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 QEMU = "qemu-system-x86_64"
 STATE_DISK_MIB = 64
+_LOG_BYTES = 512 * 1024
 _FIRST_PORT, _PORTS = 20000, 10000  # below Linux's default range for outgoing connections
 _COLOUR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 # Beside the disks: what it marks outlives the machine, as they do.
@@ -190,6 +191,7 @@ def start(spec: MachineSpec, timeout: float = 30.0) -> MachineSpec:
         spec = replace(spec, ssh_port=free_port(str(spec.directory)))
     for name in ("qmp.sock", "agent.sock"):
         (spec.directory / name).unlink(missing_ok=True)
+    _shorten(spec.directory / "console.log")
     _write_spec(spec)
     process = _launch(spec, _arguments(spec, acceleration(spec.kernel)))
     deadline = time.monotonic() + timeout
@@ -201,6 +203,18 @@ def start(spec: MachineSpec, timeout: float = 30.0) -> MachineSpec:
             raise MachineError(f"QEMU's monitor did not answer within {timeout:.0f} s")
         time.sleep(0.1)
     return spec
+
+
+def _shorten(log: Path) -> None:
+    """Keep the end of a log that QEMU only ever adds to."""
+    with suppress(FileNotFoundError):
+        if log.stat().st_size > 2 * _LOG_BYTES:
+            with log.open("rb+") as file:
+                file.seek(-_LOG_BYTES, os.SEEK_END)
+                kept = file.read()
+                file.seek(0)
+                file.write(kept)
+                file.truncate()
 
 
 def is_running(directory: Path) -> bool:

@@ -10,6 +10,7 @@ import shutil
 import socket
 import struct
 import subprocess
+import time
 import zipfile
 from contextlib import closing, suppress
 from pathlib import Path
@@ -407,6 +408,48 @@ def test_it_has_no_privileges(inside: Session) -> None:
     assert inside.succeed("cat /proc/self/attr/current") == "docker-default (enforce)"
 
 
+SURFACE = """
+import ctypes, os, socket
+for name, family, kind in (
+    ("AF_ALG", 38, socket.SOCK_SEQPACKET), ("AF_VSOCK", 40, socket.SOCK_STREAM),
+    ("AF_PACKET", 17, socket.SOCK_RAW), ("AF_CAN", 29, socket.SOCK_RAW),
+    ("AF_XDP", 44, socket.SOCK_RAW), ("AF_RDS", 21, socket.SOCK_SEQPACKET),
+    ("AF_TIPC", 30, socket.SOCK_DGRAM), ("AF_BLUETOOTH", 31, socket.SOCK_RAW),
+):
+    try:
+        socket.socket(family, kind).close()
+        print(name)
+    except OSError:
+        pass
+system = ctypes.CDLL(None, use_errno=True)
+for name, number, arguments in (
+    ("unshare", 272, (0x10000000,)), ("keyctl", 250, (0, -4, 0)), ("io_uring", 425, (4, None)),
+    ("bpf", 321, (0, None, 0)), ("userfaultfd", 323, (0,)), ("perf_event_open", 298, (None, 0, 0)),
+):
+    if system.syscall(number, *arguments) >= 0:
+        print(name)
+print("done")
+"""
+
+
+def test_the_kernel_offers_it_no_more_than_programs_need(inside: Session) -> None:
+    result = inside.run("python3 -", stdin=SURFACE.encode())
+    assert result.output == "done", result.errors
+
+
+def test_what_it_writes_through_its_first_process_is_kept_nowhere(
+    machine: Machine, inside: Session, person: Person
+) -> None:
+    before = int(
+        machine.succeed("du -s /var/log /var/lib/docker/containers | awk '{n+=$1} END {print n}'")
+    )
+    inside.run("yes filler | head -c 30000000 >/proc/1/fd/1")
+    after = int(
+        machine.succeed("du -s /var/log /var/lib/docker/containers | awk '{n+=$1} END {print n}'")
+    )
+    assert after - before < 10_000
+
+
 def test_it_is_limited_in_memory_processors_and_processes(inside: Session) -> None:
     limits = inside.succeed("cd /sys/fs/cgroup && cat memory.max memory.swap.max pids.max cpu.max")
     memory, swap, pids, cpu, _ = limits.split()
@@ -474,6 +517,38 @@ def _heard(listener: socket.socket) -> set[bytes]:
         while True:
             heard.add(listener.recv(100))
     return heard
+
+
+FILL = {
+    "processes": "for i in $(seq 80); do sleep 1000 & done; wait",
+    "memory": "python3 -c 'held = bytearray(300 << 20); input()'",
+}
+
+
+@pytest.mark.parametrize("what", FILL)
+def test_a_full_workspace_says_so_in_a_sentence_and_can_be_emptied(
+    machine: Machine, client: Client, what: str
+) -> None:
+    person = machine.researcher()
+    with client.session(person) as session:
+        session.succeed("true", timeout=300)
+        limits = "--pids-limit 96 --memory 320m --memory-swap 320m"
+        machine.succeed(f"docker update {limits} workspace-{person.name}")
+        filler = session.start(FILL[what])
+        try:
+            deadline = time.monotonic() + PATIENCE
+            while (refused := session.run("true")).exit == 0:
+                assert time.monotonic() < deadline, "it never got full"
+            assert refused.exit == 70
+            assert what in refused.errors
+            assert "secondlock-stop" in refused.errors
+            assert len(refused.errors.splitlines()) == 2, refused.errors
+            assert session.run("secondlock-stop").exit == 0
+            machine.fail(f"pgrep -u {person.name} -f 'sleep 1000|bytearray'")
+            assert session.succeed("id -un", timeout=300) == person.name
+        finally:
+            filler.kill()
+            filler.wait(30)
 
 
 def test_a_workspace_that_ended_starts_again_at_the_next_login(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.local import qemu
+from infra.local import clock, qemu
 
 # Multiboot Specification 0.6.96, "The layout of Multiboot header": loaded at 1 MiB, it halts.
 _MAGIC, _ADDRESSES, _BASE, _CODE = 0x1BADB002, 0x10000, 0x100000, 32
@@ -51,3 +51,24 @@ def test_a_machine_keeps_nothing_of_who_started_it(
     assert secret.encode() not in kept
     names = {pair.partition(b"=")[0] for pair in kept.split(b"\0") if pair}
     assert names <= {b"PATH", b"LANG"}
+
+
+def test_how_late_the_real_time_clock_started_is_seen_from_here(spec: qemu.MachineSpec) -> None:
+    try:
+        qemu.start(spec)
+        late = clock.rtc_behind(spec.directory)
+        assert -0.05 < late < 1.05
+        assert clock.rtc_behind(spec.directory) == pytest.approx(late, abs=0.05)
+    finally:
+        qemu.kill(spec.directory)
+
+
+def test_what_a_machine_says_on_its_console_does_not_grow_for_ever(spec: qemu.MachineSpec) -> None:
+    console = spec.directory / "console.log"
+    console.write_bytes(b"older\n" * 10**6 + b"the last line\n")
+    try:
+        qemu.start(spec)
+    finally:
+        qemu.kill(spec.directory)
+    assert console.stat().st_size < 2**20
+    assert "the last line" in qemu.tail(console, 3)
