@@ -11,7 +11,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from infra.problems import Problem
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from infra.problems import Problem, ProblemsError
 from infra.requests import DELETE, RETIRED_FILE, machine_name, problem_at
 
 if TYPE_CHECKING:
@@ -24,6 +26,16 @@ RECORD = "people"
 """What the record is called in the state."""
 
 _PULL = "git pull"
+
+
+class _Held(BaseModel):
+    """The record as the state has it."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", hide_input_in_errors=True)
+
+    people: dict[str, tuple[str, str]]
+    data: dict[str, str]
+    retired: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -48,10 +60,14 @@ class Record:
 
     @classmethod
     def parse(cls, text: str) -> Record:
-        """The record that `str()` wrote."""
-        values = json.loads(text)
-        people = {name: (one[0], one[1]) for name, one in values["people"].items()}
-        return cls(people, values["data"], values["retired"])
+        """The record that `str()` wrote. Raises ProblemsError for what somebody else wrote."""
+        try:
+            held = _Held.model_validate_json(text)
+        except ValidationError:
+            what = "the record of people in the stack's state cannot be read: it is damaged"
+            mend = "pulumi stack export shows it; bring the state back from a copy"
+            raise ProblemsError([Problem(None, None, what, mend)]) from None
+        return cls(held.people, held.data, held.retired)
 
     def __str__(self) -> str:
         return json.dumps(asdict(self), sort_keys=True)

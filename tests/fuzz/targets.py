@@ -22,6 +22,7 @@ from cli.reports import read_status
 from infra.images import check_image
 from infra.networks import check_cidr, collapse, is_world_open
 from infra.problems import ProblemsError, RefusedError
+from infra.record import Record
 from infra.requests import load_requests, load_retired
 from infra.settings import load_settings
 from infra.ssh_keys import check_ssh_key
@@ -187,6 +188,15 @@ def _status(data: bytes, place: Path) -> None:
     json.dumps(said.model_dump(), allow_nan=False)
 
 
+def _record(data: bytes, place: Path) -> None:
+    try:
+        found = Record.parse(data.decode("utf-8", "replace"))
+    except ProblemsError as error:
+        _told(error)
+        return
+    assert Record.parse(str(found)) == found
+
+
 def _bytes(*texts: str) -> list[bytes]:
     return [text.encode() for text in texts]
 
@@ -251,6 +261,12 @@ _ENROLLMENTS = {
     }
 }
 
+_RECORD = {
+    "people": {"alice": [IDS[0], "alice"], "bob": [IDS[1], "lab"]},
+    "data": {"alice": "local"},
+    "retired": {IDS[2]: "carol"},
+}
+
 TARGETS: dict[str, Target] = {
     "request": Target(_REQUESTS, _request),
     "rotate": Target(_REQUESTS, _rotate),
@@ -280,5 +296,6 @@ TARGETS: dict[str, Target] = {
     "outputs": Target(
         _bytes(json.dumps({"machines": _MACHINES, "enrollments": _ENROLLMENTS}, indent=1)), _outputs
     ),
+    "record": Target(_bytes(json.dumps(_RECORD)), _record),
     "status": Target(_bytes(json.dumps(STATUS), json.dumps(STATUS, indent=1)), _status),
 }  # fmt: skip

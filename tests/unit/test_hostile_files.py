@@ -23,6 +23,7 @@ from cli.__main__ import main
 from cli.ssh_config import own_key
 from infra.enrollment import derive_host_key
 from infra.problems import ProblemsError
+from infra.record import Record
 from infra.requests import load_requests, load_retired
 from tests.unit.test_requests import ECDSA, KEY, OTHER_KEY, PRIVATE_KEY, request_text, rsa_key
 
@@ -517,6 +518,15 @@ def test_a_hostile_name_of_a_machine(
     machines = {"a\n* ssh-rsa AAAA": outputs(root)["alice"]}
     pulumi(root, monkeypatch, json.dumps({"machines": machines}))
     assert "not as expected" in said(capsys, ["ssh-config", "--stack", "lab"])
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "{}", "[" * 100_000, '{"people": {"a": 1}, "data": {}, "retired": {}}', "null"],
+)
+def test_a_record_in_the_state_that_is_none(text: str) -> None:
+    with pytest.raises(ProblemsError, match="damaged"):
+        Record.parse(text)
 
 
 def test_permissions_of_what_is_written(root: Path) -> None:
