@@ -26,6 +26,12 @@ URIs: {mirror()}
 Suites: {RELEASE} {RELEASE}-updates
 Components: main
 Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
+
+Types: deb
+URIs: {mirror()}-security
+Suites: {RELEASE}-security
+Components: main
+Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
 """
 # What is to be known of the system afterwards, as JSON.
 LOOK = r"""
