@@ -85,6 +85,8 @@ def settle() -> None:
     again = ("systemd-resolved.service", "chrony.service", "systemd-sysctl.service")
     run("systemctl", "restart", "--no-block", *again)
     run("systemctl", "start", "--no-block", *_services(), "secondlock-status.timer")
+    # Logins cannot: /usr is read-only for what sshd starts.
+    run("/usr/bin/python3", "-I", "-m", "compileall", "-q", str(paths.PROGRAMS))
     # Nothing of this boot needs it, and a login that meets it waits for seconds. Nor is journald
     # restarted, for which all that log would wait: its usual limits do until the next boot.
     run("systemd-run", "--quiet", "--collect", "--on-active=3min", "systemctl", "daemon-reload")

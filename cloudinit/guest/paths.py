@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+PROGRAMS = Path(__file__).parent
 ETC = Path("/etc/secondlock")
 MACHINE = ETC / "machine.json"
 AUTHORIZED_KEYS = ETC / "authorized_keys"
