@@ -119,8 +119,9 @@ def offer_jupyter(name: str, at_once: bool = True) -> None:
 
 def stop_jupyter(name: str) -> None:
     """End the Jupyter that runs; the port stays the researcher's."""
-    units = (f"secondlock-jupyter{part}@{name}.service" for part in ("-proxy", ""))
+    units = [f"secondlock-jupyter{part}@{name}.service" for part in ("-proxy", "")]
     run("systemctl", "kill", "--signal=KILL", *units, check=False)
+    run("systemctl", "reset-failed", *units, check=False)
 
 
 def withdraw_jupyter(name: str) -> None:

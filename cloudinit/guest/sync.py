@@ -12,6 +12,7 @@ import json
 import os
 import pwd
 import sys
+import time
 from collections.abc import Iterator
 
 from guest import accounts, door, paths, state, volumes, workspace
@@ -23,10 +24,11 @@ PROGRAM = "/usr/local/sbin/secondlock-sync"
 
 
 @contextlib.contextmanager
-def _alone() -> Iterator[None]:
+def _alone(wait: bool = True) -> Iterator[None]:
+    """Raises BlockingIOError where another is at work and we do not `wait`."""
     folder(paths.RUN, 0o755)
     with paths.LOCK.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         yield
 
 
@@ -161,10 +163,17 @@ def fetch() -> int:
 
 
 def boot() -> int:
-    """Mount the volumes again after a restart; without them sshd finds no host key."""
-    with _alone():
+    """Mount the volumes again after a restart; without them sshd finds no host key.
+
+    Whoever applies a roster meanwhile mounts them too, and then has sshd started, which waits for
+    us: so we do not wait for them.
+    """
+    while not volumes.mounted():
         try:
-            volumes.mount_all(may_format=False)
+            with _alone(wait=False):
+                volumes.mount_all(may_format=False)
+        except BlockingIOError:
+            time.sleep(0.2)
         except GuestError as error:
             write(paths.ERROR, f"{error}\n", 0o644)
             print(error, file=sys.stderr)

@@ -95,12 +95,17 @@ def _parts(may_format: bool) -> Iterator[tuple[Volume, bool]]:
             ebs.finished(device, volume.label)
 
 
+def mounted() -> bool:
+    """Whether both volumes are in their places."""
+    return all(os.path.ismount(volume.mountpoint) for volume in VOLUMES)
+
+
 def mount_all(may_format: bool) -> None:
     """Mount both volumes; make a file system only where there is none and the roster says new.
 
     Raises GuestError naming the volume.
     """
-    if not all(os.path.ismount(volume.mountpoint) for volume in VOLUMES):
+    if not mounted():
         local = ((volume, may_format) for volume in VOLUMES)
         for volume, new in _parts(may_format) if _on_aws() else local:
             _mount(volume, new)

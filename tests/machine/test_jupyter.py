@@ -99,7 +99,9 @@ def test_it_leads_to_no_socket_of_the_machines(
     machine.fail("journalctl -t sshd-session -t sshd --since -10min | grep mallory")
 
 
-def test_a_jupyter_that_fails_at_once_is_told_at_once(owner: tuple[Person, Session]) -> None:
+def test_a_jupyter_that_fails_at_once_is_told_at_once(
+    machine: Machine, owner: tuple[Person, Session]
+) -> None:
     _, session = owner
     session.succeed("mkdir -p ~/.local/share; rm -rf ~/.local/share/secondlock")
     session.succeed("touch ~/.local/share/secondlock")  # where its folder is to be
@@ -115,3 +117,4 @@ def test_a_jupyter_that_fails_at_once_is_told_at_once(owner: tuple[Person, Sessi
         said = refused.value.read()
         assert b"Jupyter did not start" in said
         assert b"mkdir" in said
+    machine.succeed("systemctl reset-failed 'secondlock-jupyter@*'")
