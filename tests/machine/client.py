@@ -183,7 +183,8 @@ class Client:
 
         `env` is what the terminal says of itself, and is sent.
         """
-        argv = [*self.argv(person, "-tt", "-o", f"SendEnv={' '.join(env)}"), *command]
+        sent = ["-o", f"SendEnv={' '.join(env)}"] if env else []
+        argv = [*self.argv(person, "-tt", *sent), *command]
         child = pexpect.spawn(
             argv[0], argv[1:], timeout=PATIENCE, encoding="utf-8", dimensions=size,
             env=_environment() | dict(env),
