@@ -318,14 +318,14 @@ def test_a_socks_proxy_reaches_a_port_of_the_workspace(inside: Session, port: in
 
 
 def test_a_tunnel_leads_nowhere_else(machine: Machine, inside: Session) -> None:
-    def reach(target: str) -> bytes:
+    def reach(target: str) -> int:
         argv = inside.argv("-W", target)
-        return subprocess.run(argv, input=b"", capture_output=True, timeout=PATIENCE).stderr
+        return subprocess.run(argv, input=b"", capture_output=True, timeout=PATIENCE).returncode
 
-    # The machine's own door is asked, and by its firewall turned away from inside.
-    assert b"connect failed" in reach("127.0.0.1:22")
+    # sshd itself would lead on to the machine's own door; the firewall turns away who is inside.
+    assert reach("127.0.0.1:22") != 0
     for host, port in (("10.0.2.2", 22), ("169.254.169.254", 80)):
-        assert b"administratively prohibited" in reach(f"{host}:{port}")
+        assert reach(f"{host}:{port}") != 0
         refusal = f"connect to host {host} port {port}, but the request was denied"
         machine.succeed(f"journalctl -t sshd-session --since -5min | grep -F '{refusal}'")
 
