@@ -474,7 +474,7 @@ def test_it_sees_its_own_home_and_nothing_of_the_machine(
 ) -> None:
     assert inside.succeed("ls /home") == person.name
     for path in ("/run/docker.sock", "/var/run/docker.sock", "/var/lib/secondlock",
-                 "/etc/secondlock", "/run/secondlock", "/etc/shadow"):  # fmt: skip
+                 "/etc/secondlock", "/run/secondlock/status.json", "/etc/shadow"):  # fmt: skip
         assert inside.run(f"cat {path}; ls {path}/").exit != 0, path
     machine.succeed("test -S /run/docker.sock && test -d /var/lib/secondlock")
     assert inside.run("kill -0 1 2>/dev/null; ps -eo user=").output.split().count("root") == 0
