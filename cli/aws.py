@@ -126,7 +126,9 @@ class _WebPageError(Exception):
 
 def _refuse_web_page(**event: Any) -> None:
     """A handler of botocore's event `before-parse`."""
-    if "html" in event["response_dict"]["headers"].get("content-type", ""):
+    answer = event["response_dict"]
+    html = "html" in answer["headers"].get("content-type", "")
+    if html and answer["body"]:  # an empty answer may call itself anything
         raise _WebPageError
 
 

@@ -34,7 +34,9 @@ def client(service: str, machine: dict[str, Any]) -> Any:
 
 def _refuse_web_page(**event: Any) -> None:
     """A proxy's page is no answer of AWS's: botocore would take it for an empty one."""
-    if "html" in event["response_dict"]["headers"].get("content-type", ""):
+    answer = event["response_dict"]
+    html = "html" in answer["headers"].get("content-type", "")
+    if html and answer["body"]:  # an empty answer may call itself anything
         raise GuestError("AWS is not reached: something answers with a web page in its place")
 
 
