@@ -128,7 +128,7 @@ def _refuse_web_page(**event: Any) -> None:
     """A handler of botocore's event `before-parse`."""
     answer = event["response_dict"]
     html = "html" in answer["headers"].get("content-type", "")
-    if html and answer["body"]:  # an empty answer may call itself anything
+    if html and answer["body"].lstrip().startswith(b"<"):  # other answers may call themselves so
         raise _WebPageError
 
 

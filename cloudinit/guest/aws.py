@@ -36,7 +36,7 @@ def _refuse_web_page(**event: Any) -> None:
     """A proxy's page is no answer of AWS's: botocore would take it for an empty one."""
     answer = event["response_dict"]
     html = "html" in answer["headers"].get("content-type", "")
-    if html and answer["body"]:  # an empty answer may call itself anything
+    if html and answer["body"].lstrip().startswith(b"<"):  # other answers may call themselves so
         raise GuestError("AWS is not reached: something answers with a web page in its place")
 
 
