@@ -291,7 +291,7 @@ def remove(user: str) -> None:
     """
     with _alone(user):
         if found := _inspect(user):
-            kill_group(f"system.slice/docker-{found['Id']}.scope")
+            kill_group(limits.group(found["Id"]))
         (paths.RUN / "workspaces" / f"{user}.id").unlink(missing_ok=True)
         docker.call("DELETE", f"/containers/{container_name(user)}?force=true", missing_ok=True)
 
