@@ -129,15 +129,20 @@ class GuestAgent:
         return channel
 
 
-def _synchronise(channel: Channel) -> None:
-    """guest-sync-delimited: 0xFF makes the agent drop half a command, and begins its answer."""
+def _synchronise(channel: Channel, late: list[bytes] | None = None) -> None:
+    """guest-sync-delimited: 0xFF makes the agent drop half a command, and begins its answer.
+
+    What it answered before that, to a question that was given up, is added to `late`.
+    """
     number = secrets.randbelow(2**31)
     message = {"execute": "guest-sync-delimited", "arguments": {"id": number}}
     channel.send(message, prefix=b"\xff")
     while True:
-        _, delimiter, line = channel.receive_line().rpartition(b"\xff")
+        before, delimiter, line = channel.receive_line().rpartition(b"\xff")
         if delimiter and json.loads(line).get("return") == number:
             return
+        if late is not None and not before:
+            late.append(line)
 
 
 def _execute(
@@ -160,15 +165,19 @@ def _execute(
 
 def _status(channel: Channel, pid: int, until: float, alive: Alive) -> dict[str, Any]:
     """How the program is, asked again where a restart may have swallowed the question."""
+    late: list[bytes] = []
     asked = False
     while True:
         channel.extend(min(until - time.monotonic(), _SILENCE))
         try:
             if asked:
-                _synchronise(channel)
+                _synchronise(channel, late)
+            # An agent tells the end once, and may have told it late.
+            if ended := _ended(late):
+                return ended
             status: dict[str, Any] = channel.ask("guest-exec-status", pid=pid)
         except RefusedError:
-            # An agent forgets what it started only by ending.
+            # What it has not told, an agent forgets only by ending.
             raise AwayError("the guest restarted in the middle of it") from None
         except SilentError:
             if not alive():
@@ -178,3 +187,12 @@ def _status(channel: Channel, pid: int, until: float, alive: Alive) -> dict[str,
             asked = True
         else:
             return status
+
+
+def _ended(late: Sequence[bytes]) -> dict[str, Any] | None:
+    """The end of the program, where one of the late answers tells it."""
+    for line in late:
+        answer = json.loads(line).get("return")
+        if isinstance(answer, dict) and answer.get("exited"):
+            return answer
+    return None

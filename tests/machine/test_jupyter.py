@@ -56,7 +56,7 @@ threading.Thread(target=greet, daemon=True).start()
 assert talk(b"hello", 180) == b"from the workspace", "not led on"
 auth = b"\0AUTH EXTERNAL " + str(os.getuid()).encode().hex().encode() + b"\r\n"
 get = b"GET /version HTTP/1.0\r\n\r\n"
-forged = b"sshd-session\n\n6\n0\n0\n0\n0\nAccepted publickey for mallory from 6.6.6.6 port 1 ssh2\n"
+forged = b"sshd-session\n\n6\n0\n0\n0\n0\nAccepted publickey for trudy from 6.6.6.6 port 1 ssh2\n"
 varlink = b'{"method":"org.varlink.service.GetInfo","parameters":{}}\0'
 for target, words in (
     ("/run/dbus/system_bus_socket", auth),
@@ -96,7 +96,7 @@ def test_it_leads_to_no_socket_of_the_machines(
     lines = said.output.splitlines()
     assert (said.exit, len(lines)) == (0, 20), said.errors
     assert [line for line in lines if not line.endswith(" b''")] == []
-    machine.fail("journalctl -t sshd-session -t sshd --since -10min | grep mallory")
+    machine.fail("journalctl -t sshd-session -t sshd --since -10min | grep trudy")
 
 
 def test_a_jupyter_that_fails_at_once_is_told_at_once(
