@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench import aws, bundle, login, plan
+from bench import aws, bundle, login, names, plan
 from bench.table import Row, markdown, terminal
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
@@ -19,6 +19,7 @@ MEASURES = {
     "plan": plan.measure,
     "aws": aws.measure,
     "login": login.measure,
+    "names": names.measure,
 }
 
 
