@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 # A handshake takes an emulated machine a second or two, and all have to wait at the same time.
 WAITING = int(os.environ.get("SECONDLOCK_WAITING", "8"))
-ROUNDS = int(os.environ.get("SECONDLOCK_ROUNDS", "1"))
+ROUNDS = int(os.environ.get("SECONDLOCK_ROUNDS", "2"))
 
 
 def _calm() -> None:
