@@ -198,12 +198,36 @@ def _first_slate(name: str, enrollment: str, known_before: bool) -> "dict[str, A
     slate = fresh(enrollment)
     if known_before or seen["uses"]:
         # Nor may a code be used again that is shown just now.
-        floor = max(seen["step"], int(time.time()) // STEP + 1)
+        floor = max(seen["step"], _shown_by_now())
         slate |= {"void": True, "uses": seen["uses"], "floor": floor}
     # Only this person's memory is gone or damaged: that is no accident of the volume's.
     issued_before = _sound(CODES, name)
     slate["frozen"] = issued_before is not None and issued_before["enrollment"] == enrollment
     return slate
+
+
+def void_all() -> None:
+    """No emergency code of anyone known here is good any more, and no step up to now.
+
+    For a volume that was restored. Raises CodesError, OSError.
+    """
+    for file in sorted(os.listdir(SPENT)):  # noqa: PTH208
+        name, ending = os.path.splitext(file)  # noqa: PTH122
+        if ending == ".json" and not name.startswith("."):
+            with locked(name):
+                _void(name)
+
+
+def _void(name: str) -> None:
+    slate = _sound(SPENT, name)
+    if slate is not None:  # a damaged one lets nobody in, and is void when it is made again
+        floor = max(slate["floor"], _shown_by_now())
+        save(SPENT, name, slate | {"void": True, "floor": floor})
+
+
+def _shown_by_now() -> int:
+    """The newest step whose code a phone may show that is a little ahead."""
+    return int(time.time()) // STEP + 1
 
 
 def forget(name: str) -> None:

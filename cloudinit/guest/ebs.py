@@ -55,6 +55,19 @@ def _attached() -> set[Path]:
     return {each for each in found if not root.startswith(str(each))}
 
 
+def volume_of(mounted: Path) -> str:
+    """The id, without its dash, of the EBS volume that the file system at `mounted` is on.
+
+    Raises GuestError where that is none.
+    """
+    device = run("findmnt", "-no", "SOURCE", str(mounted)).strip()
+    for link in BY_ID.glob("nvme-Amazon_Elastic_Block_Store_vol*"):
+        volume = re.fullmatch(r".*_(vol[0-9a-f]+)(_\d+)?", link.name)
+        if volume and device.startswith(str(link.resolve())):
+            return volume[1]
+    raise GuestError(f"which volume {mounted} is on is not known")
+
+
 def is_blank(device: Path) -> bool:
     """No signature anywhere (blkid(8), -p), and zeros where our partitions would have theirs."""
     if run("blkid", "-p", str(device), check=False).strip():

@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Iterator
 
-from guest import accounts, door, paths, state, volumes, workspace
+from guest import accounts, door, paths, restored, state, volumes, workspace
 from guest.roster import MAX_BYTES, Researcher, Roster, parse
 from guest.state import State
 from guest.system import GuestError, folder, run, write
@@ -67,10 +67,11 @@ def _retire_replaced(roster: Roster, known: State) -> None:
 
 
 def _bound_before(researcher: Researcher, roster: Roster, known: State) -> bool:
-    """By this volume's own memory, or where it has none, by what the roster's sender remembers."""
-    if known.serial:
-        return known.enrollments.get(researcher.name) == researcher.enrollment
-    return roster.bound_before(researcher.enrollment)
+    """By this volume's own memory; where it has none, or an old one, by its sender's too."""
+    if known.enrollments.get(researcher.name) == researcher.enrollment:
+        return True
+    lacking = not known.serial or restored.forgot()
+    return lacking and roster.bound_before(researcher.enrollment)
 
 
 def _apply(roster: Roster) -> list[str]:
@@ -94,6 +95,7 @@ def _apply(roster: Roster) -> list[str]:
         changed += accounts.apply(researcher, uid, _bound_before(researcher, roster, known))
     _remember(roster, known)
     state.save(known)
+    restored.caught_up()
     if door.set_firewall(roster.allowed_from, machine["target"]):
         changed.append("firewall")
     if door.open_door(roster):

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from guest import codes, paths
+from guest import codes, paths, restored
 from guest.system import GuestError, folder, run
 
 PATIENCE = 60  # seconds
@@ -103,7 +103,8 @@ def mounted() -> bool:
 def mount_all(may_format: bool) -> None:
     """Mount both volumes; make a file system only where there is none and the roster says new.
 
-    Raises GuestError naming the volume.
+    On AWS a state volume that was restored has its codes voided. Raises GuestError naming the
+    volume.
     """
     if not mounted():
         local = ((volume, may_format) for volume in VOLUMES)
@@ -111,6 +112,10 @@ def mount_all(may_format: bool) -> None:
             _mount(volume, new)
     for place in (codes.CODES, codes.SPENT, codes.WITNESS):
         folder(Path(place), 0o700)
+    if _on_aws():
+        from guest import ebs
+
+        restored.look(ebs.volume_of(paths.STATE))
 
 
 def grow() -> None:

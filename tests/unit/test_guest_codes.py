@@ -12,6 +12,7 @@ import signal
 import time
 from multiprocessing import get_context
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyotp
@@ -19,6 +20,8 @@ import pytest
 
 codes: Any = importlib.import_module("guest.codes")
 legacy: Any = importlib.import_module("guest.legacy")
+restored: Any = importlib.import_module("guest.restored")
+sync: Any = importlib.import_module("guest.sync")
 verify: Any = importlib.import_module("guest.verify")
 
 NAME, STEP = "alice", 30
@@ -56,6 +59,9 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         place = tmp_path / name.lower()
         place.mkdir()
         monkeypatch.setattr(codes, name, str(place))
+    monkeypatch.setattr(restored, "MARK", tmp_path / "volume.json")
+    # Root's on a machine.
+    monkeypatch.setattr(os, "fchown", lambda *_: None)
     monkeypatch.setattr(legacy, "TOTP", tmp_path / "totp")
     monkeypatch.setattr(legacy, "FAILLOCK", tmp_path / "faillock")
     monkeypatch.setattr(verify.clock, "offset", lambda: None)
@@ -305,6 +311,79 @@ def test_a_new_state_volume_for_a_person_who_is_not_has_void_emergency_codes() -
     assert _answer(phone.emergency[0]) == (False, verify.WORDS["void"])
     assert not _enters(phone.code())  # it may have been used on the volume that was lost
     assert not _enters(phone.code(1))
+
+
+def test_codes_on_a_volume_out_of_a_snapshot_are_void_though_no_root_disk_remembers(
+    phone: Phone, machine: Path
+) -> None:
+    restored.look("vol0a")
+    snapshot = {path: path.read_text() for path in machine.glob("*/*.json")}
+    _calm(10)
+    assert _enters(phone.code())
+    assert _enters(phone.emergency[0])
+    restored.look("vol0a")
+    assert _enters(phone.emergency[1])
+
+    for path, content in snapshot.items():
+        path.write_text(content)
+    Path(codes.WITNESS, f"{NAME}.json").unlink()
+    restored.look("vol0b")
+    assert _answer(phone.emergency[0]) == (False, verify.WORDS["void"])
+    assert _answer(phone.emergency[4]) == (False, verify.WORDS["void"])
+    assert not _enters(phone.code())
+    assert not _enters(phone.code(1))
+    restored.look("vol0b")
+    renewed = Phone()
+    codes.enroll(NAME, renewed.issued, known_before=False)
+    restored.look("vol0b")
+    assert _enters(renewed.emergency[0])
+
+
+@pytest.mark.parametrize("mark", ["{", "{}", "[]", "null"])
+def test_a_mark_that_says_nothing_is_another_volumes(phone: Phone, mark: str) -> None:
+    restored.MARK.write_text(mark)
+    restored.look("vol0a")
+    assert _answer(phone.emergency[0]) == (False, verify.WORDS["void"])
+    assert restored.forgot()
+
+
+def test_killed_before_all_codes_are_void_it_is_done_at_the_next_look(phone: Phone) -> None:
+    bob = Phone()
+    codes.enroll("bob", bob.issued, known_before=False)
+    restored.look("vol0a")
+    pid = os.fork()
+    if pid == 0:
+        whole = codes.save
+        codes.save = lambda place, name, *more: (
+            os.kill(os.getpid(), signal.SIGKILL) if name == "bob" else whole(place, name, *more)
+        )
+        restored.look("vol0b")
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+    assert _answer(phone.emergency[0]) == (False, verify.WORDS["void"])
+    restored.look("vol0b")
+    assert verify._verify("bob", "key+totp", bob.emergency[0]) == (False, verify.WORDS["void"])
+
+
+def test_whom_a_restored_volume_forgot_its_rosters_sender_remembers(machine: Path) -> None:
+    enrolled = SimpleNamespace(name="carol", enrollment="0c" * 16)
+    known = sync.State(serial=3)
+
+    def bound_before() -> bool:
+        return bool(
+            sync._bound_before(
+                enrolled, SimpleNamespace(bound_before=lambda one: one == "0c" * 16), known
+            )
+        )
+
+    restored.look("vol0a")
+    assert not bound_before()
+    restored.look("vol0b")
+    assert bound_before()
+    restored.caught_up()
+    assert not bound_before()
+    known.enrollments["carol"] = enrolled.enrollment
+    assert bound_before()
 
 
 def test_what_an_older_release_kept_stays_used_and_frozen(machine: Path) -> None:

@@ -108,3 +108,20 @@ def test_a_table_that_was_cut_off_is_written_again(volume: Path, tmp_path: Path)
     _write(volume, SIZE - COPY, copy)
     assert ebs.table(volume) == {}
     assert set(ebs.parts(volume)) == {"sl-state", "sl-home"}
+
+
+def test_a_file_system_is_on_the_volume_that_its_serial_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mounted = {"/": "/dev/nvme0n1p1", "/state": "/dev/nvme1n1p1", "/other": "/dev/vda1"}
+    monkeypatch.setattr(ebs, "run", lambda *argv: mounted[argv[-1]] + "\n")
+    monkeypatch.setattr(ebs, "BY_ID", tmp_path)
+    for number, volume in enumerate(("vol0aaa", "vol0bbb")):
+        for ending in ("", "_1", "-part1", "_1-part1"):
+            link = tmp_path / f"nvme-Amazon_Elastic_Block_Store_{volume}{ending}"
+            part = "p1" if "part" in ending else ""
+            link.symlink_to(f"/dev/nvme{number}n1{part}")
+    assert ebs.volume_of(Path("/state")) == "vol0bbb"
+    assert ebs.volume_of(Path("/")) == "vol0aaa"
+    with pytest.raises(system.GuestError, match="which volume /other is on is not known"):
+        ebs.volume_of(Path("/other"))
