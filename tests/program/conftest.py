@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from infra.local.image import image_folder
+from tests.program.cloud import AwsProject, Cloud, provider_missing
 from tests.program.project import Project
 
 if TYPE_CHECKING:
@@ -35,6 +36,18 @@ def project(tmp_path: Path) -> Iterator[Project]:
     )
     yield project
     project.end()
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[AwsProject]:
+    """The program with the real engine and the real AWS provider, in a cloud of its own."""
+    if missing := provider_missing():
+        pytest.skip(missing)
+    cloud = Cloud(tmp_path)
+    try:
+        yield AwsProject(tmp_path / "project", cloud)
+    finally:
+        cloud.end()
 
 
 @pytest.fixture

@@ -7,18 +7,15 @@ import shutil
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import pytest
-
-from tests.program.cloud import AwsProject, Cloud, provider_missing
 from tests.program.project import STACK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from tests.program.cloud import AwsProject
     from tests.program.project import Project
 
-NEEDS_AWS = pytest.mark.skipif(provider_missing() is not None, reason=str(provider_missing()))
 KNOWS_MORE = "the stack's state knows more than this folder"
 
 
@@ -121,16 +118,6 @@ def test_data_that_no_state_knows_of_is_not_deleted_unasked(unbootable: Project)
     assert not strange.exists()
 
 
-@pytest.fixture
-def lab(tmp_path: Path) -> Iterator[AwsProject]:
-    cloud = Cloud(tmp_path)
-    try:
-        yield AwsProject(tmp_path / "project", cloud)
-    finally:
-        cloud.end()
-
-
-@NEEDS_AWS
 def test_on_aws_too_and_another_region_takes_no_data_unasked(lab: AwsProject) -> None:
     for name in ("alice", "bob"):
         lab.request(name)
