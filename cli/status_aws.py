@@ -67,12 +67,12 @@ def reports(stack: Stack, machines: Mapping[str, Machine]) -> list[Report]:
 
 
 def others(stack: Stack, machines: Mapping[str, Machine]) -> list[Trouble]:
-    """Machines that the stack's state does not know. Raises ProblemsError."""
-    known = {one.instance_id or "" for one in machines.values()}
+    """What there is and the stack's state does not know. Raises ProblemsError."""
+    told = {one.instance_id or "" for one in machines.values()}
     return [
         Trouble(said_of(one), one.command(region))
         for region in sorted({one.region for one in machines.values() if one.region})
-        for one in strays(stack, session(stack, region), known)
+        for one in strays(stack, session(stack, region), told)
     ]
 
 

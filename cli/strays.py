@@ -1,4 +1,4 @@
-"""Machines of a stack in EC2 that its state does not know: they cost, and nobody minds them."""
+"""What there is of a stack in EC2 that its state does not know: it costs, and nobody minds it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from cli.aws import client_config, explained
 from cli.engine import state
-from infra.aws.living import Living, living
+from infra.aws.inventory import Item, inventory
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -16,21 +16,21 @@ if TYPE_CHECKING:
     from cli.project import Stack
 
 
-def strays(stack: Stack, here: boto3.Session, told: Collection[str] = ()) -> list[Living]:
-    """Those in the session's region; the stack's outputs tell of `told`. Raises ProblemsError.
+def strays(stack: Stack, here: boto3.Session, told: Collection[str] = ()) -> list[Item]:
+    """Those in the session's region, in the order in which to end them. Raises ProblemsError.
 
-    The state is read only where the outputs do not tell of all: they are those of the last good
-    `up`.
+    The stack's outputs tell of `told`. The state is read only where there is more: they are those
+    of the last good `up`.
     """
     with explained(stack, "ec2"):
-        there = living(here.client("ec2", config=client_config()), stack.name)
+        there = inventory(here.client("ec2", config=client_config()), stack.name)
     found = [one for one in there if one.id not in told]
     if not found:
         return []
     known = {one.id for one in state(stack).resources}
-    return [one for one in found if one.id not in known]
+    return [one for one in found if not known & {one.id, one.version}]
 
 
-def said_of(one: Living) -> str:
+def said_of(one: Item) -> str:
     """What is wrong."""
-    return f"the stack's state does not know {one.id}, a machine of {one.machine}: {one.state}"
+    return f"the stack's state does not know {one.id}, {one.what}: {one.state}"

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING
 import pulumi
 import pulumi_aws as aws
 
+from infra.aws.inventory import data_volumes
+from infra.aws.strays import OneEach
 from infra.aws.tags import machine_tags
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from infra.aws.keys import Keys
+    from infra.aws.strays import Strays
     from infra.plan import MachinePlan
     from infra.settings import Settings
 
@@ -30,9 +33,12 @@ class Data(pulumi.ComponentResource):
         settings: Settings,
         machines: Sequence[MachinePlan],
         key: Keys,
+        strays: Strays,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__("secondlock:aws:Data", settings.stack, None, opts)
+        one_each = OneEach(data_volumes, settings.stack, settings.region)
+        unknown = pulumi.ResourceHook("one volume each", one_each.check)
         sizes = pulumi.ResourceHook(
             "size of the data", _only_larger, pulumi.ResourceHookOptions(on_dry_run=True)
         )
@@ -50,9 +56,12 @@ class Data(pulumi.ComponentResource):
                 tags=machine_tags(settings, machine),
                 opts=pulumi.ResourceOptions(
                     parent=self,
+                    depends_on=[strays],
                     # Data cannot move: where it was made is where the machine is.
                     ignore_changes=["availabilityZone"],
-                    hooks=pulumi.ResourceHookBinding(before_update=[sizes]),
+                    hooks=pulumi.ResourceHookBinding(
+                        before_create=[unknown], before_update=[sizes]
+                    ),
                 ),
             )
             self._volumes[machine.name] = volume

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from infra.aws.facts import Facts
     from infra.aws.keys import Keys
+    from infra.aws.strays import Strays
 
 ROOT_GIB = 16
 """Of the baked image: the smallest root disk that a machine made from it can have."""
@@ -50,10 +51,12 @@ class Image(pulumi.ComponentResource):
         key: Keys,
         vpc_id: pulumi.Input[str],
         subnet_id: pulumi.Input[str],
+        strays: Strays,
         tags: Mapping[str, str],
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__("secondlock:aws:Image", stack, None, opts)
+        self._strays = strays
         self._stack, self._facts, self._key, self._tags = stack, facts, key, dict(tags)
         self._inside = pulumi.ResourceOptions(parent=self)
         self.ami: pulumi.Output[str] = pulumi.Output.from_input(base_image)
@@ -101,7 +104,7 @@ class Image(pulumi.ComponentResource):
             image=image.arn,
             ami=image.output_resources.apply(_only_ami),
             region=self._facts.region,
-            opts=self._inside,
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[self._strays]),
         ).ami
 
     def _recipe(self, base_image: str, tensorflow_image: str) -> aws.imagebuilder.ImageRecipe:

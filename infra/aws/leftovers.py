@@ -13,6 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from pulumi import dynamic
 
 from infra.aws.client import client_of
+from infra.aws.tags import IMAGE_TAG
 from infra.provider import Props, ProviderError, QuietProvider, changed
 
 if TYPE_CHECKING:
@@ -20,10 +21,6 @@ if TYPE_CHECKING:
 
     import pulumi
     from mypy_boto3_ec2 import EC2Client
-
-IMAGE_TAG = "Ec2ImageBuilderArn"
-"""Image Builder marks every AMI with the image version that it comes from, also those that it
-copied to encrypt them."""
 
 TRIES, PAUSE_SECONDS = 15, 2.0
 

@@ -16,6 +16,7 @@ import pulumi
 import pulumi_aws as aws
 
 from cloudinit.boot import render_user_data
+from infra.aws.inventory import machines as machines_there
 from infra.aws.policies import log_group_name
 from infra.aws.spot import SpotRequest
 from infra.aws.strays import OneEach
@@ -83,7 +84,7 @@ class Machines(pulumi.ComponentResource):
         super().__init__("secondlock:aws:Machines", settings.stack, None, opts)
         self._settings, self._parts = settings, parts
         self._inside = pulumi.ResourceOptions(parent=self)
-        one_each = OneEach(settings.stack, parts.facts.region)
+        one_each = OneEach(machines_there, settings.stack, parts.facts.region)
         self._one_each = pulumi.ResourceHook("one machine each", one_each.check)
         self.made = {machine.name: self._make(machine) for machine in machines}
         self.register_outputs({})

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pulumi
 import pulumi_aws as aws
 
-from infra.aws.tags import machine_tags, stack_tags
+from infra.aws.tags import machine_tags, security_group_name, stack_tags
 from infra.networks import collapse
 
 if TYPE_CHECKING:
@@ -27,7 +27,8 @@ class Network(pulumi.ComponentResource):
     """The stack's VPC and a security group for each machine.
 
     Every zone has a public subnet; private subnets and their NAT gateway are there only if a
-    machine is private. `to_s3` is the endpoint by which all of them reach S3.
+    machine is private. `to_s3` is the endpoint by which all of them reach S3; `costs` are the ids
+    of what has a price of its own.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Network(pulumi.ComponentResource):
             settings.stack, vpc_id=self._vpc.id, tags=self._tags, opts=self._inside
         )
         self._tables: list[aws.ec2.RouteTable] = []
+        self.costs: list[pulumi.Output[str]] = []
         self._subnets = {True: self._make_subnets("public", {"gateway_id": gateway.id})}
         if any(not machine.request.machine.public for machine in machines):
             nat = self._nat(self.subnet(settings.zones[0], public=True))
@@ -141,19 +143,21 @@ class Network(pulumi.ComponentResource):
         address = aws.ec2.Eip(
             f"{self._settings.stack}-nat", domain="vpc", tags=tags, opts=self._inside
         )
-        return aws.ec2.NatGateway(
+        gateway = aws.ec2.NatGateway(
             self._settings.stack,
             subnet_id=subnet,
             allocation_id=address.id,
             tags=tags,
             opts=self._inside,
         )
+        self.costs += [gateway.id, address.id]
+        return gateway
 
     def _group(self, machine: MachinePlan) -> aws.ec2.SecurityGroup:
         # Named by us: a generated name begins with the machine's, and EC2 refuses "sg-...".
         return aws.ec2.SecurityGroup(
             machine.name,
-            name=f"secondlock/{self._settings.stack}/{machine.name}",
+            name=security_group_name(self._settings.stack, machine.name),
             description=f"The door of {machine.name} in {self._settings.stack}",
             vpc_id=self._vpc.id,
             ingress=ingress(machine),

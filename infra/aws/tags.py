@@ -17,8 +17,17 @@ SPOT_TAG = "secondlock:spot"
 """On machines of spare capacity. The AWS provider (7.51) sees no change where a machine is to be
 bought as any other again (hashicorp/terraform-provider-aws#38141); of a tag it does."""
 
+IMAGE_TAG = "Ec2ImageBuilderArn"
+"""Image Builder's own: it marks every AMI with the image version that it comes from, also those
+that it copied to encrypt them."""
+
 MADE_WITH_TAG = "secondlock:made-with"
 """What a machine was made with: a digest of its user-data and image."""
+
+
+def security_group_name(stack: str, machine: str) -> str:
+    """Of a machine's door: by it a spot request, which has no tags, tells whose it is."""
+    return f"secondlock/{stack}/{machine}"
 
 
 def stack_tags(settings: Settings) -> dict[str, str]:

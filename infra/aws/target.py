@@ -74,6 +74,8 @@ class Aws:
             facts=known,
             tags=tags,
         )
+        after_network = pulumi.ResourceOptions(depends_on=[network])
+        strays = Strays(stack, known.region, network.costs, after_network)
         image = Image(
             stack,
             base_image=settings.base_image or "",
@@ -84,12 +86,11 @@ class Aws:
             key=key,
             vpc_id=network.vpc_id,
             subnet_id=network.subnet(settings.zones[0], public=True),
+            strays=strays,
             tags=tags,
         )
-        data = Data(settings, machines, key)
+        data = Data(settings, machines, key, strays)
         bundles = Bundles(stack, known, tags)
-        after_network = pulumi.ResourceOptions(depends_on=[network])
-        strays = Strays(stack, known.region, after_network)
         parts = Parts(known, key, network, data, rosters, access, image, bundles, strays)
         self._machines = Machines(settings, machines, parts)
         self.policies = {

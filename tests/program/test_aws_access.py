@@ -27,6 +27,7 @@ from infra.aws.keys import Keys
 from infra.aws.logs import Logs
 from infra.aws.policies import bake_log_group_name
 from infra.aws.roster import ADVANCED, STANDARD, Rosters, roster_problems
+from infra.aws.strays import Strays
 from infra.aws.types import BAKING
 from tests import cfn
 
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 CHINA = Facts("aws-cn", "amazonaws.com.cn", "444455556666", "cn-north-1")
 STACK = "trial"
 SUBNET, GROUP = "subnet-0123456789abcdef0", "sg-0123456789abcdef0"
+STRAYS = "pulumi-python:dynamic/secondlock:Strays"  # the whole target's
 TAGS = {"secondlock:stack": STACK, "secondlock:cost-centre": "physics"}
 IMAGE = "tensorflow/tensorflow@sha256:" + "a" * 64
 _Made = TypeVar("_Made")
@@ -126,6 +128,7 @@ def _everything(machines: Sequence[MachinePlan], *, bake: bool = True) -> tuple[
         key=keys,
         vpc_id="vpc-1",
         subnet_id=SUBNET,
+        strays=Strays(STACK, CHINA.region, []),
         tags=TAGS,
     )
     bundles = Bundles(STACK, CHINA, TAGS)
@@ -155,7 +158,7 @@ def test_everything_is_inside_its_component_and_marked(engine: _Engine) -> None:
     _settled(lambda: _everything([_machine("alice"), _machine("bob")]))
     for urn in engine.monitor.resources:
         *parents, kind = urn.split("::")[2].split("$")
-        if not kind.startswith(("secondlock:aws:", "pulumi:pulumi:Stack")):
+        if kind != STRAYS and not kind.startswith(("secondlock:aws:", "pulumi:pulumi:Stack")):
             assert parents[-1].startswith("secondlock:aws:"), urn
     no_tags = {
         "Alias",
@@ -167,6 +170,7 @@ def test_everything_is_inside_its_component_and_marked(engine: _Engine) -> None:
         "LogMetricFilter",
         "PolicyAttachment",
         "RolePolicy",
+        "Strays",
         "TopicSubscription",
     }
     for (typ, name), inputs in engine.made.items():

@@ -21,8 +21,9 @@ from moto import mock_aws
 from pulumi.dynamic import Config
 
 from infra.aws.client import client_of
-from infra.aws.leftovers import IMAGE_TAG, remove
+from infra.aws.leftovers import remove
 from infra.aws.spot import cancel
+from infra.aws.tags import IMAGE_TAG
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,29 +7,21 @@ from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 import boto3
-import pytest
 from moto import mock_aws
 from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.ec2.models import ec2_backends
 
 from cli import project as cli_project
 from cli.__main__ import main
-from infra.aws.living import living
-from tests.program.cloud import REGION, AwsProject, Cloud, provider_missing
+from infra.aws.inventory import inventory
+from infra.aws.tags import IMAGE_TAG
+from tests.program.cloud import REGION, ZONES
 from tests.program.project import STACK, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    import pytest
 
-
-@pytest.fixture
-def lab(tmp_path: Path) -> Iterator[AwsProject]:
-    cloud = Cloud(tmp_path)
-    try:
-        yield AwsProject(tmp_path / "project", cloud)
-    finally:
-        cloud.end()
+    from tests.program.cloud import AwsProject
 
 
 def _instances(lab: AwsProject, name: str) -> list[dict[str, Any]]:
@@ -59,7 +51,6 @@ def _told(
     return capsys.readouterr().out
 
 
-@pytest.mark.skipif(provider_missing() is not None, reason=str(provider_missing()))
 def test_what_a_killed_up_leaves_is_named_until_it_is_gone(
     lab: AwsProject, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -101,6 +92,68 @@ def test_what_a_killed_up_leaves_is_named_until_it_is_gone(
     assert lab.resources() == []
 
 
+def test_volumes_addresses_and_gateways_are_named_and_no_volume_is_made_twice(
+    lab: AwsProject, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lab.request("alice", machine={"public": False})
+    lab.up()
+    known = [lab.resource("aws:ec2/natGateway:NatGateway", STACK)["id"]]
+    known += [lab.resource("aws:ebs/volume:Volume", "alice")["id"]]
+    ec2 = lab.cloud.client("ec2")
+    (volume,) = _made("volume", ec2.create_volume, AvailabilityZone=ZONES[0], Size=21)
+    (address,) = _made("elastic-ip", ec2.allocate_address, Domain="vpc")
+    (network,) = ec2.describe_nat_gateways(NatGatewayIds=known[:1])["NatGateways"]
+    (gateway,) = _made(
+        "natgateway", ec2.create_nat_gateway, SubnetId=network["SubnetId"], AllocationId=address
+    )
+    delete = f"aws ec2 delete-volume --volume-id {volume} --region {REGION}"
+    ends = [
+        f"aws ec2 delete-nat-gateway --nat-gateway-id {gateway} --region {REGION}",
+        f"aws ec2 release-address --allocation-id {address} --region {REGION}",
+        delete,
+    ]
+
+    def names_all(out: str) -> None:
+        places = [out.find(end) for end in ends]
+        assert places == sorted(places), out
+        assert -1 not in places, out
+        assert not any(f"{one}," in out for one in known), out
+        assert "Traceback" not in out
+
+    for command in ("status", "doctor"):
+        names_all(_told(lab, monkeypatch, capsys, command))
+
+    lab.request("carol")
+    code, out = lab.run("up", "--yes", "--skip-preview")
+    assert code != 0
+    assert delete in out
+    assert "Traceback" not in out
+    mine = [{"Name": "tag:secondlock:researcher", "Values": ["carol"]}]
+    assert [one["VolumeId"] for one in ec2.describe_volumes(Filters=mine)["Volumes"]] == [volume]
+
+    code, out = lab.run("destroy", "--yes", "--skip-preview")
+    assert code != 0
+    names_all(out)
+    ec2.delete_nat_gateway(NatGatewayId=gateway)
+    ec2.release_address(AllocationId=address)
+    ec2.delete_volume(VolumeId=volume)
+    lab.succeed("destroy", "--yes", "--skip-preview")
+    assert lab.resources() == []
+
+
+def _made(kind: str, make: Any, **what: Any) -> list[str]:
+    """Make something that is carol's by its tags; its id."""
+    tags = [
+        {"Key": "secondlock:stack", "Value": STACK},
+        {"Key": "secondlock:researcher", "Value": "carol"},
+    ]
+    answer = make(**what, TagSpecifications=[{"ResourceType": kind, "Tags": tags}])
+    answer = answer.get("NatGateway", answer)
+    return [answer[one] for one in ("VolumeId", "NatGatewayId", "AllocationId") if one in answer][
+        :1
+    ]
+
+
 def test_a_spot_machine_ends_with_its_request(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")
     with mock_aws():
@@ -117,8 +170,42 @@ def test_a_spot_machine_ends_with_its_request(monkeypatch: pytest.MonkeyPatch) -
         )["Instances"][0]["InstanceId"]
         instance: Any = ec2_backends[DEFAULT_ACCOUNT_ID][REGION].get_instance(made)
         instance.spot_instance_request_id = "sir-0123abcd"
-        assert living(ec2, "other") == []
-        (found,) = living(ec2, STACK)
+        assert inventory(ec2, "other") == []
+        (found,) = inventory(ec2, STACK)
         cancel, end = found.command(REGION).split(" && ")
         assert "cancel-spot-instance-requests --spot-instance-request-ids sir-0123abcd" in cancel
         assert made in end
+
+
+def test_a_spot_request_without_a_machine_and_an_image_are_told_from_those_of_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")
+    with mock_aws():
+        ec2: Any = boto3.client("ec2", region_name=REGION)
+        requests = {}
+        for name in (f"secondlock/{STACK}/alice", f"secondlock/{STACK}2/alice", "default"):
+            if name != "default":
+                ec2.create_security_group(GroupName=name, Description="its door")
+            (made,) = ec2.request_spot_instances(
+                LaunchSpecification={"ImageId": "ami-debian", "SecurityGroups": [name]}
+            )["SpotInstanceRequests"]
+            requests[name] = made["SpotInstanceRequestId"]
+        tags = [
+            {"Key": "secondlock:stack", "Value": STACK},
+            {"Key": IMAGE_TAG, "Value": "arn:aws:imagebuilder:image/trial/1.0.0/1"},
+        ]
+        image = ec2.register_image(
+            Name="baked",
+            BlockDeviceMappings=[{"DeviceName": "/dev/xvda", "Ebs": {"SnapshotId": "snap-1"}}],
+        )["ImageId"]
+        ec2.create_tags(Resources=[image], Tags=tags)
+        request, baked = inventory(ec2, STACK)
+        ours = requests[f"secondlock/{STACK}/alice"]
+        assert (request.id, request.machine) == (ours, "alice")
+        assert request.command(REGION) == (
+            f"aws ec2 cancel-spot-instance-requests --spot-instance-request-ids {ours} "
+            f"--region {REGION}"
+        )
+        assert (baked.id, baked.version) == (image, tags[1]["Value"])
+        assert f"deregister-image --image-id {image}" in baked.command(REGION)
