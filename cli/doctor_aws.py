@@ -17,6 +17,7 @@ from cli.aws import client_config, explained, session
 from cli.findings import Finding, note, of_problem, ok, stop
 from cli.images import doubt, find_image, official
 from cli.project import Stack, command
+from cli.provider import provider
 from cli.quotas import (
     DISKS,
     ELASTIC_IPS,
@@ -121,6 +122,7 @@ class _Here:
 def findings(stack: Stack) -> list[Finding]:
     """Every finding, good and bad."""
     settings, found = _settings(stack)
+    found.append(provider(stack))
     requests, more = _requests(stack, settings)
     found += more
     try:
@@ -401,7 +403,7 @@ def _services(here: _Here) -> Iterator[Finding]:
 
 
 def _strays(here: _Here) -> Iterator[Finding]:
-    """What an `up` that was killed left running: the next one would not go past it."""
+    """What an `up` that was killed left, which costs or keeps data."""
     for one in strays(here.stack, here.session):
         yield stop("strays", said_of(one), one.command(here.region))
 

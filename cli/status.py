@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import typer
@@ -15,6 +16,7 @@ from cli.options import JsonOption, StackOption, echo_json
 from cli.project import Stack, choose_stack, command, shown
 from cli.reports import Clock, GuestStatus, Report, Researcher, Trouble
 from cli.ssh_config import alias, host_key_alias, outdated, own_key
+from infra.problems import Problem, ProblemsError
 
 _WIDE = 200  # columns, where the output is not a terminal
 
@@ -26,7 +28,7 @@ def status(stack: StackOption = None, as_json: JsonOption = False) -> None:
     said below the table, and under `problems` in the JSON.
     """
     chosen = choose_stack(stack)
-    everything = machines(chosen)
+    everything = _everything(chosen)
     reports, others = reports_of(chosen, everything)
     others = [*others, *_outdated(chosen, everything)]
     if as_json:
@@ -37,6 +39,24 @@ def status(stack: StackOption = None, as_json: JsonOption = False) -> None:
         _print(chosen, reports, others)
     if others or any(one.troubles for one in reports):
         raise typer.Exit(1)
+
+
+def _everything(stack: Stack) -> dict[str, Machine]:
+    """The stack's machines. Raises ProblemsError.
+
+    An `up` that was cut off may have left things before there was any output to tell of them.
+    """
+    try:
+        return machines(stack)
+    except ProblemsError as error:
+        left: list[Trouble] = []
+        with suppress(ProblemsError):
+            if stack.target() == "aws":
+                from cli import status_aws  # boto3 takes a while to load
+
+                left = status_aws.others(stack, {})
+        more = [Problem(None, None, one.what, one.mend) for one in left]
+        raise ProblemsError([*error.problems, *more]) from None
 
 
 def _outdated(stack: Stack, everything: dict[str, Machine]) -> list[Trouble]:

@@ -69,10 +69,12 @@ def reports(stack: Stack, machines: Mapping[str, Machine]) -> list[Report]:
 def others(stack: Stack, machines: Mapping[str, Machine]) -> list[Trouble]:
     """What there is and the stack's state does not know. Raises ProblemsError."""
     told = {one.instance_id or "" for one in machines.values()}
+    # Without a machine, where the next one would be.
+    regions: set[str | None] = {one.region for one in machines.values() if one.region}
     return [
-        Trouble(said_of(one), one.command(region))
-        for region in sorted({one.region for one in machines.values() if one.region})
-        for one in strays(stack, session(stack, region), told)
+        Trouble(said_of(one), one.command(here.region_name))
+        for here in (session(stack, region) for region in sorted(regions or {None}, key=str))
+        for one in strays(stack, here, told)
     ]
 
 

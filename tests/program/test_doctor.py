@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 import socket
-from typing import TYPE_CHECKING
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 import pytest
@@ -13,10 +16,12 @@ import pytest
 from cli import project as cli_project
 from cli.__main__ import main
 from tests.program.project import STACK
+from tests.unit.test_cli_engine import STATUS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tests.program.cloud import AwsProject
     from tests.program.project import Project
 
 
@@ -103,6 +108,56 @@ def test_a_passphrase_a_stack_and_a_lock_are_named(
         empty.mkdir()
         shell.setenv("PULUMI_BACKEND_URL", f"file://{empty}")
         assert any(f"there is no stack {STACK}" in one for one in look())
+
+
+def test_logins_are_well_only_where_every_machine_lets_its_people_in(
+    lab: AwsProject, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lab.request("alice")
+    lab.up()
+    for name, value in lab.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(cli_project, "ROOT", lab.place)
+
+    def logins() -> list[tuple[str, str]]:
+        capsys.readouterr()
+        main(["doctor", "--stack", STACK, "--json"])
+        found = json.loads(capsys.readouterr().out)["findings"]
+        return [(one["verdict"], one["what"]) for one in found if one["check"] == "login"]
+
+    (silent,) = logins()
+    assert silent[0] == "stop"
+    assert "alice" in silent[1]
+    says: dict[str, Any] = {
+        **copy.deepcopy(STATUS),
+        "stack": STACK,
+        "serial": lab.machines()["alice"]["serial"],
+    }
+    _say(lab, says)
+    assert logins() == [("ok", "1 machines answer, nobody is shut out")]
+    says["researchers"]["alice"]["frozen"] = True
+    _say(lab, says)
+    assert logins() == [
+        ("stop", "alice is frozen after too many wrong codes: the key may be stolen")
+    ]
+
+
+def _say(lab: AwsProject, status: dict[str, Any]) -> None:
+    """What alice's machine writes to its stream."""
+    logs, group, stream = lab.cloud.client("logs"), f"/secondlock/{STACK}", "alice/status"
+    with suppress(logs.exceptions.ResourceAlreadyExistsException):
+        logs.create_log_stream(logGroupName=group, logStreamName=stream)
+    event = {"timestamp": int(time.time() * 1000), "message": json.dumps(status)}
+    logs.put_log_events(logGroupName=group, logStreamName=stream, logEvents=[event])
+
+
+def test_without_a_backend_doctor_says_where_the_state_is(
+    unbootable: Project, look: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unbootable.request("alice")
+    monkeypatch.delenv("PULUMI_BACKEND_URL")
+    monkeypatch.setenv("PULUMI_HOME", str(unbootable.place / "nobodys"))
+    assert any("export PULUMI_BACKEND_URL=" in one for one in look())
 
 
 def test_logs_of_the_engine_that_hold_secrets_are_named(

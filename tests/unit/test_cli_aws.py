@@ -13,6 +13,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ from cli.aws import session
 from cli.engine import Machine
 from cli.project import Stack
 from infra.problems import ProblemsError
-from tests.unit.test_cli_doctor import stand_in
+from tests.unit.test_cli_doctor import program, stand_in
 from tests.unit.test_cli_engine import STATUS, read_by_ssh
 from tests.web_page import web_page
 
@@ -242,6 +243,16 @@ def test_status_is_the_machines_last_line(
     assert "10.0.2.9" in capsys.readouterr().out
 
 
+def test_what_a_first_up_left_is_named_though_the_stack_is_not_up(
+    root: Path, aws: Any, debian: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    instance = launch(aws, "alice")
+    assert main(["status", "--stack", "gpu"]) == 1
+    told = capsys.readouterr().err
+    assert "stack gpu is not up" in told
+    assert f"aws ec2 terminate-instances --instance-ids {instance} --region {REGION}" in told
+
+
 def test_a_silent_machine_is_said_to_be_silent_since(
     stack: dict[str, Machine],
     monkeypatch: pytest.MonkeyPatch,
@@ -403,6 +414,7 @@ def pulumi_on_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "bin"
     folder.mkdir()
     stand_in(folder, {})
+    program(tmp_path, "pulumi-resource-aws", "exit 1")
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
 
 
@@ -417,6 +429,34 @@ def test_doctor_is_content(
     assert "4 needed, 0 used by others, 64 allowed" in found["vCPUs"][0]["what"]
     assert "debian-13-amd64-20261101-2292" in found["image"][0]["what"]
     assert main(["doctor", "--stack", "gpu"]) == 0
+
+
+@pytest.mark.parametrize(("may_fetch", "verdict"), [("", "note"), ("True", "stop")])
+def test_doctor_looks_for_pulumis_aws_provider(
+    root: Path,
+    debian: str,
+    quotas: Quotas,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    may_fetch: str,
+    verdict: str,
+) -> None:
+    ask(root, "alice")
+    (root / "bin" / "pulumi-resource-aws").unlink()
+    monkeypatch.setenv("PATH", f"{root / 'bin'}:/usr/bin:/bin")
+    monkeypatch.setenv("PULUMI_HOME", str(root / "pulumi"))
+    monkeypatch.setenv("PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION", may_fetch)
+    older = root / "pulumi" / "plugins" / "resource-aws-v6.0.0" / "pulumi-resource-aws"
+    wanted = older.parents[1] / f"resource-aws-v{version('pulumi-aws')}" / older.name
+    for place in (older, wanted):
+        place.parent.mkdir(parents=True)
+    older.touch()
+    (found,) = doctor(capsys, int(verdict == "stop"))["provider"]
+    assert found["verdict"] == verdict
+    assert found["mend"] == f"pulumi plugin install resource aws {version('pulumi-aws')}"
+    wanted.touch()
+    (found,) = doctor(capsys, 0)["provider"]
+    assert found == {"check": "provider", "verdict": "ok", "what": str(wanted), "mend": None}
 
 
 def test_doctor_names_the_quota_to_ask_for(
