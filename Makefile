@@ -30,8 +30,10 @@ test: setup lint image ## Everything: lint, unit, program and machine tests
 	@$(IN_VENV) pytest $(ARGS)
 
 .PHONY: proofs
-proofs: setup image ## What can be proven of AWS without an account, for nights: an hour, Go and Node
+proofs: setup image ## What takes too long for `test`, for nights: two hours, Go and Node
 	@$(IN_VENV) pytest tests/proofs $(ARGS)
+	@$(IN_VENV) SECONDLOCK_WAITING=20 SECONDLOCK_ROUNDS=50 \
+		pytest tests/machine/test_door.py -k answer_one_code_together
 
 .PHONY: lint
 lint: setup ## ruff, mypy and shellcheck

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pexpect
+import pytest
 
 from tests.machine.client import PROMPT
 from tests.machine.people import STEP
@@ -31,6 +32,7 @@ def _calm() -> None:
         time.sleep(left + 1)
 
 
+@pytest.mark.timeout(300 + 300 * ROUNDS, method="signal")
 def test_of_all_who_wait_and_answer_one_code_together_one_gets_in(
     machine: Machine, client: Client
 ) -> None:
