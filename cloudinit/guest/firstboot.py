@@ -13,6 +13,7 @@ from guest.system import run, write
 
 SCRIPTS = Path("/usr/local/lib/secondlock/install")
 INSTALLED = paths.ETC / "installed"
+MODULES = Path("/lib/modules")
 TARGET = "secondlock.target"
 
 
@@ -31,7 +32,7 @@ def main() -> int:
     # The script stops them, so that they do not meet it.
     run("systemctl", "start", "--no-block", "apt-daily.timer", "apt-daily-upgrade.timer")
     # The driver was built for the newest kernel, which a stock image may not have started with.
-    if any(Path("/lib/modules", os.uname().release).glob("updates/dkms/nvidia*")):
+    if any((MODULES / os.uname().release).glob("updates/dkms/nvidia*")):
         run("systemctl", "start", "--no-block", TARGET)
     else:
         run("systemctl", "reboot")
