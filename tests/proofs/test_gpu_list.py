@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -18,11 +19,40 @@ from tools.image.rootfs import KEYS, mirror
 
 gpu: Any = importlib.import_module("guest.gpu")
 
+SOURCE = Path(__file__).parent / "cdi"
 # What `libcuda1` and `nvidia-smi` bring by their dependencies, and a GPU's program loads.
 PACKAGES = ("libcuda1", "libnvidia-ml1", "libnvidia-ptxjitcompiler1")
 SHARED = ("nvidiactl", "nvidia-uvm", "nvidia-uvm-tools")
 GPUS = 8
 """That the mock has: a DGX A100."""
+
+
+@pytest.fixture(scope="module")
+def lister(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The program that asks NVIDIA's library."""
+    if lack := _go_lacks():
+        pytest.skip(lack)
+    program = tmp_path_factory.mktemp("lister") / "cdi"
+    subprocess.run(["go", "build", "-o", program, "."], cwd=SOURCE, check=True)
+    return program
+
+
+def _go_lacks() -> str | None:
+    """Why the program cannot be built here; a Go that fetches a newer one by itself counts as
+    that one."""
+    (needed,) = re.findall(r"(?m)^go (\S+)$", (SOURCE / "go.mod").read_text())
+    if shutil.which("go") is None:
+        return f"no Go here: NVIDIA's library takes Go {needed} or later"
+    argv = ["go", "env", "GOVERSION"]
+    done = subprocess.run(argv, cwd=SOURCE, capture_output=True, text=True, check=False)
+    found = done.stdout.strip().removeprefix("go")
+    if done.returncode == 0 and _numbers(found) >= _numbers(needed):
+        return None
+    return f"Go {found or done.stderr.strip()}: NVIDIA's library takes Go {needed} or later"
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(each) for each in re.findall(r"\d+", version)]
 
 
 @pytest.fixture(scope="module")
@@ -53,16 +83,11 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place / "root"
 
 
-def test_nvidias_library_lists_debians_driver(driver: Path, tmp_path: Path) -> None:
-    if shutil.which("go") is None:
-        pytest.skip("no Go here")
+def test_nvidias_library_lists_debians_driver(lister: Path, driver: Path) -> None:
     (library,) = driver.rglob(f"libcuda.so.{DRIVER}.*")
     version = library.name.removeprefix("libcuda.so.")
-    program = tmp_path / "cdi"
-    source = Path(__file__).parent / "cdi"
-    subprocess.run(["go", "build", "-o", program, "."], cwd=source, check=True)
     done = subprocess.run(
-        [program, driver, version],
+        [lister, driver, version],
         # Making devices takes root; the library's own tests take files for them.
         env={**os.environ, "__NVCT_TESTING_DEVICES_ARE_FILES": "true"},
         capture_output=True,

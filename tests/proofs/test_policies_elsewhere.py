@@ -142,8 +142,8 @@ def _researcher() -> list[_Case]:
 @pytest.fixture(scope="module")
 def simulator(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The program, beside the package that it uses."""
-    if shutil.which("npm") is None:
-        pytest.skip("no npm here")
+    if absent := [name for name in ("node", "npm") if shutil.which(name) is None]:
+        pytest.skip(f"no {' and no '.join(absent)} here: the other evaluator is a package of npm's")
     place = tmp_path_factory.mktemp("simulator")
     shutil.copy(Path(__file__).parent / "simulate.mjs", place)
     install = ["npm", "install", "--no-audit", "--no-fund", "--silent", SIMULATOR]
