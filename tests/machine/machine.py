@@ -17,7 +17,7 @@ from cloudinit.bundle import bundle
 from infra.enrollment import Factors, derive_host_key
 from infra.local import clock, qemu
 from infra.local.agent import AgentError, GuestAgent
-from infra.local.image import golden_image
+from infra.local.image import GoldenImage, golden_image
 from infra.local.qmp import monitor
 from infra.requests import InstanceRequest, RetiredEnrollment
 from infra.roster import build_roster
@@ -80,6 +80,10 @@ class Lab:
 class Machine:
     """One machine in the folder `place`; a machine that runs there already is adopted."""
 
+    memory_mib = 4096
+    patience = BOOT
+    """Seconds for a boot."""
+
     def __init__(self, place: Path, network: Network | None = None, keep: bool = False) -> None:
         self.directory, self.data, self._keys = place / NAME, place / "data", place / "keys"
         self._network, self._keep, self._file = network, keep, place / "people.json"
@@ -105,6 +109,11 @@ class Machine:
         """What cloud-init finds."""
         return render_user_data(self.values)
 
+    @property
+    def image(self) -> GoldenImage:
+        """What its root disk is made from."""
+        return golden_image()
+
     # Its life
 
     @property
@@ -129,9 +138,8 @@ class Machine:
         return Client("127.0.0.1", self.spec.ssh_port, known_hosts, alias)
 
     def boot(self) -> None:
-        """Make a root disk from the golden image and boot it; the data volumes are kept."""
-        image = golden_image()
-        network = self._network
+        """Make a root disk from the image and boot it; the data volumes are kept."""
+        image, network = self.image, self._network
         self.directory.joinpath("root.qcow2").unlink(missing_ok=True)
         qemu.create_root_disk(self.directory, image.disk, 20)
         qemu.create_seed(
@@ -153,6 +161,7 @@ class Machine:
                 data_directory=self.data,
                 kernel=image.kernel,
                 initrd=image.initrd,
+                memory_mib=self.memory_mib,
                 netdev=network.netdev if network else None,
                 launcher=launcher,
             )
@@ -162,8 +171,8 @@ class Machine:
         clock.tell(self.agent, behind)
 
     def _wait_up(self) -> None:
-        self.agent.wait_ready(BOOT, alive=lambda: self.running)
-        self.wait_for("test -e /etc/secondlock/machine.json", timeout=BOOT)
+        self.agent.wait_ready(self.patience, alive=lambda: self.running)
+        self.wait_for("test -e /etc/secondlock/machine.json", timeout=self.patience)
 
     @property
     def offset(self) -> clock.Offset:

@@ -86,18 +86,15 @@ GPU = {
         }
     ],
 }
-EC2 = f"""\
---secondlock
-Content-Type: text/cloud-boothook
-
-#cloud-boothook
-#!/bin/sh
-set -eu
+BAKED = f"""\
 mkdir -p /etc/secondlock /run/cdi
 touch /etc/secondlock/installed
 cat >/run/cdi/nvidia.yaml <<'END'
 {json.dumps(GPU)}
 END
+"""
+"""What a baked image has, and what its driver says of a GPU."""
+EC2 = f"""\
 cat >/etc/udev/rules.d/99-test.rules <<'END'
 KERNEL=="vd[a-z]", ENV{{ID_SERIAL}}=="sl-home", SYMLINK+="disk/by-id/{DISK}"
 END
@@ -109,9 +106,8 @@ END
 ip address add 169.254.169.254/32 dev lo
 systemd-run --quiet --no-block --property=DefaultDependencies=no --unit=test-metadata \\
     /usr/bin/python3 /root/metadata.py
-
 """
-"""Runs before the stub: what EC2 and a baked image have, the role's metadata, the data volume."""
+"""What EC2 gives a machine: the role's metadata, the data volume."""
 DENIED = {"__type": "AccessDeniedException", "message": "User is not authorized"}
 CONNECT = """
 import socket
@@ -128,6 +124,8 @@ class AwsMachine(Machine):
     """A machine of the target aws."""
 
     allowed_from = (f"{GATEWAY}/32",)
+    before = BAKED + EC2
+    """Runs before the stub."""
 
     def __init__(self, place: Path, cloud: Cloud) -> None:
         super().__init__(place)
@@ -153,7 +151,8 @@ class AwsMachine(Machine):
     def user_data(self) -> bytes:
         """With a part before ours that plays EC2."""
         text = gzip.decompress(super().user_data()).decode()
-        return gzip.compress(text.replace("--secondlock\n", f"{EC2}--secondlock\n", 1).encode())
+        first = boothook(self.before) + "--secondlock\n"
+        return gzip.compress(text.replace("--secondlock\n", first, 1).encode())
 
     def put(self, value: str | None = None) -> int:
         """Write the parameter as `pulumi up` does; its version."""
@@ -200,6 +199,12 @@ class AwsMachine(Machine):
             logGroupName=GROUP, logStreamName=f"{NAME}/{stream}", startFromHead=True
         )["events"]
         return [str(event["message"]) for event in events]
+
+
+def boothook(script: str) -> str:
+    """A part of user-data that cloud-init runs as early as the stub."""
+    head = "Content-Type: text/cloud-boothook\n\n#cloud-boothook\n#!/bin/sh\nset -eu\n"
+    return f"--secondlock\n{head}{script}\n"
 
 
 def guest_url(url: str) -> str:
