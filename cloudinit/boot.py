@@ -111,4 +111,7 @@ def _config(values: MachineValues) -> dict[str, Any]:
     }
     if values.target == "local":
         config |= {"cloud_config_modules": [], "cloud_final_modules": []}
+    else:
+        # Of the image's own user, whom nobody makes: cloud-init's last stage would fail for that.
+        config |= {"no_ssh_fingerprints": True}
     return config

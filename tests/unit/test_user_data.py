@@ -58,6 +58,13 @@ def test_nothing_of_cloud_inits_own_opens_the_door(values: MachineValues) -> Non
     assert not {"ssh", "users_groups"} & set(_config(values)["cloud_init_modules"])
 
 
+def test_cloud_init_looks_for_no_keys_of_a_user_whom_nobody_makes() -> None:
+    # Where it looks for them, its last stage fails (tests/proofs/test_first_boot.py).
+    assert "cloud_final_modules" not in _config(AWS)
+    assert _config(AWS)["no_ssh_fingerprints"] is True
+    assert _config(LOCAL)["cloud_final_modules"] == []
+
+
 def test_a_machine_knows_where_its_bundle_roster_and_logs_are() -> None:
     given = {name: value for name, value in vars(AWS).items() if value}
     assert read(render_user_data(AWS)).known == {**given, "bundle": bundle("aws").digest}
