@@ -31,7 +31,7 @@ test: setup lint image ## Everything: lint, unit, program and machine tests
 
 .PHONY: proofs
 proofs: setup image ## What takes too long for `test`, for nights: two hours, Go and Node
-	@$(IN_VENV) pytest tests/proofs $(ARGS)
+	@$(IN_VENV) pytest tests/proofs --verbose $(ARGS)
 	@$(IN_VENV) SECONDLOCK_WAITING=20 SECONDLOCK_ROUNDS=50 \
 		pytest tests/machine/test_door.py -k answer_one_code_together
 

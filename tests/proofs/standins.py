@@ -1,7 +1,8 @@
 """What a first boot or bake fetches besides Debian's archive, on this computer's loopback.
 
 NVIDIA's packages for containers, Systems Manager's agent and the instance's metadata: of the right
-names and versions, signed with a key made for the occasion. What is in them does nothing.
+names and versions, signed with a key made for the occasion. What is in them does nothing, but for
+`nvidia-ctk`, which lists a GPU.
 """
 
 from __future__ import annotations
@@ -17,9 +18,27 @@ from typing import TYPE_CHECKING
 from cloudinit import install
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 REGION = "eu-central-1"
+HERE = "127.0.0.1"
+# `nvidia-ctk cdi generate --output=FILE` as secondlock-gpu.service calls it. This device can be
+# read all the same.
+LISTER = """\
+#!/bin/sh
+mkdir -p /run/cdi
+cat >"${3#--output=}" <<'END'
+cdiVersion: "0.6.0"
+kind: nvidia.com/gpu
+devices:
+- name: all
+  containerEdits:
+    deviceNodes:
+    - path: /dev/nvidia0
+      hostPath: /dev/zero
+END
+"""
 
 
 class _Handler(http.server.SimpleHTTPRequestHandler):
@@ -48,12 +67,13 @@ class StandIns:
         region.parent.mkdir(parents=True)
         region.write_text(REGION)
         handler = partial(_Handler, directory=str(web))
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self._server = http.server.ThreadingHTTPServer((HERE, 0), handler)
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
-    def in_place(self, script: str) -> str:
-        """The install script, with these for the sources that it names."""
-        here = f"http://127.0.0.1:{self._server.server_port}"
+    def in_place(self, script: str, host: str = HERE) -> str:
+        """The install script, with these for the sources that it names; `host` is this computer
+        as the script sees it."""
+        here = f"http://{host}:{self._server.server_port}"
         for old, new in (
             ("https://nvidia.github.io/libnvidia-container", f"{here}/toolkit"),
             ("http://169.254.169.254", f"{here}/imds"),
@@ -91,7 +111,8 @@ class StandIns:
         paragraphs = []
         for wanted in install.TOOLKIT_PACKAGES:
             name, _, version = wanted.partition("=")
-            control, package = _package(there, name, version)
+            programs = {"nvidia-ctk": LISTER} if name == "nvidia-container-toolkit-base" else {}
+            control, package = _package(there, name, version, programs)
             paragraphs.append(
                 f"{control}Filename: ./{package.name}\nSize: {package.stat().st_size}\n"
                 f"SHA256: {_digest(package)}\n"
@@ -107,7 +128,7 @@ class StandIns:
 
     def _agent(self, place: Path) -> None:
         place.mkdir(parents=True)
-        _, package = _package(place, "amazon-ssm-agent", install.AGENT_VERSION)
+        _, package = _package(place, "amazon-ssm-agent", install.AGENT_VERSION, {})
         package.rename(place / "amazon-ssm-agent.deb")
         self._gpg("--detach-sign", str(place / "amazon-ssm-agent.deb"))
 
@@ -116,7 +137,7 @@ def _digest(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
-def _package(place: Path, name: str, version: str) -> tuple[str, Path]:
+def _package(place: Path, name: str, version: str, programs: Mapping[str, str]) -> tuple[str, Path]:
     """A package's control paragraph, and its file. The agent's has a unit of that name."""
     tree = place / f"{name}.tree"
     (tree / "DEBIAN").mkdir(parents=True)
@@ -127,7 +148,14 @@ def _package(place: Path, name: str, version: str) -> tuple[str, Path]:
     (tree / "DEBIAN" / "control").write_text(control)
     unit = tree / "usr" / "lib" / "systemd" / "system" / f"{name}.service"
     unit.parent.mkdir(parents=True)
-    unit.write_text("[Service]\nExecStart=/bin/true\n\n[Install]\nWantedBy=multi-user.target\n")
+    unit.write_text(
+        "[Service]\nExecStart=/bin/sleep infinity\n\n[Install]\nWantedBy=multi-user.target\n"
+    )
+    for program, text in programs.items():
+        file = tree / "usr" / "bin" / program
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(text)
+        file.chmod(0o755)
     package = place / f"{name}_{version}_amd64.deb"
     subprocess.run(
         ["dpkg-deb", "--root-owner-group", "--build", tree, package],
