@@ -48,6 +48,8 @@ FILES: dict[str, tuple[str, str]] = {
     "nothing": (f"{LIBRARY}/nothing/README", "0644"),
     "modprobe.conf": ("/etc/modprobe.d/secondlock.conf", "0644"),
     "sysctl.conf": ("/etc/sysctl.d/60-secondlock.conf", "0644"),
+    "issue": ("/etc/issue", "0644"),
+    "issue.net": ("/etc/issue.net", "0644"),
     "journald.conf": ("/etc/systemd/journald.conf.d/secondlock.conf", "0644"),
 }
 UNITS = (
