@@ -23,7 +23,8 @@ nvidia-persistenced
 """
 _CLOUD = "admin administrator debian ubuntu ec2-user cloud-user cloud-init ssm-user cwagent"
 _CONFUSING = "halt shutdown reboot localhost"
-_OWN = "retired"  # its request would be retired.yaml
+# A request would be retired.yaml; sshd calls whoever is nobody `unknown`.
+_OWN = "retired unknown"
 
 RESERVED_NAMES = frozenset(" ".join([_DEBIAN, _PACKAGES, _CLOUD, _CONFUSING, _OWN]).split())
 RESERVED_PREFIXES = ("systemd-", "secondlock")

@@ -7,7 +7,7 @@ import pwd
 import time
 from contextlib import suppress
 
-from guest import codes, door, legacy, paths, workspace
+from guest import codes, door, doorkeeper, legacy, paths, workspace
 from guest.roster import Researcher
 from guest.system import GuestError, folder, kill_group, run, write
 
@@ -29,6 +29,19 @@ def _entry(name: str) -> pwd.struct_passwd | None:
         return None
 
 
+def _is_group(name: str) -> bool:
+    try:
+        grp.getgrnam(name)
+    except KeyError:
+        return False
+    return True
+
+
+def everybody() -> set[str]:
+    """Who may log in as the machine's accounts have it, whatever its memory says."""
+    return set(grp.getgrnam(ALL).gr_mem) if _is_group(ALL) else set()
+
+
 def groups_of(name: str) -> set[str]:
     """The names of the groups that the account is in; none where there is no account."""
     entry = _entry(name)
@@ -43,7 +56,8 @@ def _account(researcher: Researcher, uid: int) -> bool:
     if entry is not None and entry.pw_uid != uid:
         raise GuestError(f"the account {name} has uid {entry.pw_uid}, not its allotted {uid}")
     if entry is None:
-        run("groupadd", "--gid", str(uid), name)
+        if not _is_group(name):  # one that is there was left when this was cut off
+            run("groupadd", "--gid", str(uid), name)
         run(
             "useradd", "--uid", str(uid), "--gid", str(uid), "--groups", groups,
             "--home-dir", str(paths.HOME / name), "--no-create-home", "--shell", str(paths.SHELL),
@@ -82,18 +96,20 @@ def apply(researcher: Researcher, uid: int, known_before: bool) -> list[str]:
     """Make the account as the roster says; returns what changed, in words."""
     name = researcher.name
     # Whoever asks for a workspace in the middle of a change that ends sessions gets none.
-    if researcher.end_sessions and _differs(researcher):
+    differs = _differs(researcher)
+    if researcher.end_sessions and differs:
         workspace.shut(name)
     changed = []
     if _account(researcher, uid):
         changed.append(f"{name}: account")
+    # Before the enrollment that it comes with: if this is cut off, the next time does it again. The
+    # state volume may remember an enrollment whose account went with the old root disk.
+    if researcher.password is not None and (differs or changed):
+        run("chpasswd", stdin=f"{name}:{researcher.password}\n")
     if write(paths.AUTHORIZED_KEYS / name, _keys(researcher), 0o644):
         changed.append(f"{name}: keys")
     if enroll(researcher, known_before):
         changed.append(f"{name}: enrollment")
-    # The state volume may remember an enrollment whose account went with the old root disk.
-    if changed and researcher.password is not None:
-        run("chpasswd", stdin=f"{name}:{researcher.password}\n")
     _home(name, uid)
     if workspace.is_shut(name):
         end_sessions(name)
@@ -148,6 +164,7 @@ def end_sessions(name: str) -> None:
     door.stop_jupyter(name)
     for _ in range(ROUNDS):
         kill_group(f"user.slice/user-{uid}.slice")
+        doorkeeper.end_logins(name)
         run("pkill", "-KILL", "-u", str(uid), check=False)
         workspace.remove(name)
         if not run("pgrep", "-u", str(uid), check=False).strip():
@@ -168,7 +185,10 @@ def remove(name: str) -> None:
     """
     workspace.shut(name)
     (paths.AUTHORIZED_KEYS / name).unlink(missing_ok=True)
-    codes.forget(name)
+    try:
+        codes.forget(name)
+    except codes.CodesError as error:
+        raise GuestError(f"the codes of {name} cannot be removed: {error}") from None
     legacy.forget(name)
     run("usermod", "--expiredate", "1", "--password", "*", name)
     door.withdraw_jupyter(name)

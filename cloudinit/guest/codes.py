@@ -50,9 +50,23 @@ def read(place: str, name: str) -> "dict[str, Any] | None":
         return None
     except (OSError, ValueError):
         raise CodesError(f"{path} is damaged") from None
-    if not isinstance(found, dict):
+    if not _whole(place, found):
         raise CodesError(f"{path} is damaged")
-    return found
+    known: dict[str, Any] = found
+    return known
+
+
+def _whole(place: str, found: object) -> bool:
+    """Whether a file of this place has all that it should."""
+    if place == SPENT:
+        wanted: dict[str, object] = fresh("")
+    elif place == CODES:
+        wanted = {"enrollment": "", "method": "", "secret": "", "emergency": []}
+    else:
+        wanted = {"enrollment": "", "uses": 0, "step": 0}
+    return isinstance(found, dict) and all(
+        type(found.get(field)) is type(value) for field, value in wanted.items()
+    )
 
 
 def save(place: str, name: str, content: "dict[str, Any]", lasting: bool = True) -> None:
@@ -130,11 +144,15 @@ def slate(name: str, enrollment: str) -> "dict[str, Any]":
 
     Where the root disk has seen more of their uses than the state volume has, that one was restored
     or emptied: the emergency codes are void, as nobody knows which were used, and no step up to the
-    last known one is good. Raises CodesError where the volume knows nothing at all.
+    last known one is good. Raises CodesError where the volume knows nothing at all, and where the
+    root disk knows of another enrollment: then the volume is of a day before that one.
     """
     found = read(SPENT, name)
     if found is None or found.get("enrollment") != enrollment:
         raise CodesError("the memory of used codes is lost")
+    seen = _note(name)
+    if seen is not None and seen["enrollment"] != enrollment:
+        raise CodesError("this enrollment was replaced by another")
     seen = _witnessed(name, enrollment)
     if seen["uses"] > found["uses"]:
         floor = max(found["floor"], seen["step"])
@@ -142,24 +160,37 @@ def slate(name: str, enrollment: str) -> "dict[str, Any]":
     return found
 
 
-def _witnessed(name: str, enrollment: str) -> dict[str, int]:
-    """What the root disk saw; a note that a crash left damaged says nothing."""
+def _note(name: str) -> "dict[str, Any] | None":
+    """The root disk's note of a person; one that a crash left damaged says nothing."""
     try:
-        seen = read(WITNESS, name)
+        return read(WITNESS, name)
     except CodesError:
-        seen = None
-    if seen is None or seen.get("enrollment") != enrollment:
+        return None
+
+
+def _witnessed(name: str, enrollment: str) -> dict[str, int]:
+    """What the root disk saw of this enrollment."""
+    seen = _note(name)
+    if seen is None or seen["enrollment"] != enrollment:
         return {"uses": 0, "step": 0}
-    return {"uses": int(seen["uses"]), "step": int(seen["step"])}
+    return {"uses": seen["uses"], "step": seen["step"]}
 
 
 def keep(name: str, what: "dict[str, Any]") -> None:
     """Remember: first on the state volume, then on the root disk. Raises OSError."""
     save(SPENT, name, what)
+    # A witness that lags behind after a crash raises no false alarm, and a root disk that is full
+    # shuts nobody out.
+    try:  # noqa: SIM105 (contextlib takes longer to import than this module)
+        _witness(name, what, lasting=False)
+    except OSError:
+        pass
+
+
+def _witness(name: str, what: "dict[str, Any]", lasting: bool) -> None:
     step = max([what["floor"], *what["last"]])
     seen = {"enrollment": what["enrollment"], "uses": what["uses"], "step": step}
-    # A witness that lags behind after a crash raises no false alarm.
-    save(WITNESS, name, seen, lasting=False)
+    save(WITNESS, name, seen, lasting)
 
 
 def enroll(
@@ -179,6 +210,10 @@ def enroll(
         if there is None or there.get("enrollment") != enrollment:
             there = older or _first_slate(name, enrollment, known_before)
             save(SPENT, name, there)
+        seen = _note(name)
+        if seen is None or seen["enrollment"] != enrollment:
+            # Before the new codes are: from now on the old ones are good on no older volume.
+            _witness(name, there, lasting=True)
         elif before == wanted:
             return False
         save(CODES, name, wanted)

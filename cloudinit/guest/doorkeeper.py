@@ -2,12 +2,13 @@
 
 sshd's own patience (sshd_config(5), LoginGraceTime) is long enough for someone to find their phone.
 Whoever opens connections and says nothing would have all of it, and keep everybody else out. Such a
-connection ends after SILENT seconds, and one that names a person but shows no key after CROWDED
-seconds where many wait. Seconds count in which sshd has nothing to do for it: on a machine under
-load it is not the client who is slow. Each is told to the journal with its address, for fail2ban to
-count.
+connection ends after SILENT seconds, and one that names a person but shows neither key nor password
+after CROWDED seconds where many wait. Seconds count in which sshd waited for the client: on a
+machine under load it is not the client who is slow, and a client who sends chaff is no quicker.
+Each is told to the journal with its address, for fail2ban to count.
 """
 
+import grp
 import os
 import re
 import signal
@@ -23,6 +24,7 @@ INTERVAL = 2.0  # seconds
 SILENT = 12.0  # seconds; a handshake takes one or two
 CROWDED = 25.0  # seconds; a key's passphrase may have to be typed
 CROWD = 10  # connections that wait
+ASKED_FIRST = "secondlock-password"  # the group of who is asked for that before a code
 # A look through all of /proc would cost an emulated machine a third of a processor.
 GROUP = Path("/sys/fs/cgroup/system.slice/ssh.service/cgroup.procs")
 # Of sshd's monitor before anybody is named, and after (setproctitle in sshd-session.c, monitor.c).
@@ -31,12 +33,13 @@ NAMED = re.compile(r"sshd-session: \S+ \[priv\]")
 
 
 class Process(NamedTuple):
-    """A process: its parent, the clock ticks that it has worked, and what it calls itself."""
+    """A process: its parent, what it calls itself, and the seconds that it worked or had to wait
+    for a processor."""
 
     pid: int
     parent: int
-    worked: int
     title: str
+    busy: float
 
 
 def processes() -> list[Process]:
@@ -51,34 +54,61 @@ def processes() -> list[Process]:
 
 def _read(entry: Path) -> Process:
     title = (entry / "cmdline").read_bytes().rstrip(b"\0").decode(errors="replace")
-    # Field 4 is the parent, 14 and 15 are the ticks worked (proc_pid_stat(5)).
-    fields = (entry / "stat").read_text().rpartition(")")[2].split()
-    return Process(int(entry.name), int(fields[1]), int(fields[11]) + int(fields[12]), title)
+    # Field 4 is the parent (proc_pid_stat(5)).
+    parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+    # Nanoseconds on a processor and in the queue for one (kernel documentation, sched-stats).
+    worked, queued = (entry / "schedstat").read_text().split()[:2]
+    return Process(int(entry.name), parent, title, (int(worked) + int(queued)) / 1e9)
+
+
+def end_logins(name: str) -> None:
+    """End every connection that is on its way in as `name`, whatever it has proven."""
+    for each in processes():
+        if each.title.split()[1:2] == [name]:
+            with suppress(ProcessLookupError):
+                os.kill(each.pid, signal.SIGKILL)
+
+
+def by_password() -> set[str]:
+    """Who is asked for a password before anything else."""
+    with suppress(KeyError):
+        return set(grp.getgrnam(ASKED_FIRST).gr_mem)
+    return set()
 
 
 class Watch:
-    """Who waits at the door, and since when nothing was done for them."""
+    """Who waits at the door, and since when."""
 
     def __init__(self) -> None:
-        self._since: dict[tuple[int, int, str], float] = {}
+        self._since: dict[tuple[int, str], tuple[float, float]] = {}
 
-    def idlers(self, found: list[Process], now: float) -> list[Process]:
+    def idlers(self, found: list[Process], now: float, by_password: set[str]) -> list[Process]:
         """The monitors of connections that wait too long at the time `now` (monotonic seconds).
 
         Either nobody was named, or there is a child that authenticates (sshd-auth) and none that
-        asks for a code (`[pam]`).
+        asks for a code (`[pam]`); of people in `by_password` that one asks for the password first.
         """
-        auth = {each.parent: each.worked for each in found if each.title.startswith("sshd-auth: ")}
-        asked = {each.parent for each in found if each.title.endswith("[pam]")}
+        auth = {each.parent: each for each in found if each.title.startswith("sshd-auth: ")}
+        asked = {
+            each.parent
+            for each in found
+            if each.title.endswith(" [pam]") and each.title.split()[1] not in by_password
+        }
         waiting = [
             each
             for each in found
             if UNNAMED.fullmatch(each.title)
             or (NAMED.fullmatch(each.title) and each.pid in auth and each.pid not in asked)
         ]
-        marks = {(one.pid, one.worked + auth.get(one.pid, 0), one.title) for one in waiting}
-        self._since = {mark: self._since.get(mark, now) for mark in marks}
-        idle = {mark[0]: now - since for mark, since in self._since.items()}
+        busy = {one.pid: one.busy for one in waiting}
+        busy |= {pid: busy[pid] + auth[pid].busy for pid in busy.keys() & auth.keys()}
+        marks = {(one.pid, one.title) for one in waiting}
+        first = {mark: (now, busy[mark[0]]) for mark in marks}
+        self._since = {mark: self._since.get(mark, first[mark]) for mark in marks}
+        idle = {
+            pid: now - since - max(busy[pid] - before, 0)
+            for (pid, _), (since, before) in self._since.items()
+        }
         patience = CROWDED if len(waiting) > CROWD else float("inf")
         return [
             each
@@ -117,6 +147,6 @@ def main() -> NoReturn:
     syslog.openlog("secondlock-doorkeeper", syslog.LOG_PID, syslog.LOG_AUTHPRIV)
     watch = Watch()
     while True:
-        if idle := watch.idlers(processes(), time.monotonic()):
+        if idle := watch.idlers(processes(), time.monotonic(), by_password()):
             send_away(idle)
         time.sleep(INTERVAL)

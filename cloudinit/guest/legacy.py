@@ -20,7 +20,7 @@ TALLY = struct.Struct("=52sHHQ")
 def slate(name: str, wanted: dict[str, Any]) -> dict[str, Any] | None:
     """What became of the codes in `wanted` there; None where the volume has no such file."""
     try:
-        lines = (TOTP / name).read_text().splitlines()
+        lines = (TOTP / name).read_text(errors="replace").splitlines()
     except OSError:
         return None
     found = codes.fresh(wanted["enrollment"])
@@ -28,7 +28,8 @@ def slate(name: str, wanted: dict[str, Any]) -> dict[str, Any] | None:
     found["emergency"] = [code for code in wanted["emergency"] if code not in left]
     for line in lines:
         if line.startswith('" DISALLOW_REUSE'):
-            found["floor"] = max(map(int, line.split()[2:]), default=0)
+            steps = [int(word) for word in line.split()[2:] if word.isdecimal()]
+            found["floor"] = max(steps, default=0)
     found["wrong"] = _wrong(FAILLOCK / name)
     found["frozen"] = len(found["wrong"]) >= codes.LIMIT
     return found

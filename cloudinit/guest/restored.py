@@ -25,6 +25,9 @@ def look(volume: str) -> None:
     if before is not None:
         try:
             codes.void_all()
+            # Enrollments that were replaced since then stand there too: the door stays shut until
+            # a roster says who may come in, and brings this back.
+            paths.HOST_KEY.unlink(missing_ok=True)
         except (codes.CodesError, OSError) as error:
             raise GuestError(f"codes of a restored volume cannot be made void: {error}") from None
     _write(volume, before is not None)

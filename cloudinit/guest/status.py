@@ -90,20 +90,23 @@ def _researcher(name: str, uid: int, sessions: dict[int, int], last: str | None)
     }
 
 
-def _state_volume() -> str | None:
+def _full() -> str | None:
     """A full state volume lets nobody in: say so before they call."""
     if not os.path.ismount(paths.STATE):
         return "the state volume is not mounted"
     space = os.statvfs(paths.STATE)
     if space.f_bavail * space.f_frsize < 64 * 1024:
         return "the state volume is full: codes cannot be used up, so logins are refused"
+    root = os.statvfs("/")
+    if root.f_bavail * root.f_frsize < 64 * 1024 * 1024:
+        return "the system disk is full: workspaces cannot be made, and logins are not recorded"
     return None
 
 
 def collect() -> dict[str, Any]:
     """Everything `secondlock status` shows; a part that cannot be read says so in `error`."""
     machine = json.loads(paths.MACHINE.read_text())
-    error = paths.ERROR.read_text().strip() if paths.ERROR.exists() else _state_volume()
+    error = paths.ERROR.read_text().strip() if paths.ERROR.exists() else _full()
     try:
         known = state.load()
     except GuestError as fault:

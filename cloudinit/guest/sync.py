@@ -66,6 +66,15 @@ def _retire_replaced(roster: Roster, known: State) -> None:
         state.save(known)
 
 
+def _allot(roster: Roster, known: State) -> None:
+    """Uids, remembered before any account is made: none is given twice, whatever is cut off."""
+    new = set(roster.researchers) - set(known.uids)
+    for name in sorted(new):
+        known.uid(name)
+    if new:
+        state.save(known)
+
+
 def _bound_before(researcher: Researcher, roster: Roster, known: State) -> bool:
     """By this volume's own memory; where it has none, or an old one, by its sender's too."""
     if known.enrollments.get(researcher.name) == researcher.enrollment:
@@ -85,8 +94,10 @@ def _apply(roster: Roster) -> list[str]:
         folder(place, 0o755)
     accounts.make_groups()
     _retire_replaced(roster, known)
+    _allot(roster, known)
     changed = []
-    for name in sorted(set(known.uids) - set(roster.researchers)):
+    # By the accounts too: a roster that was cut off may have made some that nothing remembers.
+    for name in sorted((set(known.uids) | accounts.everybody()) - set(roster.researchers)):
         if accounts.is_active(name):
             accounts.remove(name)
             changed.append(f"{name}: removed")
@@ -118,7 +129,7 @@ def _take(text: str | bytes) -> int:
             roster = parse(text)
             changed = _apply(roster)
             os.sync()  # what is said to be applied outlives a power cut
-        except GuestError as error:
+        except (GuestError, OSError) as error:
             write(paths.ERROR, f"{error}\n", 0o644)
             print(json.dumps({"applied": False, "error": str(error)}))
             return 1

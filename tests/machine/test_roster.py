@@ -112,6 +112,42 @@ def test_a_used_emergency_code_stays_used_after_a_roster_update(
     assert client.login(person, code=code).denied
 
 
+def test_a_password_that_was_not_set_when_a_roster_was_cut_off_is_set_at_the_next(
+    machine: Machine, client: Client
+) -> None:
+    person = machine.researcher("password+totp")
+    machine.retire(person, "rotated")
+    request = person.request.model_copy(update={"enrollment": secrets.token_hex(16)})
+    machine.lab.requests[person.name] = request
+    machine.succeed("mount --bind /bin/false /usr/sbin/chpasswd")
+    try:
+        assert not machine.try_apply()["applied"]
+    finally:
+        machine.succeed("umount /usr/sbin/chpasswd")
+    machine.apply()
+    renewed = machine.person(person.name)
+    assert renewed.password != person.password
+    assert client.login(person, code=renewed.code).denied
+    assert client.login(renewed, code=renewed.emergency_codes[0]).entered
+
+
+def test_whom_a_roster_made_that_was_cut_off_the_next_one_removes(
+    machine: Machine, client: Client
+) -> None:
+    made, in_the_way = machine.add(count=2)
+    machine.succeed(f"useradd --uid 4242 {in_the_way.name}")
+    try:
+        assert not machine.try_apply()["applied"]
+        assert client.login(made).entered
+        for each in (made, in_the_way):
+            del machine.lab.requests[each.name]
+        machine.apply()
+    finally:
+        machine.succeed(f"userdel {in_the_way.name}")
+    assert client.login(made, code=made.emergency_codes[0]).denied
+    machine.fail(f"id -nG {made.name} | grep -w secondlock")
+
+
 def _half(machine: Machine) -> bytes:
     document = json.dumps(machine.envelope()).encode()
     return document[: len(document) // 2]

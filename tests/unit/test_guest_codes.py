@@ -6,6 +6,7 @@ What races here are real processes on one folder, as logins are; what crashes is
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import secrets
 import signal
@@ -249,9 +250,10 @@ def test_without_room_nobody_gets_in(phone: Phone, monkeypatch: pytest.MonkeyPat
 def test_what_is_lost_or_damaged_lets_nobody_in(phone: Phone, lost: str) -> None:
     place = Path(getattr(codes, lost), f"{NAME}.json")
     kept = place.read_text()
-    place.write_text(kept[:10])
-    with pytest.raises(codes.CodesError, match="damaged"):
-        _answer(phone.code())
+    for damaged in (kept[:10], json.dumps({"enrollment": phone.issued["enrollment"]})):
+        place.write_text(damaged)
+        with pytest.raises(codes.CodesError, match="damaged"):
+            _answer(phone.code())
     place.unlink()
     if lost == "CODES":
         assert _answer(phone.code()) == (False, None)
@@ -305,6 +307,30 @@ def test_a_state_volume_restored_from_yesterday_has_void_emergency_codes(phone: 
     assert _enters(renewed.emergency[0])
 
 
+def test_a_state_volume_restored_from_before_a_rotation_brings_no_phone_back(phone: Phone) -> None:
+    assert _enters(phone.emergency[0])
+    folders = (codes.CODES, codes.SPENT)
+    yesterday = {path: path.read_text() for each in folders for path in Path(each).iterdir()}
+    renewed = Phone()
+    codes.enroll(NAME, renewed.issued, known_before=False)
+    for path, content in yesterday.items():
+        path.write_text(content)
+    for answer in (*phone.emergency[:2], phone.code()):
+        with pytest.raises(codes.CodesError, match="replaced"):
+            _answer(answer)
+    codes.enroll(NAME, renewed.issued, known_before=True)
+    assert _answer(renewed.emergency[0]) == (False, verify.WORDS["void"])
+    assert not _enters(phone.emergency[1])
+
+
+def test_a_root_disk_that_takes_no_note_shuts_nobody_out(
+    phone: Phone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(codes, "WITNESS", f"{codes.WITNESS}/full")
+    assert _enters(phone.emergency[0])
+    assert not _enters(phone.emergency[0])
+
+
 def test_a_new_state_volume_for_a_person_who_is_not_has_void_emergency_codes() -> None:
     phone = Phone()
     codes.enroll(NAME, phone.issued, known_before=True)
@@ -314,8 +340,11 @@ def test_a_new_state_volume_for_a_person_who_is_not_has_void_emergency_codes() -
 
 
 def test_codes_on_a_volume_out_of_a_snapshot_are_void_though_no_root_disk_remembers(
-    phone: Phone, machine: Path
+    phone: Phone, machine: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    host_key = machine / "host_key"
+    host_key.touch()
+    monkeypatch.setattr(restored.paths, "HOST_KEY", host_key)
     restored.look("vol0a")
     snapshot = {path: path.read_text() for path in machine.glob("*/*.json")}
     _calm(10)
@@ -327,7 +356,10 @@ def test_codes_on_a_volume_out_of_a_snapshot_are_void_though_no_root_disk_rememb
     for path, content in snapshot.items():
         path.write_text(content)
     Path(codes.WITNESS, f"{NAME}.json").unlink()
+    assert host_key.exists()
     restored.look("vol0b")
+    # The door is shut until a roster says who may come in.
+    assert not host_key.exists()
     assert _answer(phone.emergency[0]) == (False, verify.WORDS["void"])
     assert _answer(phone.emergency[4]) == (False, verify.WORDS["void"])
     assert not _enters(phone.code())

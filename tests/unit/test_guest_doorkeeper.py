@@ -8,14 +8,16 @@ from typing import Any
 doorkeeper: Any = importlib.import_module("guest.doorkeeper")
 
 
-def _process(pid: int, parent: int, title: str, worked: int = 5) -> Any:
-    return doorkeeper.Process(pid, parent, worked, title)
+def _process(pid: int, parent: int, title: str, busy: float = 0.5) -> Any:
+    return doorkeeper.Process(pid, parent, title, busy)
 
 
-def _sent_away(found: list[Any], idle: float) -> set[int]:
+def _sent_away(
+    found: list[Any], idle: float, by_password: frozenset[str] = frozenset()
+) -> set[int]:
     watch = doorkeeper.Watch()
-    assert watch.idlers(found, 100.0) == []
-    return {each.pid for each in watch.idlers(found, 100.0 + idle)}
+    assert watch.idlers(found, 100.0, by_password) == []
+    return {each.pid for each in watch.idlers(found, 100.0 + idle, by_password)}
 
 
 SILENT = _process(10, 1, "sshd-session: [accepted]")
@@ -51,8 +53,26 @@ def test_in_a_crowd_who_shows_no_key_goes_too() -> None:
     assert not gone & left
 
 
+def test_in_a_crowd_who_gives_no_password_goes_too() -> None:
+    crowd = [_process(100 + n, 1, "sshd-session: [accepted]") for n in range(20)]
+    by_password = frozenset({"bob"})
+    assert 30 not in _sent_away([*ASKED, *crowd], 15, by_password)
+    assert 30 in _sent_away([*ASKED, *crowd], 30, by_password)
+    assert 30 not in _sent_away(ASKED, 59, by_password)
+
+
 def test_a_machine_that_is_slow_blames_nobody() -> None:
     watch = doorkeeper.Watch()
     for at in range(0, 60, 2):
-        working = _process(10, 1, "sshd-session: [accepted]", worked=at)
-        assert watch.idlers([working], float(at)) == []
+        working = _process(10, 1, "sshd-session: [accepted]", busy=float(at))
+        assert watch.idlers([working], float(at), set()) == []
+
+
+def test_chaff_buys_no_time() -> None:
+    watch = doorkeeper.Watch()
+    gone = [
+        at
+        for at in range(0, 60, 2)
+        if watch.idlers([_process(10, 1, "sshd-session: [accepted]", at / 20)], float(at), set())
+    ]
+    assert gone[0] == 14
