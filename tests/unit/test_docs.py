@@ -1,0 +1,63 @@
+"""Commands in the documents that are typed as they stand: what they do, not how they read."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from cli import engine, project
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+
+
+def commands(page: str, section: str) -> str:
+    """The lines of the section's first block of commands."""
+    text = (DOCS / page).read_text().partition(f"\n## {section}\n")[2]
+    return text.partition("```console\n")[2].partition("```")[0]
+
+
+def test_a_home_comes_back_through_no_link_of_its_owner(tmp_path: Path) -> None:
+    lines = re.findall(
+        r"^# (.*/home/.*)$", commands("teams.md", "A home out of its snapshot"), re.M
+    )
+    script = (
+        "\n".join(lines)
+        .replace("alice: ", f"{os.getuid()}:{os.getgid()} ")
+        .replace(" && umount /mnt", "")
+    )
+    for place in ("/mnt", "/home"):
+        script = script.replace(f" {place}", f" {tmp_path}{place}")
+    victim = tmp_path / "passwd"
+    victim.write_text("root:x:0:0\n")
+    old, now = tmp_path / "mnt/alice", tmp_path / "home/alice"
+    for home in (old, now):
+        (home / "notes").mkdir(parents=True)
+    (old / ".bashrc").write_text("alice::0:0\n")
+    (old / "link").symlink_to(victim)
+    (now / ".bashrc").symlink_to(victim)
+    subprocess.run(["bash", "-euxc", script], check=True)
+    assert victim.read_text() == "root:x:0:0\n"
+    assert (now / ".bashrc").read_text() == "alice::0:0\n"
+    assert (now / "link").is_symlink()
+    assert (tmp_path / "home/.restore/before/.bashrc").is_symlink()
+
+
+def test_a_stack_of_ones_own_has_its_state_in_the_project(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PULUMI_BACKEND_URL", raising=False)
+    block = commands("guide.md", "A stack of your own")
+    script = re.sub("^[$>] ", "", block[block.index("$ (") : block.index("$ .")], flags=re.M)
+    words = ["bash", "-c", script]
+    assert subprocess.run(words, cwd=tmp_path).returncode == 0
+    passphrase = (tmp_path / ".secondlock/lab/passphrase").read_bytes()
+    # Again: a passphrase that is gone would take the whole stack along.
+    assert subprocess.run(words, cwd=tmp_path, capture_output=True).returncode != 0
+    merged = engine.environment(project.Stack("lab", tmp_path), {"PATH": "/bin"})
+    assert Path(merged["PULUMI_BACKEND_URL"].removeprefix("file://")).is_dir()
+    assert Path(merged["PULUMI_CONFIG_PASSPHRASE_FILE"]).read_bytes() == passphrase
+    assert merged["PATH"] == f"{tmp_path}/.venv/bin:/bin"
