@@ -14,9 +14,13 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _MOST_ADDRESSES = {4: 2 ** (32 - 8), 6: 2 ** (128 - 16)}  # what a /8 and a /16 hold
 _LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
 _MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")  # RFC 4291, section 2.5.5.2
+_TEREDO = ipaddress.IPv6Network("2001::/32")  # RFC 4380, section 4: the client's, each bit turned
 # IPv6 networks in which each address stands for one of IPv4, and where in it that begins.
 _IPV4_IN_IPV6 = (
     (_MAPPED, 96),
+    (_TEREDO, 96),
+    (ipaddress.IPv6Network("::/96"), 96),  # RFC 4291, section 2.5.5.1, deprecated
+    (ipaddress.IPv6Network("::ffff:0:0:0/96"), 96),  # RFC 2765, section 2.1, as old translators do
     (ipaddress.IPv6Network("2002::/16"), 16),  # 6to4: RFC 3056, section 2
     (ipaddress.IPv6Network("64:ff9b::/96"), 96),  # NAT64: RFC 6052, section 2.1
     (ipaddress.IPv6Network("64:ff9b:1::/48"), 96),  # NAT64 of one's own: RFC 8215, with a /96
@@ -82,6 +86,8 @@ def _ipv4_in(network: Network) -> Iterator[ipaddress.IPv4Network]:
         if network.overlaps(outer):
             both = max(network, outer, key=lambda one: one.prefixlen)
             bits = int(both.network_address) >> (96 - start) & 0xFFFFFFFF
+            if outer == _TEREDO:
+                bits ^= 0xFFFFFFFF
             prefix = min(max(both.prefixlen - start, 0), 32)
             yield ipaddress.IPv4Network((bits >> (32 - prefix) << (32 - prefix), prefix))
 
