@@ -7,6 +7,7 @@ so this is three: machines, who may do what on them, and what watches and makes 
 
 from __future__ import annotations
 
+import re
 from enum import Enum
 from typing import Annotated, Any
 
@@ -22,6 +23,9 @@ _REQUEST_TAG = "aws:RequestTag/secondlock:stack"
 # A pattern that fits every value asks for no more than that the tag is there.
 _OURS = {"StringLike": {"aws:ResourceTag/secondlock:stack": "*"}}
 _MADE_OURS = {"StringLike": {_REQUEST_TAG: "*"}}
+
+_REGION = "[a-z]{2,5}(-[a-z]+)+-[0-9]{1,2}"  # the form of all that botocore knows
+_ACCOUNT = "[0-9]{12}"
 
 _EC2 = ["ec2.amazonaws.com", "ec2.amazonaws.com.cn"]
 """EC2 as who takes a role, by its partition's name."""
@@ -41,7 +45,7 @@ PartArgument = Annotated[
     Part, typer.Argument(metavar="|".join(Part), help="Which of the three.", show_default=False)
 ]
 PartitionOption = Annotated[
-    str, typer.Option("--partition", help="aws, aws-cn or aws-us-gov: the first part of ARNs.")
+    str, typer.Option("--partition", help="aws, aws-cn, aws-us-gov ...: the first part of ARNs.")
 ]
 RegionOption = Annotated[str, typer.Option("--region", help="Only this region.")]
 AccountOption = Annotated[str, typer.Option("--account", help="Only this account.")]
@@ -60,7 +64,26 @@ def admin_policy(
     and without --json, and AWS is not asked.
     """
     del as_json  # for programs that give it to every command
+    _check_partition(partition)
+    _check("--region", region, _REGION, "a region, such as eu-central-1, or *")
+    _check("--account", account, _ACCOUNT, "an account's 12 digits, or *")
     echo_json(documents(partition, region, account)[part.value])
+
+
+def _check_partition(partition: str) -> None:
+    """Raises typer.BadParameter for one that botocore does not know."""
+    import botocore.session  # takes a while to load
+
+    known = botocore.session.get_session().get_available_partitions()
+    if partition not in known:
+        expected = f"expected {', '.join(known[:-1])} or {known[-1]}"
+        raise typer.BadParameter(expected, param_hint="--partition")
+
+
+def _check(option: str, value: str, pattern: str, expected: str) -> None:
+    """Raises typer.BadParameter. What is no ARN would be told only by IAM, or allow nothing."""
+    if value != "*" and not re.fullmatch(pattern, value):
+        raise typer.BadParameter(f"expected {expected}", param_hint=option)
 
 
 def documents(

@@ -155,6 +155,31 @@ def test_docs_have_these_policies(capsys: pytest.CaptureFixture[str]) -> None:
         assert capsys.readouterr().out == text, mend
 
 
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--partition", "nonsense"),
+        ("--region", 'a"b'),
+        ("--account", "12"),
+        ("--account", "1" * 13),
+    ],
+)
+def test_no_policy_for_a_place_that_is_none(
+    capsys: pytest.CaptureFixture[str], option: str, value: str
+) -> None:
+    assert main(["admin-policy", "machines", option, value]) == 2
+    said = capsys.readouterr()
+    assert (said.out, len(said.err.splitlines())) == ("", 1)
+    assert f"Invalid value for {option}: expected " in said.err
+
+
+def test_every_region_that_botocore_knows_is_one(capsys: pytest.CaptureFixture[str]) -> None:
+    for partition, region in _regions():
+        words = ["--partition", partition, "--region", region, "--account", ACCOUNT]
+        assert main(["admin-policy", "machines", *words]) == 0
+    capsys.readouterr()
+
+
 def test_no_arn_is_of_another_partition() -> None:
     for document in documents("aws-cn", "cn-north-1", ACCOUNT).values():
         for statement in document["Statement"]:
