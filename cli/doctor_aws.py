@@ -190,7 +190,8 @@ def _zones(here: _Here) -> Iterator[Finding]:
         known = here.ec2.describe_availability_zones()["AvailabilityZones"]
     there = {one.get("ZoneName", ""): one.get("State") for one in known}
     for zone in here.zones:
-        mend = f"pulumi config set secondlock:zones {','.join(sorted(there)[:2])}"
+        two = ",".join(sorted(there)[:2])
+        mend = f"pulumi config set secondlock:zones {two} --stack {here.stack.name}"
         if zone not in there:
             yield stop("zones", f"{here.region} has no zone {zone} for this account", mend)
         elif there[zone] != "available":

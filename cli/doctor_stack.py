@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +15,7 @@ from cli.status import reports_of
 from infra.problems import Problem, ProblemsError
 from infra.record import RECORD, Record, refusals
 from infra.settings import SEED_KEY
+from infra.text import shell_word
 
 if TYPE_CHECKING:
     from infra.plan import Plan
@@ -105,5 +105,5 @@ def left_behind() -> list[Finding]:
     for path in sorted(folder.glob("pulumi*.log.*")):
         if path.is_file() and not path.is_symlink():
             what = f"{path} is a log of the engine's, which may hold secrets in clear"
-            found.append(note("logs", what, f"shred -u {shlex.quote(str(path))}"))
+            found.append(note("logs", what, f"shred -u {shell_word(str(path))}"))
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -26,7 +27,7 @@ from cli.project import Stack, command, pulumi
 from infra.names import NAME_PATTERN
 from infra.problems import Problem, ProblemsError
 from infra.reading import UnreadableError, read_text
-from infra.text import brief, first_hidden
+from infra.text import brief, first_hidden, shell_word
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _TOLD = 5  # outputs that are named where more are wrong
@@ -154,7 +155,7 @@ def environment(stack: Stack, base: Mapping[str, str]) -> dict[str, str]:
 def _export(path: Path, number: int, line: str) -> tuple[str, str] | None:
     if first_hidden(line, "\t") is not None:
         what = "holds a control character, or one that is not seen"
-        raise ProblemsError([Problem(path, number, what, f"edit {shlex.quote(str(path))}")])
+        raise ProblemsError([Problem(path, number, what, f"edit {shell_word(str(path))}")])
     try:
         words = shlex.split(line, comments=True)
     except ValueError:
@@ -164,7 +165,7 @@ def _export(path: Path, number: int, line: str) -> tuple[str, str] | None:
     name, equals, value = words[-1].partition("=")
     if len(words) != 2 or words[0] != "export" or not equals or not _NAME.fullmatch(name):
         problem = Problem(
-            path, number, "is not `export NAME=value`", f"edit {shlex.quote(str(path))}"
+            path, number, "is not `export NAME=value`", f"edit {shell_word(str(path))}"
         )
         raise ProblemsError([problem])
     return name, value
@@ -243,8 +244,8 @@ def _json(stack: Stack, *words: str) -> dict[str, Any] | None:
     try:
         answer = json.loads(_run(stack, *words))
     except (ValueError, RecursionError):
-        what, again = "pulumi does not answer in JSON", pulumi(*words[:2], stack=stack)
-        raise ProblemsError([Problem(None, None, what, again)]) from None
+        what = "pulumi does not answer in JSON"
+        raise ProblemsError([Problem(None, None, what, _again(stack, words))]) from None
     if not isinstance(answer, dict) and answer is not None:
         raise _not_as_expected(stack, ["they are no mapping"])
     return answer
@@ -267,6 +268,7 @@ def _run(stack: Stack, *words: str) -> str:
         check=False,
     )
     if done.returncode != 0:
+        stack.values()  # where the stack's file is at fault, our words say in which line
         raise ProblemsError([_translated(stack, words, done.stderr)])
     return done.stdout
 
@@ -278,21 +280,41 @@ def _translated(stack: Stack, words: Sequence[str], message: str) -> Problem:
         return Problem(None, None, f"there is no stack {stack.name}", mend)
     if "passphrase" in message.lower():
         wrong = "is not the right one" if "incorrect passphrase" in message else "is not at hand"
-        file = _place(stack.state / "passphrase", "FILE")
-        mend = f"unset PULUMI_CONFIG_PASSPHRASE; export PULUMI_CONFIG_PASSPHRASE_FILE={file}"
-        return Problem(None, None, f"the passphrase of stack {stack.name} {wrong}", mend)
+        what = f"the passphrase of stack {stack.name} {wrong}"
+        return Problem(None, None, what, _passphrase_mend(stack))
     if "must be set for login" in message or "unable to open state" in message:
-        folder = _place(stack.state / "pulumi", "FOLDER")
         what = f"pulumi does not find the state of stack {stack.name}"
-        return Problem(None, None, what, f"export PULUMI_BACKEND_URL=file://{folder}")
+        if not (stack.state / "pulumi").exists():
+            what += "; a group's is elsewhere (docs/teams.md), a new one can be in the project"
+        return Problem(None, None, what, _backend_mend(stack))
     lines = [line.removeprefix("error: ") for line in message.splitlines() if line.strip()]
     said = lines[-1] if lines else "it failed without a word"
-    return Problem(None, None, f"pulumi: {said}", pulumi(*words[:2], stack=stack))
+    return Problem(None, None, f"pulumi: {said}", _again(stack, words))
 
 
-def _place(path: Path, otherwise: str) -> str:
-    """`path` for a command line if it is there, else a word in its place."""
-    return shlex.quote(str(path)) if path.exists() else otherwise
+def _again(stack: Stack, words: Sequence[str]) -> str:
+    """The command without its options: some show secrets, which a screen or a CI's log keeps."""
+    return pulumi(*itertools.takewhile(lambda word: not word.startswith("-"), words), stack=stack)
+
+
+def _passphrase_mend(stack: Stack) -> str:
+    """By the file where there is one, else by a question: typed words stay in no history."""
+    path = stack.state / "passphrase"
+    if path.exists():
+        file = shell_word(str(path))
+        return f"unset PULUMI_CONFIG_PASSPHRASE; export PULUMI_CONFIG_PASSPHRASE_FILE={file}"
+    ask = "read -rsp 'Passphrase: ' PULUMI_CONFIG_PASSPHRASE; export PULUMI_CONFIG_PASSPHRASE"
+    return f"unset PULUMI_CONFIG_PASSPHRASE_FILE; {ask}"
+
+
+def _backend_mend(stack: Stack) -> str:
+    """The folder that `make demo` would take; Pulumi makes none."""
+    path = stack.state / "pulumi"
+    export = f"export PULUMI_BACKEND_URL={shell_word(f'file://{path}')}"
+    if path.exists():
+        return export
+    folder = shell_word(str(path))
+    return f"mkdir -p -m 700 {folder} && {export}"
 
 
 def _unreadable(stack: Stack, error: ValidationError) -> ProblemsError:

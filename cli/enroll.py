@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import shlex
 import shutil
 import sys
 from contextlib import suppress
@@ -16,12 +15,13 @@ import typer
 
 from cli.engine import Enrollment, enrollments, researcher_missing
 from cli.files import write_new
-from cli.options import JsonOption, ResearcherArgument, StackOption, echo_json
+from cli.options import JsonOption, ResearcherArgument, StackOption, echo_json, file_name
 from cli.project import Stack, check_researcher, choose_stack, command, pulumi, shown
 from infra.problems import Problem, ProblemsError
 from infra.qr import qr_png, qr_terminal
 from infra.reading import UnreadableError, read_text
 from infra.requests import load_retired
+from infra.text import shell_word
 
 # Without what looks alike: 31 signs, so that 6 groups of 5 are 148 bits.
 _CONFIG_BYTES = 16 * 1024 * 1024  # of an ssh_config; a thousand machines take 1.5 MiB
@@ -32,6 +32,7 @@ PngOption = Annotated[
     typer.Option(
         "--png",
         metavar="FILE",
+        parser=file_name,
         help="Write the QR as a picture (0600) instead of showing it. Never overwrites.",
         show_default=False,
     ),
@@ -41,6 +42,7 @@ SealOption = Annotated[
     typer.Option(
         "--seal",
         metavar="FILE",
+        parser=file_name,
         help="Write everything for the researcher, encrypted (age), and show only a passphrase "
         "to tell them another way. They open it with: age -d FILE",
         show_default=False,
@@ -112,7 +114,7 @@ def _check_new(path: Path | None) -> None:
         what = "is already there and is not overwritten"
         raise ProblemsError([Problem(path, None, what, "name another file")])
     if not path.parent.is_dir():
-        mend = f"mkdir -p {shlex.quote(str(path.parent))}"
+        mend = f"mkdir -p {shell_word(str(path.parent))}"
         raise ProblemsError([Problem(path, None, "its folder is not there", mend)])
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import typer
 
 from infra.problems import Problem, ProblemsError
+from infra.text import visible
 
 PATIENCE = 60.0
 """Seconds that `locked` waits for another run."""
@@ -81,7 +82,9 @@ def _lock(descriptor: int, folder: Path) -> None:
             what = f"another run of secondlock works in this folder{holder}"
             raise ProblemsError([Problem(folder, None, what, "end it, then try again")])
         if not said:
-            typer.echo(f"secondlock: waiting for another run in {folder}{holder}", err=True)
+            typer.echo(
+                f"secondlock: waiting for another run in {visible(str(folder))}{holder}", err=True
+            )
             said = True
         time.sleep(0.1)
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 import re
-import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from infra.problems import Problem, ProblemsError, RefusedError
 from infra.reading import UnreadableError, read_text
 from infra.ssh_keys import KEY_TYPES, NEW_KEY, check_ssh_key, key_blob
+from infra.text import shell_word
 from infra.yaml_lines import holds_private_key
 
 _OTHER = "name another: --key FILE"
@@ -51,7 +51,7 @@ def read_keys(path: Path) -> list[str]:
 
 def _private(path: Path, text: str) -> Problem:
     what = "is a private key, which nobody but its owner may have"
-    name, public = shlex.quote(str(path)), shlex.quote(f"{path}.pub")
+    name, public = shell_word(str(path)), shell_word(f"{path}.pub")
     if "PuTTY-User-Key-File-" in text:
         mend = (
             f"--key with its public part: puttygen {name} -L > {public}; PuTTYgen on Windows shows "

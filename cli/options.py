@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -20,6 +21,13 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Say it as JSON, for pr
 ResearcherArgument = Annotated[
     str, typer.Argument(metavar="RESEARCHER", help="The person's user name.", show_default=False)
 ]
+
+
+def file_name(text: str) -> Path:
+    """A path that was typed. Raises typer.BadParameter for none: to Path that is the folder."""
+    if not text:
+        raise typer.BadParameter("a file's name is missing")
+    return Path(text)
 
 
 def echo_json(document: dict[str, Any]) -> None:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 import os
 import re
-import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import typer
 
 from infra.names import check_researcher_name
-from infra.problems import ProblemsError, RefusedError
-from infra.text import brief, visible
-from infra.yaml_lines import read_document
+from infra.problems import Problem, ProblemsError, RefusedError
+from infra.settings import setting_problems
+from infra.text import brief, shell_line, shell_word
+from infra.yaml_lines import Document, read_document
 
 ROOT = Path(__file__).resolve().parents[1]
 DEFAULT_STACK = "demo"
@@ -58,30 +58,35 @@ class Stack:
     def target(self) -> str:
         """`secondlock:target` of the stack's configuration; `local` where it says nothing.
 
-        Raises ProblemsError when the file is not YAML.
+        Raises ProblemsError for a target that there is none of, or a file as `values` refuses it.
         """
-        return self.value("secondlock:target") or "local"
+        value = self.value("secondlock:target")
+        if value is None:
+            return "local"
+        problems = setting_problems(self.name, "target", value)
+        if problems:
+            raise ProblemsError(replace(one, file=self.config) for one in problems)
+        return value
 
     def value(self, key: str) -> str | None:
         """A plain value of the stack's configuration, as Pulumi gives it to the program.
 
-        Raises ProblemsError when the file is not YAML.
+        Raises ProblemsError as `values` does.
         """
         return self.values().get(key)
 
     def values(self) -> dict[str, str]:
         """Every plain value, lists as JSON; of secrets the keys alone, with an empty value.
 
-        Raises ProblemsError when the file is not YAML.
+        Raises ProblemsError when the file is not YAML, or not what Pulumi takes.
         """
         if not os.path.lexists(self.config):
             return {}
         document = read_document(self.config, limit=_CONFIG_BYTES)
-        if document.problems:
-            raise ProblemsError(document.problems)
-        config = document.data.get("config")
-        if not isinstance(config, dict):
-            return {}
+        problems = document.problems or _misshapen(document)
+        if problems:
+            raise ProblemsError(problems)
+        config = document.data.get("config") or {}
         # As it is written: to Pulumi `1.50` is a text, and not the number 1.5.
         written = {key: document.written.get(("config", key)) for key in config}
         return {key: _plain(value, written[key]) for key, value in config.items()}
@@ -92,7 +97,8 @@ def choose_stack(name: str | None) -> Stack:
 
     Raises typer.BadParameter for a name that cannot be one, or when there are several to choose.
     """
-    chosen = name or os.environ.get("SECONDLOCK_STACK") or _only_stack()
+    # An empty name was meant to be one: a script's variable that is not set.
+    chosen = name if name is not None else os.environ.get("SECONDLOCK_STACK") or _only_stack()
     if not _STACK_NAME.fullmatch(chosen):
         raise typer.BadParameter(
             f"'{brief(chosen)}' is no stack's name: letters, digits, - and _, at most 63",
@@ -111,12 +117,12 @@ def check_researcher(name: str) -> str:
 
 def command(*words: str, stack: Stack) -> str:
     """A `secondlock` command line for a person to type."""
-    return shlex.join(["./secondlock", *words, "--stack", stack.name])
+    return shell_line(["./secondlock", *words, "--stack", stack.name])
 
 
 def pulumi(*words: str, stack: Stack) -> str:
     """A `pulumi` command line for a person to type, with what their shell does not know yet."""
-    line = shlex.join(["pulumi", *words, "--stack", stack.name])
+    line = shell_line(["pulumi", *words, "--stack", stack.name])
     env = stack.state / "env"
     if env.exists() and "PULUMI_BACKEND_URL" not in os.environ:
         return f". {shown(env)} && {line}"
@@ -129,7 +135,20 @@ def shown(path: Path) -> str:
         near = str(path.relative_to(Path.cwd()))
     except (ValueError, OSError):
         near = str(path)
-    return visible(shlex.quote(near))
+    return shell_word(near)
+
+
+def _misshapen(document: Document) -> list[Problem]:
+    """Fields of Pulumi's own that it cannot read, and tells in words of Go's."""
+    found = []
+    if not isinstance(document.data.get("config"), (dict, type(None))):
+        what = "config: expected fields, such as `secondlock:target: local`"
+        found.append(document.problem(("config",), what, "write them there, or remove it"))
+    for name in ("secretsprovider", "encryptedkey", "encryptionsalt"):
+        if isinstance(document.data.get(name), (list, dict)):
+            what = f"{name}: expected text, as `pulumi stack init` wrote it"
+            found.append(document.problem((name,), what, "bring it back from git"))
+    return found
 
 
 def _plain(value: object, written: str | None) -> str:

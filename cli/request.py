@@ -17,7 +17,7 @@ import typer
 
 from cli.files import write_new
 from cli.keys import read_keys
-from cli.options import JsonOption, ResearcherArgument, StackOption, echo_json
+from cli.options import JsonOption, ResearcherArgument, StackOption, echo_json, file_name
 from cli.project import Stack, check_researcher, choose_stack, command, pulumi, shown
 from infra.problems import Problem, ProblemsError, RefusedError
 from infra.requests import (
@@ -68,6 +68,10 @@ _AWS_MACHINE = """\
 # cost_centre: "{cost_centre}\""""
 
 
+_OPTIONS = {"instance_type": "--instance-type", "spot": "--spot", "public": "--private"}
+"""What on the command line sets a field of `machine`."""
+
+
 class Factors(str, Enum):
     """How a researcher proves who they are."""
 
@@ -80,6 +84,7 @@ KeyOption = Annotated[
     typer.Option(
         "--key",
         metavar="FILE",
+        parser=file_name,
         help="Their public key (.pub). Default: your own in ~/.ssh.",
         show_default=False,
     ),
@@ -134,6 +139,7 @@ def request(
     The file is checked before it is written, and never overwrites one.
     """
     chosen = choose_stack(stack)
+    chosen.target()  # whatever else is wrong may be so for another target alone
     check_researcher(researcher)
     source, keys = _keys(researcher, key, factors)
     machine = _machine(chosen, _asked(instance_type, spot=spot, private=private))
@@ -194,9 +200,9 @@ def _target_problems(stack: Stack, requests: Sequence[InstanceRequest]) -> list[
 
 def _asked(instance_type: str | None, *, spot: bool, private: bool) -> dict[str, str]:
     """The fields of `machine` that the command line sets."""
-    fields = {"instance_type": instance_type and _scalar(instance_type)}
+    fields = {"instance_type": None if instance_type is None else _scalar(instance_type)}
     fields |= {"spot": "true" if spot else None, "public": "false" if private else None}
-    return {name: value for name, value in fields.items() if value}
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _machine(stack: Stack, asked: dict[str, str]) -> str:
@@ -207,7 +213,7 @@ def _machine(stack: Stack, asked: dict[str, str]) -> str:
         if asked:
             raise typer.BadParameter(
                 f"stack {stack.name} is on target local; EC2's options are for target aws",
-                param_hint="/".join(sorted(asked)),
+                param_hint=" and ".join(_OPTIONS[name] for name in asked),
             )
         sizes = {"cpus": usual.cpus, "memory_gib": usual.memory_gib, **disks}
         return _LOCAL_MACHINE.format(machine=_flow(sizes))

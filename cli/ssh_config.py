@@ -19,6 +19,7 @@ from infra.local.qemu import port_file
 from infra.problems import Problem, ProblemsError
 from infra.reading import UnreadableError, read_text
 from infra.ssh_keys import key_blob
+from infra.text import shell_word
 
 # sun_path holds 108 bytes with its end; ssh appends %C (40) and, while it binds, 17 more.
 _LONGEST_FOLDER = 108 - 1 - 17 - 40 - 1
@@ -263,7 +264,7 @@ def _control_folder() -> Path:
     mine = stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()
     if not mine or stat.S_IMODE(status.st_mode) & 0o077:
         what = "other users could take over shared connections there"
-        name = shlex.quote(str(folder))
+        name = shell_word(str(folder))
         mend = f"rm -r {name}" if mine else f"sudo rm -r {name}"
         raise ProblemsError([Problem(folder, None, what, mend)])
     return folder

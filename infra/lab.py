@@ -150,12 +150,10 @@ def _settings(values: Mapping[str, str]) -> dict[str, str]:
 
 
 def _seed_in_clear(stack: str) -> Problem:
-    return Problem(
-        Path(f"stacks/Pulumi.{stack}.yaml"),
-        None,
-        "the enrollment seed stands there in clear: whoever has read it can be anyone",
-        "openssl rand -hex 32 | pulumi config set --secret secondlock:enrollmentSeed",
-    )
+    what = "the enrollment seed stands there in clear: whoever has read it can be anyone"
+    anew = f"pulumi config set --secret {_PREFIX}{SEED_KEY} --stack {stack}"
+    file = Path(f"stacks/Pulumi.{stack}.yaml")
+    return Problem(file, None, what, f"openssl rand -hex 32 | {anew}")
 
 
 def _target_problems(plan: Plan, region: str | None, root: Path) -> list[Problem]:

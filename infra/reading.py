@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import codecs
 import os
-import shlex
 import stat
 from pathlib import Path
 
 from infra.problems import RefusedError
+from infra.text import shell_word
 
 MAX_BYTES = 64 * 1024
 """What a file may have at most, unless its reader says otherwise."""
@@ -50,7 +50,7 @@ def read_text(
     raw = _read_bytes(file, limit, inside, private)
     coding = _wide_encoding(raw)
     if coding and not wide:
-        name = shlex.quote(str(file))
+        name = shell_word(str(file))
         mend = f"iconv -f {coding} -t UTF-8 {name} > {name}.new && mv {name}.new {name}"
         raise UnreadableError(f"{coding} text, not UTF-8", mend)
     try:
@@ -106,7 +106,7 @@ def _check_regular(status: os.stat_result) -> None:
 
 
 def _check_private(file: Path, status: os.stat_result) -> None:
-    name = shlex.quote(str(file))
+    name = shell_word(str(file))
     if status.st_uid != os.geteuid():
         raise UnreadableError("belongs to another user", f"sudo chown {os.geteuid()} {name}")
     if stat.S_IMODE(status.st_mode) & 0o077:

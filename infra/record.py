@@ -65,7 +65,7 @@ class Record:
             held = _Held.model_validate_json(text)
         except ValidationError:
             what = "the record of people in the stack's state cannot be read: it is damaged"
-            mend = "pulumi stack export shows it; bring the state back from a copy"
+            mend = "`pulumi stack export` shows it; bring the state back from a copy"
             raise ProblemsError([Problem(None, None, what, mend)]) from None
         return cls(held.people, held.data, held.retired)
 

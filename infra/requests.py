@@ -13,7 +13,6 @@ import difflib
 import json
 import os
 import re
-import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -38,7 +37,7 @@ from infra.networks import check_cidr, is_loopback, is_world_open
 from infra.problems import Problem, ProblemsError, RefusedError
 from infra.settings import COST_CENTRE_PATTERN, ZONE_PATTERN
 from infra.ssh_keys import KEY_TYPES, check_ssh_key, key_blob
-from infra.text import brief
+from infra.text import brief, shell_line, shell_word
 from infra.yaml_lines import Document, Location, read_document
 
 __all__ = [
@@ -94,7 +93,9 @@ def _matching(pattern: str, what: str, mend: str) -> Callable[[str], str]:
 
 _check_zone = _matching(ZONE_PATTERN, "not an availability zone", "such as eu-west-1a")
 _check_cost_centre = _matching(
-    COST_CENTRE_PATTERN, "not a tag's value", "1 to 256 letters, digits, blanks and .:/=+@_-"
+    COST_CENTRE_PATTERN,
+    "not a tag's value",
+    "1 to 256 letters, digits, .:/=+@_- and blanks between them",
 )
 
 
@@ -295,7 +296,7 @@ def load_requests(folder: Path, instead: Mapping[Path, str] | None = None) -> li
         problems += document.problems
     if not documents and not retired and not problems:
         what = "no request in this folder: there is nothing to make"
-        mend = f"./secondlock request RESEARCHER --stack {folder.name}"
+        mend = f"./secondlock request RESEARCHER --stack {shell_word(folder.name)}"
         problems.append(Problem(folder, None, what, mend))
     if problems:
         raise ProblemsError(sorted(problems, key=lambda one: (str(one.file), one.line or 0)))
@@ -467,7 +468,7 @@ def _request_files(folder: Path, problems: list[Problem], *, may_lack: bool) -> 
             continue
         if file.suffix != ".yaml":
             words = ("mv", "--", str(file), str(file.with_suffix(".yaml")))
-            problems.append(Problem(file, None, "is not called *.yaml", shlex.join(words)))
+            problems.append(Problem(file, None, "is not called *.yaml", shell_line(words)))
         elif file.name != RETIRED_FILE:
             files.append(file)
     return files
@@ -482,7 +483,7 @@ def _listed(folder: Path, *, may_lack: bool) -> list[Path]:
     except FileNotFoundError:
         if may_lack:
             return []
-        mend = f"./secondlock request RESEARCHER --stack {shlex.quote(folder.name)}"
+        mend = f"./secondlock request RESEARCHER --stack {shell_word(folder.name)}"
         problem = Problem(folder, None, "there is no such folder", mend)
     except NotADirectoryError:
         mend = "move what is there out of the way"
@@ -607,7 +608,7 @@ def _check_together(documents: list[Document], retired: list[RetiredEnrollment])
         if entry:
             what = f"enrollment: retired on {entry.date} ({entry.researcher}, {entry.reason})"
             words = ("rotate", document.file.stem, "--stack", document.file.parent.name)
-            mend = shlex.join(["./secondlock", *words])
+            mend = shell_line(["./secondlock", *words])
             document.add(("enrollment",), what, mend)
 
 

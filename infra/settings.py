@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import ipaddress
 import re
-import shlex
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
@@ -15,7 +14,7 @@ from infra.aws.types import check_instance_type
 from infra.images import check_image
 from infra.networks import check_cidr, is_within
 from infra.problems import Problem, ProblemsError, RefusedError
-from infra.text import brief
+from infra.text import brief, first_hidden, shell_word
 
 STACK_PATTERN = r"^[a-zA-Z0-9][a-zA-Z0-9_-]{0,62}$"
 """Narrower than Pulumi's rule: the name becomes a folder and a part of host aliases."""
@@ -23,8 +22,9 @@ STACK_PATTERN = r"^[a-zA-Z0-9][a-zA-Z0-9_-]{0,62}$"
 ZONE_PATTERN = r"^[a-z]{2}(-[a-z]+)+-[0-9]+[a-h]$"
 """An availability zone: its region and a letter. Local and wavelength zones have no such name."""
 
-COST_CENTRE_PATTERN = r"^[\w .:/=+@-]{1,256}$"
-"""What EC2 takes as a tag's value (EC2 User Guide, "Tag restrictions")."""
+COST_CENTRE_PATTERN = r"^(?! )[\w .:/=+@-]{1,256}(?<! )$"
+"""What EC2 takes as a tag's value (EC2 User Guide, "Tag restrictions"), blanks only between others:
+at an end nobody sees them, and the bills of `4711` and `4711 ` are two."""
 
 SEED_KEY = "enrollmentSeed"
 """The one secret; `infra.enrollment` takes it, the settings never hold it."""
@@ -118,23 +118,30 @@ def _stack_problems(stack: str) -> list[Problem]:
     if re.fullmatch(STACK_PATTERN, stack):
         return []
     what = f"'{brief(stack)}' cannot be a stack's name here: a-z, 0-9, _ and -, at most 63"
-    return [Problem(None, None, what, "pulumi stack rename NAME")]
+    return [Problem(None, None, what, f"pulumi stack rename NAME --stack {shell_word(stack)}")]
 
 
 def _problems(key: str, value: str, stack: str) -> list[Problem]:
     if key not in _KEYS:
         near = difflib.get_close_matches(key, _KEYS, n=1)
         hint = f": did you mean secondlock:{near[0]}?" if near else ""
-        mend = f"pulumi config rm {shlex.quote(f'secondlock:{key}')} --stack {stack}"
+        mend = f"pulumi config rm {shell_word(f'secondlock:{key}')} --stack {stack}"
         return [Problem(None, None, f"unknown setting secondlock:{brief(key)}{hint}", mend)]
     if key not in _CHECKS:
         return []
     try:
+        _check_seen(value)
         _CHECKS[key](value)
     except RefusedError as refused:
         mend = f"pulumi config set secondlock:{key} VALUE --stack {stack}"
         return [Problem(None, None, f"secondlock:{key}: {refused}", mend)]
     return []
+
+
+def _check_seen(value: str) -> None:
+    """Raises RefusedError for what a reviewer of the stack's file would not see."""
+    if first_hidden(value) is not None:
+        raise RefusedError("a control character, or one that is not seen, stands in it")
 
 
 def _target_problems(stack: str, values: Mapping[str, str]) -> Iterator[Problem]:
@@ -223,7 +230,9 @@ _CHECKS: dict[str, Callable[[str], object]] = {
     "baseImage": _matches("^ami-[0-9a-f]{8}([0-9a-f]{9})?$", "the id of an AMI, such as ami-..."),
     "bake": _boolean,
     "instanceType": check_instance_type,
-    "costCentre": _matches(f"{COST_CENTRE_PATTERN}|^$", "letters, digits, blanks and .:/=+@_-"),
+    "costCentre": _matches(
+        f"{COST_CENTRE_PATTERN}|^$", "letters, digits, .:/=+@_- and blanks between them"
+    ),
     "logRetentionDays": _one_of(*map(str, _RETENTION)),
     "alarms": _boolean,
     "alertEmail": _matches(rf"^({_MAIL}@{_MAIL}\.{_MAIL})?$", "one e-mail address"),

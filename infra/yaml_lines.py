@@ -148,6 +148,11 @@ def _compose(text: str) -> yaml.MappingNode:
 _OPEN_QUOTE = re.compile(r"""(?:^|[:,\[{-])\s*(?:"(?:[^"\\]|\\.)*$|'(?:[^']|'')*$)""")
 _FIELD = re.compile(r"""\s*(?:- +)*[^\s#'"\[{][^#]*?:(?:\s|$)|\s*["'][^"']*["']\s*:""")
 _ITEM = re.compile(r"\s*(?:-(?:\s|$)|#|---|\.\.\.|%|$)")
+# YAML 1.2.2, section 7.4.2: a field's name has at most 1,024 characters, its quotes among them. A
+# key's line in a list is longer, and no name.
+_LONG_NAME = re.compile(
+    r"""(?:^|[{,])\s*(?:- +)*(?:"[^"]{1023,}"|'[^']{1023,}'|[^\s"'{\[,]{1025,}?)\s*:(?:\s|$)"""
+)
 _WORDS = (
     ("unknown escape", "a backslash in double quotes that escapes nothing; use single quotes"),
     ("escape sequence", "a backslash in double quotes that escapes nothing; use single quotes"),
@@ -179,6 +184,8 @@ def _fault(error: yaml.MarkedYAMLError, lines: list[str]) -> tuple[int, str]:
     why = next((words for part, words in _WORDS if part in said), "not understood")
     if "escape" in said:
         return met + 1, why
+    if _LONG_NAME.search(lines[met]):
+        return met + 1, "a field's name of more than 1,024 characters, which YAML does not take"
     for number, line in enumerate(lines[: met + 1], start=1):
         if _OPEN_QUOTE.search(line):
             return number, "a quote that is not closed in its line"

@@ -80,7 +80,8 @@ class Network(pulumi.ComponentResource):
                 return subnets[zone]
             raise pulumi.RunError(
                 f"there is data in {zone}, which secondlock:zones no longer names: add it again "
-                f"(pulumi config set secondlock:zones {','.join([*self._settings.zones, zone])})"
+                f"(pulumi config set secondlock:zones {','.join([*self._settings.zones, zone])} "
+                f"--stack {self._settings.stack})"
             )
 
         return pulumi.Output.from_input(zone).apply(of)

@@ -71,7 +71,7 @@ def test_each_fault_of_seed_settings_and_state_is_named(
     project.succeed("config", "set", "secondlock:seedFingerprint", pinned)
 
     project.succeed("config", "set", "--plaintext", "secondlock:enrollmentSeed", project.seed)
-    both("stands there in clear")
+    both("stands there in clear", f"enrollmentSeed --stack {STACK}")
     project.succeed("config", "set", "--secret", "secondlock:enrollmentSeed", stdin="7" * 64)
     both("is a pattern, not random")
     project.succeed("config", "set", "--secret", "secondlock:enrollmentSeed", stdin=project.seed)

@@ -20,11 +20,13 @@ import pytest
 
 from cli import engine, project
 from cli.__main__ import main
+from cli.doctor_stack import left_behind
 from cli.ssh_config import own_key
 from infra.enrollment import derive_host_key
 from infra.problems import ProblemsError
 from infra.record import Record
 from infra.requests import load_requests, load_retired
+from infra.text import shell_word
 from tests.unit.test_requests import ECDSA, KEY, OTHER_KEY, PRIVATE_KEY, request_text, rsa_key
 
 CASES = Path(__file__).parent / "requests_that_failed"
@@ -161,6 +163,8 @@ def test_no_fault_names_a_folder_that_is_not_there(
         "- a",
         "",
         "config:\n  secondlock:target: local\n  secondlock:target: aws\n",
+        "config: []\n",
+        "encryptionsalt: {a: 1}\n",
     ],
 )
 def test_any_settings_file_is_read_or_told(
@@ -177,6 +181,15 @@ def test_any_settings_file_is_read_or_told(
     assert not faults or faults.startswith(f"{file}:")
     assert "\n" not in faults
     assert time.monotonic() - started < 60
+
+
+@pytest.mark.parametrize("words", [["request", "alice", "--key", "no"], ["doctor"]])
+def test_a_target_that_there_is_none_of_is_told_before_all_else(
+    root: Path, capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    (root / "stacks/Pulumi.lab.yaml").write_text("config:\n  secondlock:target: 2026-99-99\n")
+    (line,) = said(capsys, [*words, "--stack", "lab"]).splitlines()
+    assert "Pulumi.lab.yaml: secondlock:target: expected local or aws" in line
 
 
 def test_a_pipe_in_the_place_of_the_settings_is_not_waited_for(
@@ -417,6 +430,39 @@ def test_mends_are_commands_that_work(root: Path, capsys: pytest.CaptureFixture[
     assert "ssh-keygen -y -f 'a key' > 'a key.pub'" in err
 
 
+@pytest.mark.parametrize(
+    "name", [b"a\x1b[31m\n'b\\", "\u202e\u3164 $(id)".encode(), b"\xff\x01 `id`", b"plain", b"a b"]
+)
+def test_a_file_of_any_name_is_what_bash_makes_of_its_mend(name: bytes) -> None:
+    assert shell_word("\ud800").isprintable()
+    word = shell_word(os.fsdecode(name))
+    assert word.isprintable()
+    assert subprocess.run(["bash", "-c", f"printf %s {word}"], capture_output=True).stdout == name
+
+
+def test_the_mend_of_a_left_log_removes_it(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = root / "pulumi\x1b[2J.log.x"
+    log.write_text("secret")
+    monkeypatch.setenv("TMPDIR", str(root))
+    (found,) = left_behind()
+    subprocess.run(["bash", "-ec", found.mend or ""], check=True)
+    assert not log.exists()
+
+
+def test_options_are_called_as_they_are_typed(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing that was typed as nothing is taken for something else."""
+    words = ["request", "alice", "--stack", "lab", "--factors", "password+totp"]
+    err = said(capsys, [*words, "--spot", "--private", "--instance-type", ""], 2)
+    assert "--instance-type and --spot and --private" in err
+    assert "'--key': a file's name is missing" in said(capsys, [*words, "--key", ""], 2)
+    assert "'--seal': a file's name" in said(capsys, ["enroll", "alice", "--seal", ""], 2)
+    assert "is no stack's name" in said(capsys, ["status", "--stack", ""], 2)
+
+
 # What the engine says
 
 
@@ -470,6 +516,37 @@ def test_an_engine_that_does_not_answer_as_it_should(
         (line,) = said(capsys, [*command, "--stack", "lab"]).splitlines()
         assert "pulumi" in line
         assert ": (" not in line
+
+
+FAILS = [
+    ("error: x", "pulumi config --stack lab"),
+    ("error: passphrase must be set", "read -rsp 'Passphrase: ' PULUMI_CONFIG_PASSPHRASE; export"),
+    (
+        "error: PULUMI_ACCESS_TOKEN must be set for login",
+        "mkdir -p -m 700 {home} && export PULUMI_BACK",
+    ),
+]
+
+
+@pytest.mark.parametrize(("fault", "mend"), FAILS)
+def test_mends_of_a_failing_engine_can_be_typed_and_show_no_secret(
+    root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    fault: str,
+    mend: str,
+) -> None:
+    (root / "bin").mkdir()
+    (root / "bin/pulumi").write_text(f"#!/bin/sh\necho {shlex.quote(fault)} >&2\nexit 255\n")
+    (root / "bin/pulumi").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{root / 'bin'}:{os.environ['PATH']}")
+    with pytest.raises(ProblemsError) as told:
+        engine.config_values(project.Stack("lab", root))
+    assert mend.format(home=root / ".secondlock/lab/pulumi") in str(told.value)
+    assert "--show-secrets" not in str(told.value)
+    (root / "stacks/Pulumi.lab.yaml").write_text("encryptionsalt: v1:x\nconfig: []\n")
+    with pytest.raises(ProblemsError, match=r"Pulumi\.lab\.yaml:2: config: expected fields"):
+        engine.config_values(project.Stack("lab", root))
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ import pytest
 
 from infra.problems import ProblemsError
 from infra.requests import InstanceRequest, load_requests
+from infra.settings import setting_problems
 from tests.unit.test_requests import KEY, request_text
 
 CASES = Path(__file__).parent / "requests_that_failed"
@@ -83,7 +84,16 @@ def test_sizes_in_other_spellings_are_not_guessed() -> None:
 
 @pytest.mark.parametrize(
     "comment",
-    ["work: laptop", "alice@laptop:", "🦊 at home", "👩\u200d💻", "a # b", "büro", "a; b"],
+    [
+        "work: laptop",
+        "alice@laptop:",
+        "🦊 at home",
+        "👩\u200d💻",
+        "❤\ufe0f",
+        "a # b",
+        "büro",
+        "a; b",
+    ],
 )
 def test_comments_of_keys_as_people_write_them(tmp_path: Path, comment: str) -> None:
     text = request_text(ssh_keys=f"\n  - {KEY} {comment}")
@@ -130,6 +140,31 @@ def test_the_first_twenty_faults_of_a_file_and_the_number_of_the_rest(tmp_path: 
     assert [line for line in lines[:20] if "alice.yaml:" not in line] == []
     assert "3980 more" in lines[20]
     assert "bob.yaml" in lines[21]
+
+
+@pytest.mark.parametrize("field", ["9" * 1_030, '"' + "a b" * 400 + '"', "x: {a, " + "b" * 2_000])
+def test_a_name_longer_than_yaml_takes_is_called_that(tmp_path: Path, field: str) -> None:
+    (tmp_path / "alice.yaml").write_text(f"{request_text()}{field}: 1\n")
+    assert "alice.yaml:5: not valid YAML: a field's name of more than 1,024" in told(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "sign", ["\u034f", "\u115f", "\u1160", "\u2800", "\u3164", "\uffa0", "\U000e0100"]
+)
+def test_what_has_no_ink_is_refused_like_a_control_character(tmp_path: Path, sign: str) -> None:
+    for value in (f"a{sign}b", f'"a\\U{ord(sign):08x}b"'):
+        (tmp_path / "alice.yaml").write_text(request_text(cost_centre=value))
+        assert "alice.yaml:5: " in told(tmp_path)
+        assert "not seen: \\" in told(tmp_path)
+    (problem,) = setting_problems("lab", "costCentre", f"a{sign}b")
+    assert "not seen" in problem.what
+
+
+@pytest.mark.parametrize("value", ["   ", "4711 ", " 4711"])
+def test_no_cost_centre_has_blanks_at_an_end(tmp_path: Path, value: str) -> None:
+    (tmp_path / "alice.yaml").write_text(request_text(cost_centre=f"'{value}'"))
+    assert "cost_centre: not a tag's value" in told(tmp_path)
+    assert setting_problems("lab", "costCentre", value)
 
 
 @pytest.mark.parametrize("place", ["alice.yaml", "retired.yaml"])
@@ -190,7 +225,9 @@ def test_names_of_files_are_shown_and_quoted(tmp_path: Path) -> None:
     (tmp_path / os.fsdecode(b"\xff.yaml")).write_text("")
     words = told(tmp_path)
     assert len(words.splitlines()) == 2
-    assert "mv 'a b" in words.replace(f"{tmp_path}/", "") or "mv -- '" in words
+    mend = words.partition("(")[2].partition(")\n")[0]
+    subprocess.run(["bash", "-ec", mend], cwd=tmp_path, check=True)
+    assert (tmp_path / "a b;\x1b[31m\n.yaml").exists()
 
 
 def test_folders_that_cannot_be_read_are_told(tmp_path: Path) -> None:
