@@ -13,8 +13,8 @@ from typer import TyperException
 
 from cli import admin_policy, doctor, enroll, images, request, retire, ssh_config, status
 from cli.options import echo_json
-from infra.problems import Problem, ProblemsError
-from infra.text import brief
+from infra.model.problems import Problem, ProblemsError
+from infra.model.text import brief
 
 PROBLEM, USAGE, INTERRUPTED = 1, 2, 130
 

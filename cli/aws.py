@@ -14,7 +14,7 @@ from botocore.config import Config
 from cli.engine import config_values, environment
 from cli.project import Stack
 from infra.aws.client import CREDENTIALS, session_of
-from infra.problems import Problem, ProblemsError
+from infra.model.problems import Problem, ProblemsError
 
 if TYPE_CHECKING:
     import boto3

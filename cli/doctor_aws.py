@@ -29,11 +29,13 @@ from cli.quotas import (
     vcpu_quota,
 )
 from cli.strays import said_of, strays
+from infra.aws.checks import check_requests
 from infra.aws.data import first_zone
-from infra.aws.types import BAKING
-from infra.problems import ProblemsError
-from infra.requests import InstanceRequest, check_aws, load_requests, machine_name
-from infra.settings import Settings, load_settings
+from infra.model.folder import load_requests
+from infra.model.instance_types import BAKING
+from infra.model.person import InstanceRequest, machine_name
+from infra.model.problems import ProblemsError
+from infra.model.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2 import EC2Client
@@ -158,7 +160,7 @@ def _requests(
         requests = load_requests(stack.requests)
     except ProblemsError as error:
         return [], [of_problem("requests", one) for one in error.told]
-    problems = check_aws(requests, settings.zones) if settings else []
+    problems = check_requests(requests, settings.zones) if settings else []
     if problems:
         return requests, [of_problem("requests", one) for one in problems]
     return requests, [ok("requests", f"{len(requests)}, without a fault")]

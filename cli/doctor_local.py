@@ -17,10 +17,12 @@ from cli.reports import CODES_BEAR, clock_fault
 from infra.local import clock, qemu
 from infra.local.accel import acceleration
 from infra.local.agent import AgentError, GuestAgent
+from infra.local.checks import check_requests
 from infra.local.host import machines_folder
 from infra.local.image import GoldenImage, golden_image
-from infra.problems import ProblemsError
-from infra.requests import InstanceRequest, check_local, load_requests
+from infra.model.folder import load_requests
+from infra.model.person import InstanceRequest
+from infra.model.problems import ProblemsError
 
 _QEMU = "qemu-system-x86_64"
 _AVX_SINCE = (7, 2)
@@ -53,7 +55,7 @@ def _requests(stack: Stack) -> tuple[list[InstanceRequest], list[Finding]]:
         requests = load_requests(stack.requests)
     except ProblemsError as error:
         return [], [of_problem("requests", one) for one in error.told]
-    problems = check_local(requests)
+    problems = check_requests(requests)
     if problems:
         return requests, [of_problem("requests", one) for one in problems]
     return requests, [ok("requests", f"{len(requests)}, without a fault")]

@@ -12,10 +12,10 @@ from cli.engine import State, config_values, environment, machines, state
 from cli.findings import Finding, note, of_problem, ok, stop
 from cli.project import Stack, pulumi
 from cli.status import reports_of
-from infra.problems import Problem, ProblemsError
+from infra.model.problems import Problem, ProblemsError
+from infra.model.settings import SEED_KEY
+from infra.model.text import shell_word
 from infra.record import RECORD, Record, refusals
-from infra.settings import SEED_KEY
-from infra.text import shell_word
 
 if TYPE_CHECKING:
     from infra.plan import Plan

@@ -24,10 +24,10 @@ from pydantic import (
 )
 
 from cli.project import Stack, command, pulumi
-from infra.names import NAME_PATTERN
-from infra.problems import Problem, ProblemsError
-from infra.reading import UnreadableError, read_text
-from infra.text import brief, first_hidden, shell_word
+from infra.model.names import NAME_PATTERN
+from infra.model.problems import Problem, ProblemsError
+from infra.model.reading import UnreadableError, read_text
+from infra.model.text import brief, first_hidden, shell_word
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _TOLD = 5  # outputs that are named where more are wrong

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import typer
 
-from infra.problems import Problem, ProblemsError
-from infra.text import visible
+from infra.model.problems import Problem, ProblemsError
+from infra.model.text import visible
 
 PATIENCE = 60.0
 """Seconds that `locked` waits for another run."""

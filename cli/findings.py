@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from infra.problems import Problem
-from infra.text import visible
+from infra.model.problems import Problem
+from infra.model.text import visible
 
 Verdict = Literal["ok", "note", "stop"]
 """`stop`: `pulumi up` or a login would fail. `note`: it would not, but someone should know."""

@@ -11,9 +11,9 @@ from cli import registry
 from cli.engine import set_config
 from cli.options import JsonOption, StackOption, echo_json
 from cli.project import Stack, choose_stack, command, pulumi, shown
-from infra.images import check_image
-from infra.problems import Problem, ProblemsError, RefusedError
-from infra.text import visible
+from infra.model.images import check_image
+from infra.model.problems import Problem, ProblemsError, RefusedError
+from infra.model.text import visible
 
 if TYPE_CHECKING:
     import boto3

@@ -7,11 +7,11 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from infra.problems import Problem, ProblemsError, RefusedError
-from infra.reading import UnreadableError, read_text
-from infra.ssh_keys import KEY_TYPES, NEW_KEY, check_ssh_key, key_blob
-from infra.text import shell_word
-from infra.yaml_lines import holds_private_key
+from infra.model.problems import Problem, ProblemsError, RefusedError
+from infra.model.reading import UnreadableError, read_text
+from infra.model.ssh_keys import KEY_TYPES, NEW_KEY, check_ssh_key, key_blob
+from infra.model.text import shell_word
+from infra.model.yaml_lines import holds_private_key
 
 _OTHER = "name another: --key FILE"
 _ENDS = ("---- END", "-----END")

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import typer
 
-from infra.names import check_researcher_name
-from infra.problems import Problem, ProblemsError, RefusedError
-from infra.settings import setting_problems
-from infra.text import brief, shell_line, shell_word
-from infra.yaml_lines import Document, read_document
+from infra.model.names import check_researcher_name
+from infra.model.problems import Problem, ProblemsError, RefusedError
+from infra.model.settings import setting_problems
+from infra.model.text import brief, shell_line, shell_word
+from infra.model.yaml_lines import Document, read_document
 
 ROOT = Path(__file__).resolve().parents[1]
 DEFAULT_STACK = "demo"

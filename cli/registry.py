@@ -16,7 +16,7 @@ import urllib.request
 from dataclasses import dataclass
 from typing import Any
 
-from infra.problems import RefusedError
+from infra.model.problems import RefusedError
 
 _DOCKER_HUB = "docker.io"
 _HUB_API = "registry-1.docker.io"

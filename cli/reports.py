@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, FiniteFloat, Validat
 
 from cli.engine import Machine
 from cli.project import Stack, command
-from infra.text import brief, visible
+from infra.model.text import brief, visible
 
 CODES_BEAR = 20.0
 """Seconds that a machine's clock may be off: beyond that it looks at no code of an app."""

@@ -9,6 +9,7 @@ import json
 import re
 import secrets
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -19,16 +20,13 @@ from cli.files import write_new
 from cli.keys import read_keys
 from cli.options import JsonOption, ResearcherArgument, StackOption, echo_json, file_name
 from cli.project import Stack, check_researcher, choose_stack, command, pulumi, shown
-from infra.problems import Problem, ProblemsError, RefusedError
-from infra.requests import (
-    InstanceRequest,
-    MachineSize,
-    check_aws,
-    check_local,
-    load_requests,
-)
-from infra.settings import Settings, setting_problems, split_zones
-from infra.text import visible
+from infra.model.folder import load_requests
+from infra.model.machine import MachineSize
+from infra.model.person import InstanceRequest
+from infra.model.problems import Problem, ProblemsError, RefusedError
+from infra.model.settings import Settings, setting_problems, split_zones
+from infra.model.text import visible
+from infra.targets import target_of
 
 _OWN_KEYS = ("id_ed25519.pub", "id_ed25519_sk.pub", "id_ecdsa.pub", "id_rsa.pub")
 _PLAIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9./+=@_:-]| (?=[^#\s]))*(?<!:)")
@@ -189,13 +187,10 @@ def faults(stack: Stack, researcher: str, text: str) -> list[Problem]:
 
 
 def _target_problems(stack: Stack, requests: Sequence[InstanceRequest]) -> list[Problem]:
-    if stack.target() == "local":
-        return check_local(requests)
-    try:
+    zones = None
+    with suppress(RefusedError):  # the stack's own fault, which `up` and `doctor` tell
         zones = split_zones(stack.value("secondlock:zones") or "")
-    except RefusedError:
-        return []  # the stack's own fault, which `up` and `doctor` tell
-    return check_aws(requests, zones)
+    return target_of(stack.target()).check_requests(requests, zones)
 
 
 def _asked(instance_type: str | None, *, spot: bool, private: bool) -> dict[str, str]:

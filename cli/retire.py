@@ -24,10 +24,10 @@ from cli.files import locked, replace
 from cli.options import JsonOption, ResearcherArgument, StackOption, echo_json
 from cli.project import Stack, check_researcher, choose_stack, command, pulumi, shown
 from cli.request import faults
-from infra.problems import Problem, ProblemsError
-from infra.reading import UnreadableError, read_text
-from infra.requests import DELETE, RETIRED_BYTES, RETIRED_FILE, load_retired
-from infra.yaml_lines import compose, read_document
+from infra.model.problems import Problem, ProblemsError
+from infra.model.reading import UnreadableError, read_text
+from infra.model.retired import DELETE, RETIRED_BYTES, RETIRED_FILE, load_retired
+from infra.model.yaml_lines import compose, read_document
 
 Reason = Literal["rotated", "revoked"]
 

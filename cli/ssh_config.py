@@ -16,10 +16,10 @@ from cli.files import replace
 from cli.options import JsonOption, StackOption, echo_json
 from cli.project import Stack, choose_stack, shown
 from infra.local.qemu import port_file
-from infra.problems import Problem, ProblemsError
-from infra.reading import UnreadableError, read_text
-from infra.ssh_keys import key_blob
-from infra.text import shell_word
+from infra.model.problems import Problem, ProblemsError
+from infra.model.reading import UnreadableError, read_text
+from infra.model.ssh_keys import key_blob
+from infra.model.text import shell_word
 
 # sun_path holds 108 bytes with its end; ssh appends %C (40) and, while it binds, 17 more.
 _LONGEST_FOLDER = 108 - 1 - 17 - 40 - 1

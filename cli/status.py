@@ -16,7 +16,7 @@ from cli.options import JsonOption, StackOption, echo_json
 from cli.project import Stack, choose_stack, command, shown
 from cli.reports import Clock, GuestStatus, Report, Researcher, Trouble
 from cli.ssh_config import alias, host_key_alias, outdated, own_key
-from infra.problems import Problem, ProblemsError
+from infra.model.problems import Problem, ProblemsError
 
 _WIDE = 200  # columns, where the output is not a terminal
 

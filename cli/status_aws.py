@@ -21,8 +21,9 @@ from cli.engine import Machine
 from cli.project import Stack, pulumi
 from cli.reports import GuestStatus, Mends, Report, Trouble, guest_troubles, read_status
 from cli.strays import said_of, strays
-from infra.problems import ProblemsError
-from infra.requests import InstanceRequest, load_requests, machine_name
+from infra.model.folder import load_requests
+from infra.model.person import InstanceRequest, machine_name
+from infra.model.problems import ProblemsError
 
 if TYPE_CHECKING:
     import boto3

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from infra.problems import Problem, ProblemsError
+from infra.model.problems import Problem, ProblemsError
 
 Factors = Literal["key+totp", "password+totp"]
 

@@ -6,84 +6,50 @@ import operator
 import sys
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import pulumi
 from pulumi.runtime import config
 
-from infra.local import target as local
-from infra.local.image import golden_image
-from infra.plan import MachinePlan, Plan, make_plan
-from infra.problems import Problem, ProblemsError
+from infra.model.networks import is_world_open
+from infra.model.problems import Problem, ProblemsError
+from infra.model.settings import SEED_KEY
+from infra.plan import Plan, make_plan
 from infra.record import needless_words
 from infra.register import SAID_WHY, Register
-from infra.requests import is_world_open
-from infra.settings import SEED_KEY
+from infra.targets import target_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from infra.requests import InstanceRequest
+    from infra.model.person import InstanceRequest
 
 _PREFIX = "secondlock:"
 _REQUESTS = Path("stacks")
-
-
-class Machine(Protocol):
-    """What every target says of a machine: `known` by the plan, or `now`, by the machine alone.
-
-    The two together are its `address`, `port`, `host_key`, `running` and `serial`, and what else
-    the target's machines have. One output for all: with a thousand machines each takes seconds.
-    """
-
-    @property
-    def known(self) -> Mapping[str, Any]: ...
-    @property
-    def now(self) -> pulumi.Output[dict[str, Any]]: ...
-
-
-class Target(Protocol):
-    """Where machines are made."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def policies(self) -> Mapping[str, pulumi.Output[str]]: ...
-    def machine(self, plan: MachinePlan) -> Machine: ...
 
 
 class Lab:
     """A stack's machines, and what the program says of them."""
 
     def __init__(self, plan: Plan) -> None:
-        target = _target(plan)
+        made = target_of(plan.settings.target).make(plan)
         self.machines: dict[str, pulumi.Output[dict[str, Any]]] = {}
         for machine in plan.machines:
-            made = target.machine(machine)
+            one = made.machine(machine)
             known = {
-                **made.known,
-                "researchers": list(machine.researchers),
-                "target": target.name,
+                **one.known,
+                "researchers": list(machine.members),
+                "target": plan.settings.target,
             }
-            self.machines[machine.name] = made.now.apply(partial(operator.or_, known))
+            self.machines[machine.name] = one.now.apply(partial(operator.or_, known))
         self.enrollments = pulumi.Output.secret(plan.enrollments)
-        self.policies = target.policies
+        self.policies = made.policies
 
     @property
     def outputs(self) -> dict[str, Any]:
         """The program's outputs."""
         outputs = {"machines": self.machines, "enrollments": self.enrollments}
         return {**outputs, "policies": self.policies} if self.policies else outputs
-
-
-def _target(plan: Plan) -> Target:
-    """The one that the settings name; of its libraries the other one's stacks load nothing."""
-    if plan.settings.target == "local":
-        names = [machine.name for machine in plan.machines]
-        return local.Local(plan.settings.stack, names)
-    from infra.aws.target import Aws
-
-    return Aws(plan)
 
 
 async def make_lab() -> dict[str, Any]:
@@ -107,8 +73,8 @@ def _checked_plan() -> Plan:
     values = {**config.get_config_env(), **config.CONFIG.get()}
     secret = config.is_config_secret(_PREFIX + SEED_KEY)
     plan = checked_plan(pulumi.get_stack(), values, seed_is_secret=secret)
-    if plan.settings.target == "local" and not pulumi.runtime.is_dry_run():
-        golden_image()  # a preview does without
+    if not pulumi.runtime.is_dry_run():
+        target_of(plan.settings.target).check_ready()
     _warn_of_open_doors(plan.requests)
     return plan
 
@@ -128,7 +94,7 @@ def checked_plan(
         plan = make_plan(stack, root / _REQUESTS / stack, values, seed)
     except ProblemsError as error:
         raise ProblemsError([*found, *error.problems]) from None
-    found += _target_problems(plan, config.get("aws:region"), root)
+    found += target_of(plan.settings.target).check(plan, config, root)
     found += needless_words(plan, place(plan))
     if found:
         raise ProblemsError(found)
@@ -137,9 +103,7 @@ def checked_plan(
 
 def place(plan: Plan) -> str:
     """Where the stack's target keeps its machines' data."""
-    if plan.settings.target == "local":
-        return str(local.home(plan.settings.stack))
-    return plan.settings.region
+    return target_of(plan.settings.target).place(plan.settings)
 
 
 def _settings(values: Mapping[str, str]) -> dict[str, str]:
@@ -154,14 +118,6 @@ def _seed_in_clear(stack: str) -> Problem:
     anew = f"pulumi config set --secret {_PREFIX}{SEED_KEY} --stack {stack}"
     file = Path(f"stacks/Pulumi.{stack}.yaml")
     return Problem(file, None, what, f"openssl rand -hex 32 | {anew}")
-
-
-def _target_problems(plan: Plan, region: str | None, root: Path) -> list[Problem]:
-    if plan.settings.target == "local":
-        return local.problems(plan, root)
-    from infra.aws import target as aws
-
-    return aws.problems(plan, region)
 
 
 def _warn_of_open_doors(requests: Sequence[InstanceRequest]) -> None:

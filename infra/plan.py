@@ -5,24 +5,23 @@ No Pulumi here: every problem of every part is found before anything is made.
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from cloudinit.boot import MachineValues
-from infra.aws.policies import log_group_name, roster_name
 from infra.enrollment import Enrollment, check_seed, derive, derive_host_key
-from infra.problems import Problem, ProblemsError
-from infra.requests import (
-    InstanceRequest,
-    RetiredEnrollment,
-    load_requests,
-    load_retired,
-    machine_name,
-)
+from infra.model.folder import load_requests
+from infra.model.machine import MachineSize
+from infra.model.person import InstanceRequest, machine_name, problem_at
+from infra.model.problems import Problem, ProblemsError
+from infra.model.retired import RetiredEnrollment, load_retired
+from infra.model.settings import Settings, load_settings
+from infra.model.yaml_lines import Location
 from infra.roster import build_roster, to_json
-from infra.settings import Settings, load_settings
 
 _T = TypeVar("_T")
 
@@ -32,18 +31,21 @@ class MachinePlan:
     """One machine, whatever the target."""
 
     name: str
-    cpus: int
-    memory_gib: int
-    root_disk_gib: int
-    home_disk_gib: int
+    size: MachineSize
+    """What was asked for; the target takes from it what it knows."""
     rebuild: int
-    researchers: tuple[str, ...]
-    request: InstanceRequest
-    """What else was asked for; the target takes from it what it knows."""
+    members: tuple[str, ...]
+    """Who logs in there."""
+    allowed_from: tuple[str, ...]
+    """The networks (CIDR) that any of them logs in from."""
+    cost_centre: str
+    until: dt.date | None
+    problem: Callable[[Location, str, str], Problem] = field(repr=False)
+    """What is wrong with a field of the file that asks for it, and what mends it."""
     host_key: str
     """The public one, as OpenSSH writes it."""
     values: MachineValues
-    """What its user-data is rendered from; the target may know more."""
+    """What its user-data is rendered from; the target adds what it knows."""
     roster: str = field(repr=False)
     """Secret."""
 
@@ -133,13 +135,13 @@ def _machine(
     )
     return MachinePlan(
         name=name,
-        cpus=first.machine.cpus,
-        memory_gib=first.machine.memory_gib,
-        root_disk_gib=first.machine.root_disk_gib,
-        home_disk_gib=first.machine.home_disk_gib,
+        size=first.machine,
         rebuild=first.rebuild,
-        researchers=tuple(sorted(enrollments)),
-        request=first,
+        members=tuple(sorted(enrollments)),
+        allowed_from=tuple(dict.fromkeys(each for one in people for each in one.allowed_from)),
+        cost_centre=first.cost_centre or "",
+        until=first.until,
+        problem=partial(problem_at, first),
         host_key=host_key.public_openssh,
         values=values,
         roster=to_json(roster),
@@ -149,16 +151,7 @@ def _machine(
 def _values(settings: Settings, machine: str, request: InstanceRequest) -> MachineValues:
     values = MachineValues(settings.stack, machine, settings.target)
     image = request.tensorflow_image or settings.tensorflow_image
-    if image is not None:
-        values = replace(values, image=image)
-    if settings.target == "local":
-        return values
-    return replace(
-        values,
-        region=settings.region,
-        parameter=roster_name(settings.stack, machine),
-        log_group=log_group_name(settings.stack),
-    )
+    return values if image is None else replace(values, image=image)
 
 
 def _shown(enrollment: Enrollment, people: list[InstanceRequest]) -> dict[str, Any]:

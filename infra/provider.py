@@ -17,7 +17,7 @@ import grpc  # type: ignore[import-untyped]  # comes with pulumi
 from pulumi import dynamic
 from pulumi.runtime.proto import engine_pb2, engine_pb2_grpc
 
-from infra.text import visible
+from infra.model.text import visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -13,14 +13,16 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from infra.problems import Problem, ProblemsError
-from infra.requests import DELETE, RETIRED_FILE, machine_name, problem_at
+from infra.model.person import machine_name, problem_at
+from infra.model.problems import Problem, ProblemsError
+from infra.model.retired import DELETE, RETIRED_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from infra.model.person import InstanceRequest
+    from infra.model.retired import RetiredEnrollment
     from infra.plan import Plan
-    from infra.requests import InstanceRequest, RetiredEnrollment
 
 RECORD = "people"
 """What the record is called in the state."""

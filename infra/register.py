@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pulumi
 
-from infra.problems import ProblemsError
+from infra.model.problems import ProblemsError
 from infra.record import RECORD, Record, lost, refusals
 
 if TYPE_CHECKING:

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from infra.enrollment import Enrollment, HostKey
-from infra.networks import collapse
-from infra.requests import InstanceRequest, RetiredEnrollment
-from infra.settings import Settings
+from infra.model.networks import collapse
+from infra.model.person import InstanceRequest
+from infra.model.retired import RetiredEnrollment
+from infra.model.settings import Settings
 
 VERSION = 1
 """Of the document's form; a machine refuses one that it does not know."""

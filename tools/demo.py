@@ -26,8 +26,8 @@ import yaml
 from cli.keys import read_keys
 from infra.enrollment import fingerprint
 from infra.local.host import sweep
-from infra.problems import ProblemsError
-from infra.ssh_keys import key_blob
+from infra.model.problems import ProblemsError
+from infra.model.ssh_keys import key_blob
 from tools.steps import ROOT, VENV, StepError, exit_code, interrupts_reach_only_children
 
 if TYPE_CHECKING:

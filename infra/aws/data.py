@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from infra.aws.keys import Keys
     from infra.aws.strays import Strays
+    from infra.model.settings import Settings
     from infra.plan import MachinePlan
-    from infra.settings import Settings
 
 STATE_GIB = 1
 """Of each volume, for what the machine knows of second factors; the guest cuts it off."""
@@ -46,9 +46,8 @@ class Data(pulumi.ComponentResource):
         for machine in machines:
             volume = aws.ebs.Volume(
                 machine.name,
-                availability_zone=machine.request.machine.zone
-                or first_zone(machine.name, settings.zones),
-                size=machine.home_disk_gib + STATE_GIB,
+                availability_zone=machine.size.zone or first_zone(machine.name, settings.zones),
+                size=machine.size.home_disk_gib + STATE_GIB,
                 type="gp3",
                 encrypted=True,
                 kms_key_id=key.arn,
@@ -65,7 +64,7 @@ class Data(pulumi.ComponentResource):
                 ),
             )
             self._volumes[machine.name] = volume
-            wanted = machine.request.machine.zone
+            wanted = machine.size.zone
             if wanted is not None:
                 volume.availability_zone.apply(partial(_tell_zone, volume, machine.name, wanted))
         self.register_outputs({})

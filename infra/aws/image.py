@@ -13,7 +13,7 @@ from cloudinit.image_components import render_agent, render_components
 from infra.aws import policies
 from infra.aws.leftovers import Leftovers
 from infra.aws.network import EGRESS
-from infra.aws.types import BAKING
+from infra.model.instance_types import BAKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -17,7 +17,7 @@ import pulumi_aws as aws
 
 from cloudinit.boot import render_user_data
 from infra.aws.inventory import machines as machines_there
-from infra.aws.policies import log_group_name
+from infra.aws.policies import log_group_name, roster_name
 from infra.aws.spot import SpotRequest
 from infra.aws.strays import OneEach
 from infra.aws.tags import MADE_WITH_TAG, REBUILD_TAG, SPOT_TAG, machine_tags
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from infra.aws.network import Network
     from infra.aws.roster import Rosters
     from infra.aws.strays import Strays
+    from infra.model.settings import Settings
     from infra.plan import MachinePlan
-    from infra.settings import Settings
 
 SSH_PORT = 22
 # EBS-optimised they all are; to say it later of one would make it anew.
@@ -92,7 +92,7 @@ class Machines(pulumi.ComponentResource):
     def _make(self, machine: MachinePlan) -> AwsMachine:
         instance = self._instance(machine)
         attached = self._inside
-        if machine.request.machine.spot:
+        if machine.size.spot:
             request = SpotRequest(
                 machine.name,
                 request=instance.spot_instance_request_id,
@@ -111,7 +111,7 @@ class Machines(pulumi.ComponentResource):
             opts=attached,
         )
         address: pulumi.Output[str] = instance.id
-        if machine.request.machine.public:
+        if machine.size.public:
             address = aws.ec2.Eip(
                 machine.name,
                 domain="vpc",
@@ -122,17 +122,17 @@ class Machines(pulumi.ComponentResource):
         return AwsMachine(self._known(machine), self._now(machine, instance, address))
 
     def _instance(self, machine: MachinePlan) -> aws.ec2.Instance:
-        parts, request = self._parts, machine.request
+        parts, size = self._parts, machine.size
         tags = machine_tags(self._settings, machine)
-        user_data = render_user_data(replace(machine.values, bundles=parts.bundles.place))
+        user_data = self._user_data(machine)
         made_with = pulumi.Output.from_input(parts.image.ami).apply(partial(_made_with, user_data))
         zone = parts.data.zone(machine.name)
         instance = aws.ec2.Instance(
             machine.name,
             ami=parts.image.ami,
-            instance_type=request.machine.instance_type or self._settings.instance_type,
-            instance_market_options=SPOT if request.machine.spot else None,
-            subnet_id=parts.network.subnet(zone, public=request.machine.public),
+            instance_type=size.instance_type or self._settings.instance_type,
+            instance_market_options=SPOT if size.spot else None,
+            subnet_id=parts.network.subnet(zone, public=size.public),
             vpc_security_group_ids=[parts.network.security_group(machine.name)],
             iam_instance_profile=parts.access.profile(machine.name),
             user_data_base64=base64.b64encode(user_data).decode(),
@@ -142,7 +142,7 @@ class Machines(pulumi.ComponentResource):
                 "encrypted": True,
                 "kms_key_id": parts.key.arn,
                 "volume_type": "gp3",
-                "volume_size": machine.root_disk_gib,
+                "volume_size": size.root_disk_gib,
                 "delete_on_termination": True,
             },
             # In the call that makes it. The provider tags a root device by itself only later, so
@@ -152,7 +152,7 @@ class Machines(pulumi.ComponentResource):
                 **tags,
                 REBUILD_TAG: str(machine.rebuild),
                 MADE_WITH_TAG: made_with,
-                **({SPOT_TAG: "true"} if request.machine.spot else {}),
+                **({SPOT_TAG: "true"} if size.spot else {}),
             },
             opts=pulumi.ResourceOptions(
                 parent=self,
@@ -174,6 +174,16 @@ class Machines(pulumi.ComponentResource):
             )
         return instance
 
+    def _user_data(self, machine: MachinePlan) -> bytes:
+        values = replace(
+            machine.values,
+            bundles=self._parts.bundles.place,
+            region=self._settings.region,
+            parameter=roster_name(self._settings.stack, machine.name),
+            log_group=log_group_name(self._settings.stack),
+        )
+        return render_user_data(values)
+
     def _known(self, machine: MachinePlan) -> dict[str, Any]:
         return {
             "port": SSH_PORT,
@@ -181,7 +191,7 @@ class Machines(pulumi.ComponentResource):
             "directory": "",
             "region": self._parts.facts.region,
             "log_group": log_group_name(self._settings.stack),
-            "public": machine.request.machine.public,
+            "public": machine.size.public,
         }
 
     def _now(

@@ -9,13 +9,13 @@ import pulumi
 import pulumi_aws as aws
 
 from infra.aws.tags import machine_tags, security_group_name, stack_tags
-from infra.networks import collapse
+from infra.model.networks import collapse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from infra.model.settings import Settings
     from infra.plan import MachinePlan
-    from infra.settings import Settings
 
 _LETTERS = "abcdefgh"  # of zones; see settings.ZONE_PATTERN
 _ANYWHERE = "0.0.0.0/0"
@@ -60,7 +60,7 @@ class Network(pulumi.ComponentResource):
         self._tables: list[aws.ec2.RouteTable] = []
         self.costs: list[pulumi.Output[str]] = []
         self._subnets = {True: self._make_subnets("public", {"gateway_id": gateway.id})}
-        if any(not machine.request.machine.public for machine in machines):
+        if any(not machine.size.public for machine in machines):
             nat = self._nat(self.subnet(settings.zones[0], public=True))
             self._subnets[False] = self._make_subnets("private", {"nat_gateway_id": nat.id})
         self.to_s3 = self._to_s3()
@@ -184,10 +184,9 @@ EGRESS: list[aws.ec2.SecurityGroupEgressArgsDict] = [
 
 def ingress(machine: MachinePlan) -> list[aws.ec2.SecurityGroupIngressArgsDict]:
     """Who reaches the machine: nobody where SSH goes through Session Manager."""
-    request = machine.request
-    if not request.machine.public:
+    if not machine.size.public:
         return []
-    cidrs = collapse(request.allowed_from)
+    cidrs = collapse(machine.allowed_from)
     return [
         {
             "description": "SSH",

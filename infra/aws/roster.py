@@ -8,7 +8,7 @@ import pulumi
 import pulumi_aws as aws
 
 from infra.aws.policies import roster_name
-from infra.problems import Problem
+from infra.model.problems import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -71,7 +71,7 @@ def roster_problems(machines: Sequence[MachinePlan]) -> list[Problem]:
             None,
             f"the roster of {machine.name} has {_size(machine)} bytes, SSM holds {ADVANCED}",
             "take keys or networks out of the requests of those who share it: "
-            + ", ".join(machine.researchers),
+            + ", ".join(machine.members),
         )
         for machine in machines
         if _size(machine) > ADVANCED

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from infra.model.settings import Settings
     from infra.plan import MachinePlan
-    from infra.settings import Settings
 
 STACK_TAG = "secondlock:stack"
 RESEARCHER_TAG = "secondlock:researcher"
@@ -38,15 +38,14 @@ def stack_tags(settings: Settings) -> dict[str, str]:
 
 def machine_tags(settings: Settings, machine: MachinePlan) -> dict[str, str]:
     """For what belongs to one machine."""
-    request = machine.request
     tags = {
         **stack_tags(settings),
         "Name": f"secondlock-{settings.stack}-{machine.name}",
-        RESEARCHER_TAG: request.researcher,
+        RESEARCHER_TAG: machine.name,
     }
-    if request.until is not None:
-        tags["secondlock:until"] = request.until.isoformat()
-    return tags | _paid_by(request.cost_centre or "")
+    if machine.until is not None:
+        tags["secondlock:until"] = machine.until.isoformat()
+    return tags | _paid_by(machine.cost_centre)
 
 
 def _paid_by(cost_centre: str) -> dict[str, str]:

@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 
+def home(stack: str) -> Path:
+    """The folder of a stack's machines and data, from the project's."""
+    return Path(".secondlock") / stack
+
+
 def machines_folder(home: Path) -> Path:
     """Where the machines of the stack whose folder is `home` lie."""
     return home / "machines"

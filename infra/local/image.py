@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from infra.problems import Problem, ProblemsError
+from infra.model.problems import Problem, ProblemsError
 
 _ROOT = Path(__file__).resolve().parent.parent.parent
 _SCRIPTS = _ROOT / "tools" / "image"

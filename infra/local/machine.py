@@ -406,9 +406,9 @@ def _wait(machine: _Machine, what: str, seconds: float, ready: Callable[[], bool
 def _made_of(plan: MachinePlan, image: str) -> str:
     parts = {
         "image": image,
-        "cpus": plan.cpus,
-        "memory_gib": plan.memory_gib,
-        "root_disk_gib": plan.root_disk_gib,
+        "cpus": plan.size.cpus,
+        "memory_gib": plan.size.memory_gib,
+        "root_disk_gib": plan.size.root_disk_gib,
         "rebuild": plan.rebuild,
     }
     return json.dumps(parts)
@@ -446,7 +446,7 @@ class LocalMachine(pulumi.ComponentResource):
         super().__init__("secondlock:local:Machine", plan.name, None, opts)
         place = Place(host.path, plan.name)
         inside = pulumi.ResourceOptions(parent=self, depends_on=[host])
-        data = LocalData(place, plan.home_disk_gib, inside)
+        data = LocalData(place, plan.size.home_disk_gib, inside)
         process = _Process(
             _MachineProvider(),
             plan.name,

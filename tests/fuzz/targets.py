@@ -19,14 +19,15 @@ from cli import engine, retire, ssh_config
 from cli.keys import read_keys
 from cli.project import Stack
 from cli.reports import read_status
-from infra.images import check_image
-from infra.networks import check_cidr, collapse, is_world_open
-from infra.problems import ProblemsError, RefusedError
+from infra.model.folder import load_requests
+from infra.model.images import check_image
+from infra.model.networks import check_cidr, collapse, is_world_open
+from infra.model.problems import ProblemsError, RefusedError
+from infra.model.retired import load_retired
+from infra.model.settings import load_settings
+from infra.model.ssh_keys import check_ssh_key
+from infra.model.text import first_hidden
 from infra.record import Record
-from infra.requests import load_requests, load_retired
-from infra.settings import load_settings
-from infra.ssh_keys import check_ssh_key
-from infra.text import first_hidden
 from tests.unit.test_cli_engine import STATUS
 from tests.unit.test_guest_roster import envelope
 from tests.unit.test_hostile_files import outputs, rfc4716

@@ -19,9 +19,10 @@ from infra.local import clock, qemu
 from infra.local.agent import AgentError, GuestAgent
 from infra.local.image import GoldenImage, golden_image
 from infra.local.qmp import monitor
-from infra.requests import InstanceRequest, RetiredEnrollment
+from infra.model.person import InstanceRequest
+from infra.model.retired import RetiredEnrollment
+from infra.model.settings import Settings
 from infra.roster import build_roster
-from infra.settings import Settings
 from tests.machine.client import Client
 from tests.machine.people import Person, enroll, make_request
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pyotp
 
 from infra.enrollment import Enrollment, Factors, derive
-from infra.requests import InstanceRequest
+from infra.model.person import InstanceRequest
 
 if TYPE_CHECKING:
     from pathlib import Path

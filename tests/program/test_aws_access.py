@@ -28,7 +28,7 @@ from infra.aws.logs import Logs
 from infra.aws.policies import bake_log_group_name
 from infra.aws.roster import ADVANCED, STANDARD, Rosters, roster_problems
 from infra.aws.strays import Strays
-from infra.aws.types import BAKING
+from infra.model.instance_types import BAKING
 from tests import cfn
 
 if TYPE_CHECKING:

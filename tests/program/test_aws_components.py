@@ -20,12 +20,13 @@ from hypothesis import strategies as st
 from pulumi.runtime.rpc import _special_secret_sig, _special_sig_key
 
 from infra.aws.data import first_zone
+from infra.aws.fit import problems
 from infra.aws.machine import AwsMachine
 from infra.aws.network import Network, subnet_cidr
-from infra.aws.target import Aws, problems
+from infra.aws.stack import Aws
 from infra.enrollment import fingerprint
+from infra.model.problems import ProblemsError
 from infra.plan import Plan, make_plan
-from infra.problems import ProblemsError
 from tests.machine.people import make_key
 
 SEED = secrets.token_hex(32)
@@ -229,7 +230,7 @@ def _check_doors(engine: _Engine, plan: Plan, opened: set[str]) -> None:
             assert _addresses(networks, ":") <= 2**112
             assert _addresses(networks, ".") <= 2**24
     for name, (machine,) in {each.name: (each,) for each in plan.machines}.items():
-        if not machine.request.machine.public:
+        if not machine.size.public:
             assert groups[name]["ingress"] == []
             assert name not in engine.of("Eip")
     # Nothing opens a door from elsewhere, and the VPC's own group lets nobody through.

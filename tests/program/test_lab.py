@@ -15,8 +15,8 @@ from pulumi.runtime.rpc import _special_secret_sig, _special_sig_key
 from cloudinit.boot import render_user_data
 from infra.enrollment import fingerprint
 from infra.lab import Lab
+from infra.model.problems import ProblemsError
 from infra.plan import Plan, make_plan
-from infra.problems import ProblemsError
 from tests.machine.people import make_key
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from infra.local.image import golden_image
-from infra.problems import ProblemsError
+from infra.model.problems import ProblemsError
 from tests.machine.machine import Machine
 from tools.packages import unpacked
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from infra.aws.types import BAKING, TYPES, Hardware, check_instance_type
-from infra.problems import RefusedError
+from infra.model.instance_types import BAKING, TYPES, Hardware, check_instance_type
+from infra.model.problems import RefusedError
 
 # What TensorFlow 2.9 runs on, and a machine with Debian's driver needs nothing more for.
 GPUS = {"T4", "A10G", "V100"}

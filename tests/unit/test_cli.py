@@ -14,8 +14,9 @@ from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from cli import engine, project
 from cli.__main__ import main
 from cli.files import replace
-from infra.problems import ProblemsError
-from infra.requests import load_requests, load_retired
+from infra.model.folder import load_requests
+from infra.model.problems import ProblemsError
+from infra.model.retired import load_retired
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 

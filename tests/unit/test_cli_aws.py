@@ -34,7 +34,7 @@ from cli.__main__ import main
 from cli.aws import session
 from cli.engine import Machine
 from cli.project import Stack
-from infra.problems import ProblemsError
+from infra.model.problems import ProblemsError
 from tests.unit.test_cli_doctor import program, stand_in
 from tests.unit.test_cli_engine import STATUS, read_by_ssh
 from tests.web_page import web_page

@@ -28,7 +28,7 @@ from cli import engine, project
 from cli.__main__ import main
 from infra import enrollment
 from infra.local import qemu
-from infra.problems import ProblemsError
+from infra.model.problems import ProblemsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -22,7 +22,7 @@ from typing import Any, ClassVar
 import pytest
 
 from cli.registry import look_up
-from infra.problems import RefusedError
+from infra.model.problems import RefusedError
 from tools.packages import unpacked
 
 MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"

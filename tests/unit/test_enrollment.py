@@ -26,7 +26,7 @@ from infra.enrollment import (
     derive_host_key,
     fingerprint,
 )
-from infra.problems import ProblemsError
+from infra.model.problems import ProblemsError
 from infra.qr import qr_png, qr_terminal
 
 if TYPE_CHECKING:

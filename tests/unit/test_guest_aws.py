@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infra.enrollment import derive, derive_host_key
-from infra.requests import InstanceRequest
+from infra.model.person import InstanceRequest
+from infra.model.settings import Settings
 from infra.roster import build_roster, to_json
-from infra.settings import Settings
 from tests.web_page import web_page
 
 if TYPE_CHECKING:

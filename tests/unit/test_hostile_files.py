@@ -23,10 +23,11 @@ from cli.__main__ import main
 from cli.doctor_stack import left_behind
 from cli.ssh_config import own_key
 from infra.enrollment import derive_host_key
-from infra.problems import ProblemsError
+from infra.model.folder import load_requests
+from infra.model.problems import ProblemsError
+from infra.model.retired import load_retired
+from infra.model.text import shell_word
 from infra.record import Record
-from infra.requests import load_requests, load_retired
-from infra.text import shell_word
 from tests.unit.test_requests import ECDSA, KEY, OTHER_KEY, PRIVATE_KEY, request_text, rsa_key
 
 CASES = Path(__file__).parent / "requests_that_failed"

@@ -15,9 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from infra.problems import ProblemsError
-from infra.requests import InstanceRequest, load_requests
-from infra.settings import setting_problems
+from infra.model.folder import load_requests
+from infra.model.person import InstanceRequest
+from infra.model.problems import ProblemsError
+from infra.model.settings import setting_problems
 from tests.unit.test_requests import KEY, request_text
 
 CASES = Path(__file__).parent / "requests_that_failed"
@@ -236,8 +237,8 @@ def test_folders_that_cannot_be_read_are_told(tmp_path: Path) -> None:
     closed.mkdir(mode=0)
     program = (
         "import sys, os, pathlib; sys.path.insert(0, sys.argv[1])\n"
-        "from infra.requests import load_requests\n"
-        "from infra.problems import ProblemsError\n"
+        "from infra.model.folder import load_requests\n"
+        "from infra.model.problems import ProblemsError\n"
         "os.geteuid() or os.seteuid(65534)\n"
         "try: load_requests(pathlib.Path(sys.argv[2]))\n"
         "except ProblemsError as error: print(error)\n"

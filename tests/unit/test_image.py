@@ -17,7 +17,7 @@ from infra.local.image import (
     is_there,
     recipe,
 )
-from infra.problems import ProblemsError
+from infra.model.problems import ProblemsError
 from tools.image import rootfs, tensorflow
 from tools.image.kernel import write_vmlinux
 from tools.steps import StepError

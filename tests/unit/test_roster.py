@@ -8,9 +8,10 @@ import json
 import pytest
 
 from infra.enrollment import derive, derive_host_key
-from infra.requests import InstanceRequest, RetiredEnrollment
+from infra.model.person import InstanceRequest
+from infra.model.retired import RetiredEnrollment
+from infra.model.settings import Settings
 from infra.roster import build_roster, to_json
-from infra.settings import Settings
 
 SEED = "9f1c6d0e7b2a4f538c9d0e1f2a3b4c5d6e7f8091a2b3c4d5e6f708192a3b4c5d"
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAKSeavuRQzefndtPOEcGo7plvaQRAvlEEmYvNRDgeAq alice"

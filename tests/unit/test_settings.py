@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from infra.problems import ProblemsError
-from infra.settings import Settings, load_settings
+from infra.model.problems import ProblemsError
+from infra.model.settings import Settings, load_settings
 
 DIGEST = "example.org/tf@sha256:" + "0" * 64
 

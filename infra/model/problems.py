@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from infra.text import brief, visible
+from infra.model.text import brief, visible
 
 MOST_OF_A_FILE = 20
 """How many faults of one file are told: the rest is counted."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from infra.problems import RefusedError
-from infra.text import brief
+from infra.model.problems import RefusedError
+from infra.model.text import brief
 
 NAME_PATTERN = r"^[a-z][a-z0-9_-]{0,31}$"
 """useradd(8)'s rule, less the leading underscore: Debian keeps that for system users."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from infra.problems import RefusedError
+from infra.model.problems import RefusedError
 
 IMAGE_PATTERN = (
     r"^([a-zA-Z0-9][a-zA-Z0-9.-]*(:[0-9]{1,5})?/)?"

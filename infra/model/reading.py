@@ -11,8 +11,8 @@ import os
 import stat
 from pathlib import Path
 
-from infra.problems import RefusedError
-from infra.text import shell_word
+from infra.model.problems import RefusedError
+from infra.model.text import shell_word
 
 MAX_BYTES = 64 * 1024
 """What a file may have at most, unless its reader says otherwise."""

@@ -9,9 +9,9 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import load_ssh_public_key
 
-from infra.problems import RefusedError
-from infra.text import first_hidden
-from infra.yaml_lines import holds_private_key
+from infra.model.problems import RefusedError
+from infra.model.text import first_hidden
+from infra.model.yaml_lines import holds_private_key
 
 KEY_TYPES = (
     "ssh-ed25519",

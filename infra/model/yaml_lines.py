@@ -14,9 +14,9 @@ from typing import Any
 
 import yaml
 
-from infra.problems import Problem
-from infra.reading import MAX_BYTES, UnreadableError, read_text
-from infra.text import brief, first_hidden, visible
+from infra.model.problems import Problem
+from infra.model.reading import MAX_BYTES, UnreadableError, read_text
+from infra.model.text import brief, first_hidden, visible
 
 Location = tuple[str | int, ...]
 """Keys and list indices from the document's root, as Pydantic's `loc`."""
@@ -266,3 +266,9 @@ class _Reader:
             what = f"{name} holds a control character, or one that is not seen: "
             line = node.start_mark.line + 1
             raise UnreadableError(what + visible(node.value[hidden]), "remove it", line)
+
+
+def dotted(location: Location) -> str:
+    """A place in a document as people write it: `machine.cpus`, `ssh_keys[1]`."""
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
+    return text.removeprefix(".")

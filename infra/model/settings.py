@@ -10,11 +10,11 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from infra.aws.types import check_instance_type
-from infra.images import check_image
-from infra.networks import check_cidr, is_within
-from infra.problems import Problem, ProblemsError, RefusedError
-from infra.text import brief, first_hidden, shell_word
+from infra.model.images import check_image
+from infra.model.instance_types import check_instance_type
+from infra.model.networks import check_cidr, is_within
+from infra.model.problems import Problem, ProblemsError, RefusedError
+from infra.model.text import brief, first_hidden, shell_word
 
 STACK_PATTERN = r"^[a-zA-Z0-9][a-zA-Z0-9_-]{0,62}$"
 """Narrower than Pulumi's rule: the name becomes a folder and a part of host aliases."""

@@ -6,8 +6,8 @@ import ipaddress
 import re
 from collections.abc import Iterable, Iterator
 
-from infra.problems import RefusedError
-from infra.text import brief, visible
+from infra.model.problems import RefusedError
+from infra.model.text import brief, visible
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 

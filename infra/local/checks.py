@@ -1,0 +1,38 @@
+"""What the target `local` cannot do for a plan."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from infra.model.machine import AWS_ONLY, MachineSize
+from infra.model.networks import is_loopback
+from infra.model.person import problem_at
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from infra.model.person import InstanceRequest
+    from infra.model.problems import Problem
+
+
+def check_requests(requests: Sequence[InstanceRequest]) -> list[Problem]:
+    """What no machine on this computer can hold: each sees every client at one address."""
+    return [problem for one in requests for problem in (*_foreign(one), *_networks(one))]
+
+
+def _foreign(request: InstanceRequest) -> Iterator[Problem]:
+    """Fields of the target aws that ask for something; a default asks for nothing."""
+    for name in AWS_ONLY:
+        if getattr(request.machine, name) != MachineSize.model_fields[name].default:
+            what = "says nothing on the target local"
+            yield problem_at(request, ("machine", name), what, "remove it")
+
+
+def _networks(request: InstanceRequest) -> Iterator[Problem]:
+    for index, cidr in enumerate(request.allowed_from):
+        if not is_loopback(cidr):
+            what = (
+                f"`{cidr}` cannot hold on the local target: the machine listens on 127.0.0.1 only, "
+                "and QEMU's user-mode network shows it every client as 10.0.2.2"
+            )
+            yield problem_at(request, ("allowed_from", index), what, "write 127.0.0.0/8")

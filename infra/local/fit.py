@@ -1,0 +1,36 @@
+"""What this computer cannot hold of a whole plan."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from infra.local.checks import check_requests
+from infra.local.host import Place, home, strays
+from infra.model.problems import Problem
+from infra.record import may_delete
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from infra.plan import Plan
+
+
+def problems(plan: Plan, root: Path = Path()) -> list[Problem]:
+    """All of it; the project is in `root`."""
+    return [*check_requests(plan.requests), *_nobodys_data(plan, root)]
+
+
+def _nobodys_data(plan: Plan, root: Path) -> Iterator[Problem]:
+    """Data that no request asks for, and of which nobody said that it shall go.
+
+    The stack's state would refuse too, if it knows of it: another backend's does not.
+    """
+    place = home(plan.settings.stack)
+    for name in strays(root / place, [machine.name for machine in plan.machines]):
+        data = Place(root / place, name).data
+        if any(data.glob("*.img")) and not may_delete(plan, name, str(place)):
+            what = "holds data that would be deleted: no request asks for it, nobody was revoked"
+            word = f"pulumi config set secondlock:deleteData {name}@{place}"
+            mend = f"git pull; if it shall go: {word} --stack {plan.settings.stack}"
+            yield Problem(data, None, what, mend)

@@ -1,0 +1,39 @@
+"""The target `local`: machines are QEMU virtual machines on this computer."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+import pulumi
+
+from infra.local.host import LocalHost, home
+from infra.local.image import GoldenImage, image_folder
+from infra.local.machine import LocalMachine
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from infra.plan import MachinePlan
+
+
+class Local:
+    """Makes machines on this computer."""
+
+    policies: Mapping[str, pulumi.Output[str]] = MappingProxyType({})  # nobody asks IAM here
+
+    def __init__(self, stack: str, machines: Sequence[str]) -> None:
+        self._image = _image()
+        self._host = LocalHost("host", home(stack), machines)
+
+    def machine(self, plan: MachinePlan) -> LocalMachine:
+        """The machine of `plan`."""
+        return LocalMachine(plan, self._host, self._image)
+
+
+def _image() -> str:
+    """The identity of the image that machines are made from."""
+    image = GoldenImage(image_folder())
+    if not image.disk.exists():
+        pulumi.log.info("the golden image is not built yet: make image (a preview goes without)")
+    return image.identity

@@ -1,0 +1,1 @@
+"""What people write: requests, retired enrollments and settings, with their line numbers."""

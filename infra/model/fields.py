@@ -1,0 +1,103 @@
+"""The kinds of values that people write, each with its check; the base of all models."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
+
+from infra.model.images import IMAGE_PATTERN, check_image
+from infra.model.instance_types import INSTANCE_TYPE_PATTERN, check_instance_type
+from infra.model.names import NAME_PATTERN, check_researcher_name
+from infra.model.problems import RefusedError
+from infra.model.settings import COST_CENTRE_PATTERN, ZONE_PATTERN
+from infra.model.ssh_keys import KEY_TYPES
+
+MAKE_ENROLLMENT = "write 32 hex digits, as `openssl rand -hex 16` prints them"
+
+_DAY = "expected a day, such as 2026-11-22"
+_ENROLLMENT_PATTERN = "^[0-9a-f]{32}$"
+_KEY_PATTERN = f"^({'|'.join(KEY_TYPES)}) [A-Za-z0-9+/]+=*( .*)?$".replace(".com", "[.]com")
+
+
+class Model(BaseModel):
+    """What YAML gives, taken strictly: what it reads as a number is no name."""
+
+    # Inputs hidden: they might be secrets.
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
+
+
+def _check_enrollment(text: str) -> str:
+    if not re.fullmatch(_ENROLLMENT_PATTERN, text):
+        raise RefusedError("not 32 lower-case hex digits", MAKE_ENROLLMENT)
+    if len(set(text)) == 1:
+        raise RefusedError("one digit 32 times, not a random id", MAKE_ENROLLMENT)
+    return text
+
+
+def _matching(pattern: str, what: str, mend: str) -> Callable[[str], str]:
+    def check(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise RefusedError(what, mend)
+        return text
+
+    return check
+
+
+_check_zone = _matching(ZONE_PATTERN, "not an availability zone", "such as eu-west-1a")
+_check_cost_centre = _matching(
+    COST_CENTRE_PATTERN,
+    "not a tag's value",
+    "1 to 256 letters, digits, .:/=+@_- and blanks between them",
+)
+
+
+def _checked(check: Callable[[str], str]) -> AfterValidator:
+    """A validator out of a function that raises RefusedError."""
+
+    def validate(text: str) -> str:
+        try:
+            return check(text)
+        except RefusedError as refused:
+            raise custom(refused) from None
+
+    return AfterValidator(validate)
+
+
+def custom(refused: RefusedError) -> PydanticCustomError:
+    """A refusal as Pydantic takes it; `infra.model.explain` tells it in its own words."""
+    return PydanticCustomError(
+        "refused", "{what}", {"what": refused.what, "mend": refused.mend or ""}
+    )
+
+
+def _day(value: object) -> object:
+    """Only YYYY-MM-DD: a number would be taken for seconds since 1970."""
+    if value is None or isinstance(value, dt.date):
+        return value
+    text = value if isinstance(value, str) else ""
+    try:
+        if re.fullmatch("[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
+            return dt.date.fromisoformat(text)
+    except ValueError:
+        pass
+    raise custom(RefusedError(_DAY))
+
+
+def _pattern(pattern: str) -> Any:
+    """For editors, that know only the schema; the real check says more."""
+    return Field(json_schema_extra={"pattern": pattern})
+
+
+Name = Annotated[str, _checked(check_researcher_name), _pattern(NAME_PATTERN)]
+EnrollmentId = Annotated[str, _checked(_check_enrollment), _pattern(_ENROLLMENT_PATTERN)]
+Image = Annotated[str, _checked(check_image), _pattern(IMAGE_PATTERN)]
+Key = Annotated[str, _pattern(_KEY_PATTERN)]
+InstanceType = Annotated[str, _checked(check_instance_type), _pattern(INSTANCE_TYPE_PATTERN)]
+Zone = Annotated[str, _checked(_check_zone), _pattern(ZONE_PATTERN)]
+CostCentre = Annotated[str, _checked(_check_cost_centre)]
+Day = Annotated[dt.date, BeforeValidator(_day)]

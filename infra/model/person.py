@@ -1,0 +1,141 @@
+"""A researcher's request: who logs in, from where, with what, and to which machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+from pydantic import Field, PrivateAttr, ValidationError, ValidationInfo, field_validator
+from pydantic_core import InitErrorDetails
+
+from infra.model.fields import CostCentre, Day, EnrollmentId, Image, Key, Model, Name, custom
+from infra.model.machine import MachineSize
+from infra.model.networks import check_cidr, is_world_open
+from infra.model.problems import Problem, RefusedError
+from infra.model.ssh_keys import check_ssh_key, key_blob
+from infra.model.yaml_lines import Document, Location, dotted
+
+MOST_KEYS, MOST_NETWORKS = 50, 250
+"""Of one request: a firewall and a roster of thousands would be read by nobody."""
+
+
+class InstanceRequest(Model):
+    """One researcher's request for a machine."""
+
+    researcher: Name = Field(description="User name; the file is called <researcher>.yaml.")
+    factors: Literal["key+totp", "password+totp"] = Field(
+        default="key+totp", description="What a login takes; the phone's one-time code always."
+    )
+    ssh_keys: tuple[Key, ...] = Field(
+        default=(),
+        validate_default=True,
+        description="Lines of .pub files; FIDO2 keys (sk-...) too.",
+    )
+    open_to_world: bool = Field(
+        default=False, description="Let allowed_from cover more than a /8 (IPv6: a /16)."
+    )
+    allowed_from: tuple[str, ...] = Field(
+        description="Networks (CIDR) that logins come from. On the local target: 127.0.0.0/8.",
+        json_schema_extra={"minItems": 1},
+    )
+    machine: MachineSize = Field(
+        default=MachineSize(), description="Size; every part has a default."
+    )
+    enrollment: EnrollmentId = Field(
+        description="Id of the phone's enrollment; `secondlock request` and `rotate` write it."
+    )
+    rebuild: int = Field(
+        default=0, ge=0, le=1_000_000, description="Raise it to rebuild the machine."
+    )
+    tensorflow_image: Image | None = Field(
+        default=None, description="TensorFlow image as name@sha256:digest; without it, the stack's."
+    )
+    end_sessions: bool = Field(
+        default=False, description="End open sessions when the enrollment changes."
+    )
+    cost_centre: CostCentre | None = Field(
+        default=None, description="Who pays, as a tag; without it, the stack's."
+    )
+    until: Day | None = Field(
+        default=None, description="Last day that the machine is wanted, as a tag."
+    )
+
+    _document: Document | None = PrivateAttr(default=None)
+
+    @field_validator("ssh_keys", mode="before")
+    @classmethod
+    def _check_keys(cls, value: object, info: ValidationInfo) -> object:
+        if not isinstance(value, (list, tuple)):
+            return value
+        keys, errors = _check_items(value, check_ssh_key, key_blob, MOST_KEYS)
+        if not value and info.data.get("factors") == "key+totp":
+            mend = "give the line of the researcher's .pub file"
+            errors.append(_error((), RefusedError("no SSH key: nobody could log in", mend)))
+        return _all_or_errors(keys, errors)
+
+    @field_validator("allowed_from", mode="before")
+    @classmethod
+    def _check_networks(cls, value: object, info: ValidationInfo) -> object:
+        if not isinstance(value, (list, tuple)):
+            return value
+        networks, errors = _check_items(value, check_cidr, str, MOST_NETWORKS)
+        if not value:
+            mend = "write the networks that logins come from"
+            errors.append(_error((), RefusedError("no network: nobody could log in", mend)))
+        if is_world_open(networks) and not info.data.get("open_to_world"):
+            what = "open to the world: more than a /8 (IPv6: a /16), taken together"
+            mend = "name the networks you log in from; if it must be, write open_to_world: true"
+            errors.append(_error((), RefusedError(what, mend)))
+        return _all_or_errors(networks, errors)
+
+
+def machine_name(request: InstanceRequest) -> str:
+    """The machine's name: a dedicated one is called after its researcher."""
+    return request.researcher
+
+
+def problem_at(request: InstanceRequest, location: Location, what: str, mend: str) -> Problem:
+    """A problem with a value of a request, with its line when it came from a file."""
+    name = dotted(location)
+    if request._document is None:
+        return Problem(None, None, f"{request.researcher}: {name}: {what}", mend)
+    return request._document.problem(location, f"{name}: {what}", mend)
+
+
+def _error(location: Location, refused: RefusedError) -> InitErrorDetails:
+    return InitErrorDetails(type=custom(refused), loc=location, input=None)
+
+
+def _check_items(
+    values: Sequence[object], check: Callable[[str], str], identity: Callable[[str], str], most: int
+) -> tuple[list[str], list[InitErrorDetails]]:
+    """The items that pass, and an error for each of the others and for each repetition."""
+    good: list[str] = []
+    errors: list[InitErrorDetails] = []
+    if len(values) > most:
+        refused = RefusedError(f"{len(values)} of them, and there may be at most {most}")
+        return [], [_error((), refused)]
+    seen: set[str] = set()
+    for index, value in enumerate(values):
+        if not isinstance(value, str):
+            errors.append(InitErrorDetails(type="string_type", loc=(index,), input=None))
+            continue
+        try:
+            item = check(value)
+        except RefusedError as refused:
+            errors.append(_error((index,), refused))
+            continue
+        if identity(item) in seen:
+            repeated = RefusedError("stands in this list already", "remove one of them")
+            errors.append(_error((index,), repeated))
+            continue
+        seen.add(identity(item))
+        good.append(item)
+    return good, errors
+
+
+def _all_or_errors(items: list[str], errors: list[InitErrorDetails]) -> tuple[str, ...]:
+    if errors:
+        # Pydantic takes a nested ValidationError apart: each error keeps its own place.
+        raise ValidationError.from_exception_data("list", errors)
+    return tuple(items)

@@ -1,0 +1,57 @@
+"""retired.yaml: the enrollments of a stack that never come back."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator
+
+from infra.model.explain import validate
+from infra.model.fields import Day, EnrollmentId, Model
+from infra.model.problems import ProblemsError
+from infra.model.yaml_lines import read_document
+
+RETIRED_FILE = "retired.yaml"
+"""In a stack's folder: the enrollments that never come back."""
+
+DELETE = "delete"
+"""The word in it by which a leaver's data goes with the machine."""
+
+RETIRED_BYTES = 1024 * 1024
+"""Of the list of retired enrollments, which only grows: some nine thousand."""
+
+
+class RetiredEnrollment(Model):
+    """An enrollment that is over: no phone or code of it may ever work again."""
+
+    enrollment: EnrollmentId
+    researcher: str
+    reason: Literal["rotated", "revoked"]
+    date: Day
+    data: Literal["delete"] | None = None
+    """Whether what a revoked researcher has goes with the machine: asked for in so many words."""
+
+
+def _tuple_of_list(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
+
+
+class _RetiredFile(Model):
+    retired: Annotated[tuple[RetiredEnrollment, ...], BeforeValidator(_tuple_of_list)]
+
+
+def load_retired(folder: Path) -> list[RetiredEnrollment]:
+    """What the folder's retired.yaml lists; nothing where there is no such file.
+
+    Raises ProblemsError: a list that cannot be read must not let an old phone back in.
+    """
+    file = folder / RETIRED_FILE
+    if not os.path.lexists(file):
+        return []
+    document = read_document(file, inside=folder, limit=RETIRED_BYTES)
+    loaded = validate(_RetiredFile, document)
+    if loaded is None or document.problems:
+        raise ProblemsError(document.problems)
+    return list(loaded.retired)
