@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -31,9 +31,9 @@ from cli.quotas import (
 from cli.strays import said_of, strays
 from infra.aws.checks import check_requests
 from infra.aws.data import first_zone
-from infra.model.folder import load_requests
+from infra.model.folder import load_folder
 from infra.model.instance_types import BAKING
-from infra.model.person import InstanceRequest, machine_name
+from infra.model.members import MachineRequest
 from infra.model.problems import ProblemsError
 from infra.model.settings import Settings, load_settings
 
@@ -125,10 +125,10 @@ def findings(stack: Stack) -> list[Finding]:
     """Every finding, good and bad."""
     settings, found = _settings(stack)
     found.append(provider(stack))
-    requests, more = _requests(stack, settings)
+    machines, more = _requests(stack, settings)
     found += more
     try:
-        here = _here(stack, requests, settings)
+        here = _here(stack, machines, settings)
     except ProblemsError as error:
         return [*found, *(of_problem("credentials", one) for one in error.told)]
     found.append(ok("credentials", f"account {here.account}, region {here.region}"))
@@ -155,31 +155,31 @@ def _settings(stack: Stack) -> tuple[Settings | None, list[Finding]]:
 
 def _requests(
     stack: Stack, settings: Settings | None
-) -> tuple[list[InstanceRequest], list[Finding]]:
+) -> tuple[Sequence[MachineRequest], list[Finding]]:
     try:
-        requests = load_requests(stack.requests)
+        asked = load_folder(stack.requests)
     except ProblemsError as error:
         return [], [of_problem("requests", one) for one in error.told]
-    problems = check_requests(requests, settings.zones) if settings else []
+    problems = check_requests(asked, settings.zones if settings else None)
     if problems:
-        return requests, [of_problem("requests", one) for one in problems]
-    return requests, [ok("requests", f"{len(requests)}, without a fault")]
+        return asked.machines, [of_problem("requests", one) for one in problems]
+    return asked.machines, [ok("requests", f"{len(asked.people)}, without a fault")]
 
 
-def _here(stack: Stack, requests: list[InstanceRequest], settings: Settings | None) -> _Here:
+def _here(stack: Stack, machines: Sequence[MachineRequest], settings: Settings | None) -> _Here:
     """Raises ProblemsError when AWS does not know who asks."""
     usual = settings.instance_type if settings else Settings(stack=stack.name).instance_type
     zones = settings.zones if settings else ()
     wanted = [
         _Wanted(
-            machine_name(one),
-            one.machine.instance_type or usual,
-            one.machine.spot,
-            one.machine.public,
-            one.machine.zone or (first_zone(machine_name(one), zones) if zones else None),
-            one.machine.root_disk_gib + one.machine.home_disk_gib + 1,
+            one.name,
+            one.size.instance_type or usual,
+            one.size.spot,
+            one.size.public,
+            one.size.zone or (first_zone(one.name, zones) if zones else None),
+            one.size.root_disk_gib + one.size.home_disk_gib + 1,
         )
-        for one in requests
+        for one in machines
     ]
     made = session(stack)
     with explained(stack, "sts"):

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -20,8 +21,8 @@ from infra.local.agent import AgentError, GuestAgent
 from infra.local.checks import check_requests
 from infra.local.host import machines_folder
 from infra.local.image import GoldenImage, golden_image
-from infra.model.folder import load_requests
-from infra.model.person import InstanceRequest
+from infra.model.folder import load_folder
+from infra.model.members import MachineRequest
 from infra.model.problems import ProblemsError
 
 _QEMU = "qemu-system-x86_64"
@@ -42,23 +43,23 @@ _INSTALL = "sudo apt-get install qemu-system-x86"
 
 def findings(stack: Stack) -> list[Finding]:
     """Every finding, good and bad."""
-    requests, found = _requests(stack)
+    machines, found = _requests(stack)
     version = _qemu_version()
     accel, image = _image()
     found += [_qemu(version, accel), image, *_behind(stack), _accel(accel)]
-    found += [_cpus(requests), _memory(stack, requests), _disk(stack, requests), _clock()]
+    found += [_cpus(machines), _memory(stack, machines), _disk(stack, machines), _clock()]
     return found + _machines_clocks(stack)
 
 
-def _requests(stack: Stack) -> tuple[list[InstanceRequest], list[Finding]]:
+def _requests(stack: Stack) -> tuple[Sequence[MachineRequest], list[Finding]]:
     try:
-        requests = load_requests(stack.requests)
+        asked = load_folder(stack.requests)
     except ProblemsError as error:
         return [], [of_problem("requests", one) for one in error.told]
-    problems = check_requests(requests)
+    problems = check_requests(asked)
     if problems:
-        return requests, [of_problem("requests", one) for one in problems]
-    return requests, [ok("requests", f"{len(requests)}, without a fault")]
+        return asked.machines, [of_problem("requests", one) for one in problems]
+    return asked.machines, [ok("requests", f"{len(asked.people)}, without a fault")]
 
 
 def _image() -> tuple[str | None, Finding]:
@@ -127,18 +128,18 @@ def _accel(name: str | None) -> Finding:
     return note("speed", f"KVM is there but does not boot a guest; {slow}")
 
 
-def _cpus(requests: list[InstanceRequest]) -> Finding:
+def _cpus(machines: Sequence[MachineRequest]) -> Finding:
     here = len(os.sched_getaffinity(0))
-    most = max((one.machine.cpus for one in requests), default=0)
+    most = max((one.size.cpus for one in machines), default=0)
     if most > here:
         return note("cpus", f"a request asks for {most}, this computer has {here}")
     return ok("cpus", f"{here} here, {most} at most in a request")
 
 
-def _memory(stack: Stack, requests: list[InstanceRequest]) -> Finding:
+def _memory(stack: Stack, machines: Sequence[MachineRequest]) -> Finding:
     known = dict(re.findall(r"^(\w+):\s+(\d+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE))
     total, free = (int(known[name]) / 2**20 for name in ("MemTotal", "MemAvailable"))
-    need = sum(one.machine.memory_gib for one in requests)
+    need = sum(one.size.memory_gib for one in machines)
     told = f"the requests need {need} GiB, this computer has {total:.1f} ({free:.1f} free)"
     mend = "lower machine.memory_gib, or fewer researchers in this stack"
     if need > total:
@@ -148,12 +149,12 @@ def _memory(stack: Stack, requests: list[InstanceRequest]) -> Finding:
     return ok("memory", told)
 
 
-def _disk(stack: Stack, requests: list[InstanceRequest]) -> Finding:
+def _disk(stack: Stack, machines: Sequence[MachineRequest]) -> Finding:
     folder = stack.state if stack.state.exists() else stack.root
     free = shutil.disk_usage(folder).free / 2**30
-    most = sum(one.machine.root_disk_gib + one.machine.home_disk_gib for one in requests)
+    most = sum(one.size.root_disk_gib + one.size.home_disk_gib for one in machines)
     told = f"{free:.1f} GiB free in {folder}; the machines' disks grow to {most} at most"
-    if free < _LEAST_DISK_GIB * len(requests):
+    if free < _LEAST_DISK_GIB * len(machines):
         return stop("disk", told, "make room there")
     return note("disk", told) if free < most else ok("disk", told)
 

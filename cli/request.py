@@ -20,9 +20,8 @@ from cli.files import write_new
 from cli.keys import read_keys
 from cli.options import JsonOption, ResearcherArgument, StackOption, echo_json, file_name
 from cli.project import Stack, check_researcher, choose_stack, command, pulumi, shown
-from infra.model.folder import load_requests
+from infra.model.folder import Requests, load_folder
 from infra.model.machine import MachineSize
-from infra.model.person import InstanceRequest
 from infra.model.problems import Problem, ProblemsError, RefusedError
 from infra.model.settings import Settings, setting_problems, split_zones
 from infra.model.text import visible
@@ -180,17 +179,17 @@ def faults(stack: Stack, researcher: str, text: str) -> list[Problem]:
     """
     path = stack.request(researcher)
     try:
-        requests = load_requests(stack.requests, {path: text})
+        asked = load_folder(stack.requests, {path: text})
     except ProblemsError as error:
         return [one for one in error.problems if one.file in (path, path.parent, None)]
-    return _target_problems(stack, [one for one in requests if one.researcher == researcher])
+    return [one for one in _target_problems(stack, asked) if one.file == path]
 
 
-def _target_problems(stack: Stack, requests: Sequence[InstanceRequest]) -> list[Problem]:
+def _target_problems(stack: Stack, asked: Requests) -> list[Problem]:
     zones = None
     with suppress(RefusedError):  # the stack's own fault, which `up` and `doctor` tell
         zones = split_zones(stack.value("secondlock:zones") or "")
-    return target_of(stack.target()).check_requests(requests, zones)
+    return target_of(stack.target()).check_requests(asked, zones)
 
 
 def _asked(instance_type: str | None, *, spot: bool, private: bool) -> dict[str, str]:

@@ -21,8 +21,8 @@ from cli.engine import Machine
 from cli.project import Stack, pulumi
 from cli.reports import GuestStatus, Mends, Report, Trouble, guest_troubles, read_status
 from cli.strays import said_of, strays
-from infra.model.folder import load_requests
-from infra.model.person import InstanceRequest, machine_name
+from infra.model.folder import load_folder
+from infra.model.members import MachineRequest
 from infra.model.problems import ProblemsError
 
 if TYPE_CHECKING:
@@ -79,10 +79,10 @@ def others(stack: Stack, machines: Mapping[str, Machine]) -> list[Trouble]:
     ]
 
 
-def _requests(stack: Stack) -> dict[str, InstanceRequest]:
+def _requests(stack: Stack) -> dict[str, MachineRequest]:
     """What is asked for today; requests with faults are `pulumi up`'s to tell."""
     with suppress(ProblemsError):
-        return {machine_name(one): one for one in load_requests(stack.requests)}
+        return {one.name: one for one in load_folder(stack.requests).machines}
     return {}
 
 
@@ -148,7 +148,7 @@ def _report(
     machine: Machine,
     instance: InstanceTypeDef | None,
     line: _Line | None,
-    request: InstanceRequest | None,
+    request: MachineRequest | None,
 ) -> Report:
     state: str = instance["State"].get("Name", "gone") if instance else "gone"
     age = (_now() - line.arrived).total_seconds() if line else None
@@ -221,7 +221,7 @@ def _mends(machine: Machine) -> Mends:
 
 
 def _behind(
-    stack: Stack, name: str, instance: InstanceTypeDef, request: InstanceRequest
+    stack: Stack, name: str, instance: InstanceTypeDef, request: MachineRequest
 ) -> list[Trouble]:
     """What the request asks for and the instance is not."""
     tags = {tag.get("Key"): tag.get("Value") for tag in instance.get("Tags", [])}
@@ -230,7 +230,7 @@ def _behind(
     if rebuild != str(request.rebuild):
         differences.append(f"rebuild {rebuild}, not {request.rebuild}")
     has = instance.get("InstanceType")
-    asked = request.machine.instance_type or stack.value("secondlock:instanceType")
+    asked = request.size.instance_type or stack.value("secondlock:instanceType")
     if asked and has and asked != has:
         differences.append(f"instance type {has}, not {asked}")
     if not differences:

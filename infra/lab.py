@@ -75,7 +75,7 @@ def _checked_plan() -> Plan:
     plan = checked_plan(pulumi.get_stack(), values, seed_is_secret=secret)
     if not pulumi.runtime.is_dry_run():
         target_of(plan.settings.target).check_ready()
-    _warn_of_open_doors(plan.requests)
+    _warn_of_open_doors(plan.asked.people)
     return plan
 
 

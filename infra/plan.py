@@ -6,19 +6,19 @@ No Pulumi here: every problem of every part is found before anything is made.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from cloudinit.boot import MachineValues
 from infra.enrollment import Enrollment, check_seed, derive, derive_host_key
-from infra.model.folder import load_requests
+from infra.model.folder import Requests, load_folder
 from infra.model.machine import MachineSize
-from infra.model.person import InstanceRequest, machine_name, problem_at
+from infra.model.members import MachineRequest
+from infra.model.person import InstanceRequest
 from infra.model.problems import Problem, ProblemsError
-from infra.model.retired import RetiredEnrollment, load_retired
+from infra.model.retired import RetiredEnrollment
 from infra.model.settings import Settings, load_settings
 from infra.model.yaml_lines import Location
 from infra.roster import build_roster, to_json
@@ -55,9 +55,8 @@ class Plan:
     """A whole stack."""
 
     settings: Settings
-    requests: tuple[InstanceRequest, ...]
+    asked: Requests
     machines: tuple[MachinePlan, ...]
-    retired: tuple[RetiredEnrollment, ...]
     enrollments: dict[str, dict[str, Any]] = field(repr=False)
     """By researcher, as the stack's output of that name has them. Secret."""
 
@@ -70,24 +69,22 @@ def make_plan(stack: str, folder: Path, values: Mapping[str, str], seed: str | N
     """
     found: list[Problem] = []
     settings = _collect(found, lambda: load_settings(stack, values))
-    requests = _collect(found, lambda: load_requests(folder))
-    retired = _collect(found, lambda: load_retired(folder))
+    asked = _collect(found, lambda: load_folder(folder))
     if settings is not None:
         _collect(
             found,
             lambda: check_seed(seed, settings.seed_fingerprint, settings.new_seed, stack),
         )
-    if found or settings is None or requests is None or retired is None or seed is None:
+    if found or settings is None or asked is None or seed is None:
         raise ProblemsError(list(dict.fromkeys(found)))
-    by_machine: dict[str, list[InstanceRequest]] = {}
-    for request in requests:
-        by_machine.setdefault(machine_name(request), []).append(request)
     machines, enrollments = [], {}
-    for name, people in sorted(by_machine.items()):
-        derived = _enrollments(settings, seed, name, people)
-        machines.append(_machine(settings, seed, name, people, derived, retired))
-        enrollments.update({person: _shown(one, people) for person, one in derived.items()})
-    return Plan(settings, tuple(requests), tuple(machines), tuple(retired), enrollments)
+    for machine in asked.machines:
+        derived = _enrollments(settings, seed, machine)
+        machines.append(_machine(settings, seed, machine, derived, asked.retired))
+        enrollments.update(
+            {one.researcher: _shown(one, derived[one.researcher]) for one in machine.members}
+        )
+    return Plan(settings, asked, tuple(machines), enrollments)
 
 
 def _collect(found: list[Problem], work: Callable[[], _T]) -> _T | None:
@@ -98,32 +95,28 @@ def _collect(found: list[Problem], work: Callable[[], _T]) -> _T | None:
         return None
 
 
-def _enrollments(
-    settings: Settings, seed: str, machine: str, people: list[InstanceRequest]
-) -> dict[str, Enrollment]:
+def _enrollments(settings: Settings, seed: str, machine: MachineRequest) -> dict[str, Enrollment]:
     return {
-        request.researcher: derive(
+        person.researcher: derive(
             seed,
             stack=settings.stack,
-            machine=machine,
-            researcher=request.researcher,
-            enrollment=request.enrollment,
-            factors=request.factors,
+            machine=machine.name,
+            researcher=person.researcher,
+            enrollment=person.enrollment,
+            factors=person.factors,
         )
-        for request in people
+        for person in machine.members
     }
 
 
 def _machine(
     settings: Settings,
     seed: str,
-    name: str,
-    people: list[InstanceRequest],
+    machine: MachineRequest,
     enrollments: dict[str, Enrollment],
-    retired: list[RetiredEnrollment],
+    retired: Sequence[RetiredEnrollment],
 ) -> MachinePlan:
-    first = people[0]
-    values = _values(settings, name, first)
+    name, people = machine.name, machine.members
     host_key = derive_host_key(seed, stack=settings.stack, machine=name)
     roster = build_roster(
         settings=settings,
@@ -135,32 +128,31 @@ def _machine(
     )
     return MachinePlan(
         name=name,
-        size=first.machine,
-        rebuild=first.rebuild,
-        members=tuple(sorted(enrollments)),
+        size=machine.size,
+        rebuild=machine.rebuild,
+        members=tuple(person.researcher for person in people),
         allowed_from=tuple(dict.fromkeys(each for one in people for each in one.allowed_from)),
-        cost_centre=first.cost_centre or "",
-        until=first.until,
-        problem=partial(problem_at, first),
+        cost_centre=machine.cost_centre or "",
+        until=machine.until,
+        problem=machine.problem,
         host_key=host_key.public_openssh,
-        values=values,
+        values=_values(settings, machine),
         roster=to_json(roster),
     )
 
 
-def _values(settings: Settings, machine: str, request: InstanceRequest) -> MachineValues:
-    values = MachineValues(settings.stack, machine, settings.target)
-    image = request.tensorflow_image or settings.tensorflow_image
+def _values(settings: Settings, machine: MachineRequest) -> MachineValues:
+    values = MachineValues(settings.stack, machine.name, settings.target)
+    image = machine.tensorflow_image or settings.tensorflow_image
     return values if image is None else replace(values, image=image)
 
 
-def _shown(enrollment: Enrollment, people: list[InstanceRequest]) -> dict[str, Any]:
+def _shown(person: InstanceRequest, enrollment: Enrollment) -> dict[str, Any]:
     """What the researcher needs; the QR is drawn from the URI when it is looked at."""
-    (request,) = (each for each in people if each.researcher == enrollment.researcher)
     return {
         "machine": enrollment.machine,
-        "enrollment": request.enrollment,
-        "factors": request.factors,
+        "enrollment": person.enrollment,
+        "factors": person.factors,
         "uri": enrollment.uri,
         "emergency_codes": list(enrollment.emergency_codes),
         "password": enrollment.password,

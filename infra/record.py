@@ -55,9 +55,9 @@ class Record:
     def of(cls, plan: Plan, place: str) -> Record:
         """What a plan whose data lies at `place` leaves in the state."""
         return cls(
-            {one.researcher: (one.enrollment, machine_name(one)) for one in plan.requests},
+            {one.researcher: (one.enrollment, machine_name(one)) for one in plan.asked.people},
             {machine.name: place for machine in plan.machines},
-            {one.enrollment: one.researcher for one in plan.retired},
+            {one.enrollment: one.researcher for one in plan.asked.retired},
         )
 
     @classmethod
@@ -78,10 +78,10 @@ class Record:
 def refusals(old: Record, plan: Plan, place: str) -> list[Problem]:
     """What a plan whose data lies at `place` would undo or delete of `old` unasked."""
     new = Record.of(plan, place)
-    retired = {one.enrollment: one for one in plan.retired}
+    retired = {one.enrollment: one for one in plan.asked.retired}
     return [
         *_missing_people(old, new, retired, plan.settings.stack),
-        *_old_enrollments(old, plan.requests, retired),
+        *_old_enrollments(old, plan.asked.people, retired),
         *_forgotten(old, new, plan.settings.stack),
         *_lost_data(old, new, retired, plan),
     ]
@@ -104,7 +104,7 @@ def needless_words(plan: Plan, place: str) -> list[Problem]:
 
 def may_delete(plan: Plan, machine: str, place: str) -> bool:
     """Whether someone has said that the data of a machine that no request asks for shall go."""
-    gone = {one.researcher for one in plan.retired if one.data == DELETE}
+    gone = {one.researcher for one in plan.asked.retired if one.data == DELETE}
     return machine in gone or f"{machine}@{place}" in plan.settings.delete_data
 
 

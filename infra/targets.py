@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     import pulumi
 
-    from infra.model.person import InstanceRequest
+    from infra.model.folder import Requests
     from infra.model.problems import Problem
     from infra.model.settings import Settings
     from infra.plan import MachinePlan, Plan
@@ -46,9 +46,7 @@ class Target(Protocol):
     def place(self, settings: Settings) -> str:
         """Where the machines' data is kept: what a change of would lose it."""
 
-    def check_requests(
-        self, requests: Sequence[InstanceRequest], zones: Sequence[str] | None
-    ) -> list[Problem]:
+    def check_requests(self, asked: Requests, zones: Sequence[str] | None) -> list[Problem]:
         """What no stack on this target can hold, each with its file and line.
 
         `zones` are the stack's, as far as they are known, on a target that has some.

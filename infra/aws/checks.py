@@ -11,36 +11,44 @@ from infra.model.person import problem_at
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from infra.model.folder import Requests
+    from infra.model.members import MachineRequest
     from infra.model.person import InstanceRequest
     from infra.model.problems import Problem
 
 
-def check_requests(
-    requests: Sequence[InstanceRequest], zones: Sequence[str] | None
-) -> list[Problem]:
+def check_requests(asked: Requests, zones: Sequence[str] | None) -> list[Problem]:
     """What no stack in `zones` can hold, or in any, where they are not known."""
     return [
-        problem
-        for one in requests
-        for problem in (*_foreign(one), *_elsewhere(one, zones), *_unreachable(one))
+        *(problem for machine in asked.machines for problem in _foreign(machine)),
+        *(problem for machine in asked.machines for problem in _elsewhere(machine, zones)),
+        *(problem for machine in asked.machines for problem in _hidden(machine)),
+        *(problem for person in asked.people for problem in _unreachable(person)),
     ]
 
 
-def _foreign(request: InstanceRequest) -> Iterator[Problem]:
+def _foreign(machine: MachineRequest) -> Iterator[Problem]:
     """Fields of the target local that were written down: their defaults hold on no other."""
     for name in LOCAL_ONLY:
-        if name in request.machine.model_fields_set:
+        if name in machine.size.model_fields_set:
             what = "the instance type says it on the target aws"
             mend = "remove it; set machine.instance_type if need be"
-            yield problem_at(request, ("machine", name), what, mend)
+            yield machine.problem(("machine", name), what, mend)
 
 
-def _elsewhere(request: InstanceRequest, zones: Sequence[str] | None) -> Iterator[Problem]:
-    zone = request.machine.zone
+def _elsewhere(machine: MachineRequest, zones: Sequence[str] | None) -> Iterator[Problem]:
+    zone = machine.size.zone
     if zone is not None and zones is not None and zone not in zones:
         what = f"`{zone}` is none of the stack's zones: {', '.join(zones)}"
         mend = "take one of them, or add it to secondlock:zones"
-        yield problem_at(request, ("machine", "zone"), what, mend)
+        yield machine.problem(("machine", "zone"), what, mend)
+
+
+def _hidden(machine: MachineRequest) -> Iterator[Problem]:
+    """IAM lets a researcher's tunnel go to the machine that bears their name as its tag."""
+    if machine.shared is not None and not machine.size.public:
+        what = "a shared machine cannot be private yet: a tunnel is one researcher's"
+        yield machine.problem(("machine", "public"), what, "remove it")
 
 
 def _unreachable(request: InstanceRequest) -> list[Problem]:

@@ -28,7 +28,7 @@ def problems(plan: Plan, region: str | None = None) -> list[Problem]:
     """All of it. `region` is what the stack's configuration says of its provider."""
     settings, machines = plan.settings, plan.machines
     return [
-        *check_requests(plan.requests, settings.zones),
+        *check_requests(plan.asked, settings.zones),
         *roster_problems(machines),
         *_region_problems(settings, region),
         *_room_problems(settings, machines),

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from infra.aws.stack import Aws
-    from infra.model.person import InstanceRequest
+    from infra.model.folder import Requests
     from infra.model.problems import Problem
     from infra.model.settings import Settings
     from infra.plan import Plan
@@ -25,11 +25,9 @@ def place(settings: Settings) -> str:
     return settings.region
 
 
-def check_requests(
-    requests: Sequence[InstanceRequest], zones: Sequence[str] | None
-) -> list[Problem]:
+def check_requests(asked: Requests, zones: Sequence[str] | None) -> list[Problem]:
     """What no stack in `zones` can hold, or in any, where they are not known."""
-    return checks.check_requests(requests, zones)
+    return checks.check_requests(asked, zones)
 
 
 def check(plan: Plan, config: Mapping[str, str], _root: Path) -> list[Problem]:

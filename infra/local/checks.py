@@ -9,23 +9,28 @@ from infra.model.networks import is_loopback
 from infra.model.person import problem_at
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
+    from infra.model.folder import Requests
+    from infra.model.members import MachineRequest
     from infra.model.person import InstanceRequest
     from infra.model.problems import Problem
 
 
-def check_requests(requests: Sequence[InstanceRequest]) -> list[Problem]:
+def check_requests(asked: Requests) -> list[Problem]:
     """What no machine on this computer can hold: each sees every client at one address."""
-    return [problem for one in requests for problem in (*_foreign(one), *_networks(one))]
+    return [
+        *(problem for machine in asked.machines for problem in _foreign(machine)),
+        *(problem for person in asked.people for problem in _networks(person)),
+    ]
 
 
-def _foreign(request: InstanceRequest) -> Iterator[Problem]:
+def _foreign(machine: MachineRequest) -> Iterator[Problem]:
     """Fields of the target aws that ask for something; a default asks for nothing."""
     for name in AWS_ONLY:
-        if getattr(request.machine, name) != MachineSize.model_fields[name].default:
+        if getattr(machine.size, name) != MachineSize.model_fields[name].default:
             what = "says nothing on the target local"
-            yield problem_at(request, ("machine", name), what, "remove it")
+            yield machine.problem(("machine", name), what, "remove it")
 
 
 def _networks(request: InstanceRequest) -> Iterator[Problem]:

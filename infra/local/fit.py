@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def problems(plan: Plan, root: Path = Path()) -> list[Problem]:
     """All of it; the project is in `root`."""
-    return [*check_requests(plan.requests), *_nobodys_data(plan, root)]
+    return [*check_requests(plan.asked), *_nobodys_data(plan, root)]
 
 
 def _nobodys_data(plan: Plan, root: Path) -> Iterator[Problem]:

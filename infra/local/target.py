@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from infra.local.stack import Local
-    from infra.model.person import InstanceRequest
+    from infra.model.folder import Requests
     from infra.model.problems import Problem
     from infra.model.settings import Settings
     from infra.plan import Plan
@@ -24,11 +24,9 @@ def place(settings: Settings) -> str:
     return str(home(settings.stack))
 
 
-def check_requests(
-    requests: Sequence[InstanceRequest], _zones: Sequence[str] | None
-) -> list[Problem]:
+def check_requests(asked: Requests, _zones: Sequence[str] | None) -> list[Problem]:
     """What no machine on this computer can hold."""
-    return checks.check_requests(requests)
+    return checks.check_requests(asked)
 
 
 def check(plan: Plan, _config: Mapping[str, str], root: Path) -> list[Problem]:

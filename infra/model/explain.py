@@ -29,13 +29,13 @@ def validate(model: type[_M], document: Document) -> _M | None:
             if len(document.problems) < _EXPLAINED:
                 _explain(details, document, model)
             else:
-                document.add(details["loc"], "is wrong too")
+                document.add(_place(details["loc"]), "is wrong too")
         return None
 
 
 def _explain(details: ErrorDetails, document: Document, model: type[BaseModel]) -> None:
     """Add a Pydantic error to the document's problems, in a person's words."""
-    location = details["loc"]
+    location = _place(details["loc"])
     name = dotted(location)
     kind = details["type"]
     context: Mapping[str, Any] = details.get("ctx", {})
@@ -72,11 +72,16 @@ _EXPECTED = {
     "int_type": "expected a whole number, without quotes",
     "bool_type": "expected true or false, without quotes",
     "tuple_type": "expected a list: one `- ...` line for each",
-    "model_type": "expected fields, such as `cpus: 2`",
+    "model_type": "expected fields, such as `cpus: 2`, or a shared machine's name",
     "literal_error": "expected {expected}",
     "greater_than_equal": "at least {ge}",
     "less_than_equal": "at most {le}",
 }
+
+
+def _place(location: Location) -> Location:
+    """Without Pydantic's names for the branches of a union, which nobody wrote."""
+    return tuple(part for part in location if not (isinstance(part, str) and part[:1] == "<"))
 
 
 def _did_you_mean(location: Location, model: type[BaseModel]) -> str:

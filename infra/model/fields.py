@@ -12,7 +12,7 @@ from pydantic_core import PydanticCustomError
 
 from infra.model.images import IMAGE_PATTERN, check_image
 from infra.model.instance_types import INSTANCE_TYPE_PATTERN, check_instance_type
-from infra.model.names import NAME_PATTERN, check_researcher_name
+from infra.model.names import NAME_PATTERN, check_machine_name, check_researcher_name
 from infra.model.problems import RefusedError
 from infra.model.settings import COST_CENTRE_PATTERN, ZONE_PATTERN
 from infra.model.ssh_keys import KEY_TYPES
@@ -94,6 +94,7 @@ def _pattern(pattern: str) -> Any:
 
 
 Name = Annotated[str, _checked(check_researcher_name), _pattern(NAME_PATTERN)]
+MachineName = Annotated[str, _checked(check_machine_name), _pattern(NAME_PATTERN)]
 EnrollmentId = Annotated[str, _checked(_check_enrollment), _pattern(_ENROLLMENT_PATTERN)]
 Image = Annotated[str, _checked(check_image), _pattern(IMAGE_PATTERN)]
 Key = Annotated[str, _pattern(_KEY_PATTERN)]

@@ -1,25 +1,45 @@
-"""A stack's folder of requests: `stacks/<stack>/<researcher>.yaml`.
+"""A stack's folder: `stacks/<stack>/<researcher>.yaml` and `machines/<name>.yaml` beside them.
 
 Every error of every file is found at once, each with its file and line, before anything is made.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from infra.model.explain import validate
 from infra.model.fields import MAKE_ENROLLMENT
+from infra.model.machine import SharedMachine
+from infra.model.members import MachineRequest, machines_of, misfits
+from infra.model.names import check_machine_name
 from infra.model.person import InstanceRequest
-from infra.model.problems import Problem, ProblemsError
+from infra.model.problems import Problem, ProblemsError, RefusedError
 from infra.model.retired import RETIRED_FILE, RetiredEnrollment, load_retired
 from infra.model.ssh_keys import KEY_TYPES, key_blob
 from infra.model.text import brief, shell_line, shell_word
 from infra.model.yaml_lines import Document, Location, dotted, read_document
 
+MACHINES = "machines"
+"""In a stack's folder: the shared machines, a file each."""
 
-def load_requests(folder: Path, instead: Mapping[Path, str] | None = None) -> list[InstanceRequest]:
-    """The requests in a stack's folder, by researcher.
+
+@dataclass(frozen=True)
+class Requests:
+    """All that a stack's folder asks for."""
+
+    people: tuple[InstanceRequest, ...]
+    """By name."""
+    machines: tuple[MachineRequest, ...]
+    """By name: people's own and shared ones."""
+    retired: tuple[RetiredEnrollment, ...]
+
+
+def load_folder(folder: Path, instead: Mapping[Path, str] | None = None) -> Requests:
+    """What a stack's folder asks for.
 
     `instead` has texts for files of the folder that are not written yet. Raises ProblemsError with
     every problem of every file. No request at all is a problem too, unless retired.yaml shows that
@@ -27,11 +47,12 @@ def load_requests(folder: Path, instead: Mapping[Path, str] | None = None) -> li
     """
     problems: list[Problem] = []
     texts = instead or {}
-    files = sorted({*_request_files(folder, problems, may_lack=bool(texts)), *texts})
+    files = sorted({*_files(folder, problems, may_lack=bool(texts)), *texts})
     documents = [read_document(file, inside=folder, text=texts.get(file)) for file in files]
     for document in documents:
         _join_keys(document)
-    loaded = [validate(InstanceRequest, document) for document in documents]
+    people = _valid(InstanceRequest, documents)
+    shared, of_machines = _shared(folder, problems)
     retired: list[RetiredEnrollment] = []
     try:
         retired = load_retired(folder)
@@ -39,24 +60,62 @@ def load_requests(folder: Path, instead: Mapping[Path, str] | None = None) -> li
         problems += error.problems
     # What is not written yet comes last: it is at fault where it has what another has.
     _check_together(sorted(documents, key=lambda one: one.file in texts), retired)
-    for document in documents:
+    for document in (*documents, *of_machines):
         problems += document.problems
+    if len(people) == len(documents) and len(shared) == len(of_machines):
+        problems += misfits(people, shared)
     if not documents and not retired and not problems:
         what = "no request in this folder: there is nothing to make"
         mend = f"./secondlock request RESEARCHER --stack {shell_word(folder.name)}"
         problems.append(Problem(folder, None, what, mend))
     if problems:
         raise ProblemsError(sorted(problems, key=lambda one: (str(one.file), one.line or 0)))
-    requests = []
-    for request, document in zip(loaded, documents, strict=True):
-        if request:
-            request._document = document
-            requests.append(request)
-    return requests
+    return Requests(tuple(people), tuple(machines_of(people, shared)), tuple(retired))
 
 
-def _request_files(folder: Path, problems: list[Problem], *, may_lack: bool) -> list[Path]:
-    """The request files. Raises ProblemsError when the folder is not there or cannot be read."""
+def load_requests(folder: Path, instead: Mapping[Path, str] | None = None) -> list[InstanceRequest]:
+    """The people of `load_folder`, in a list. Raises ProblemsError."""
+    return list(load_folder(folder, instead).people)
+
+
+_D = TypeVar("_D", InstanceRequest, SharedMachine)
+
+
+def _valid(model: type[_D], documents: Sequence[Document]) -> list[_D]:
+    """Those of the documents that are what they should be; the others say why they are not."""
+    found = []
+    for document in documents:
+        loaded = validate(model, document)
+        if loaded is not None:
+            loaded._document = document
+            found.append(loaded)
+    return found
+
+
+def _shared(
+    folder: Path, problems: list[Problem]
+) -> tuple[dict[str, SharedMachine], list[Document]]:
+    """The shared machines by name, and all documents about them."""
+    place = folder / MACHINES
+    if not os.path.lexists(place):
+        return {}, []
+    try:
+        files = _files(place, problems, may_lack=True)
+    except ProblemsError as error:
+        problems += error.problems
+        return {}, []
+    documents = [read_document(file, inside=folder) for file in files]
+    for document in documents:
+        try:
+            check_machine_name(document.file.stem)
+        except RefusedError as refused:
+            document.add((), f"the file's name: {refused.what}", refused.mend)
+    found = _valid(SharedMachine, documents)
+    return {one._document.file.stem: one for one in found if one._document}, documents
+
+
+def _files(folder: Path, problems: list[Problem], *, may_lack: bool) -> list[Path]:
+    """The YAML files of a folder. Raises ProblemsError where it is not there or not readable."""
     files = []
     for file in _listed(folder, may_lack=may_lack):
         if file.name.startswith(".") or file.suffix.lower() not in {".yaml", ".yml"}:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
-from infra.model.fields import InstanceType, Model, Zone
+from infra.model.fields import CostCentre, Day, Image, InstanceType, Model, Zone
+from infra.model.yaml_lines import Document
 
 LOCAL_ONLY = ("cpus", "memory_gib")
 AWS_ONLY = ("instance_type", "spot", "public", "zone")
@@ -12,7 +13,7 @@ AWS_ONLY = ("instance_type", "spot", "public", "zone")
 
 
 class MachineSize(Model):
-    """A dedicated machine's size."""
+    """A machine's size."""
 
     cpus: int = Field(default=2, ge=1, le=192, description="Virtual CPUs; target local.")
     memory_gib: int = Field(default=4, ge=1, le=2048, description="Memory in GiB; target local.")
@@ -41,3 +42,22 @@ class MachineSize(Model):
         default=None,
         description="Availability zone of a new machine's data. Target aws.",
     )
+
+
+class SharedMachine(MachineSize):
+    """A machine that several researchers name: `machines/<name>.yaml` in the stack's folder."""
+
+    rebuild: int = Field(
+        default=0, ge=0, le=1_000_000, description="Raise it to rebuild the machine."
+    )
+    tensorflow_image: Image | None = Field(
+        default=None, description="TensorFlow image as name@sha256:digest; without it, the stack's."
+    )
+    cost_centre: CostCentre | None = Field(
+        default=None, description="Who pays, as a tag; without it, the stack's."
+    )
+    until: Day | None = Field(
+        default=None, description="Last day that the machine is wanted, as a tag."
+    )
+
+    _document: Document | None = PrivateAttr(default=None)

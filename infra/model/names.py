@@ -1,4 +1,4 @@
-"""Which names a researcher may have."""
+"""Which names researchers and machines may have."""
 
 from __future__ import annotations
 
@@ -42,4 +42,14 @@ def check_researcher_name(name: str) -> str:
         )
     if name in RESERVED_NAMES or name.startswith(RESERVED_PREFIXES):
         raise RefusedError(f"`{name}` is the name of a system user or group", "take another name")
+    return name
+
+
+def check_machine_name(name: str) -> str:
+    """The name, if it can be a host's too. Raises RefusedError."""
+    if not re.fullmatch(NAME_PATTERN, name) or name in RESERVED_NAMES:
+        raise RefusedError(
+            f"'{brief(name)}' cannot be a machine's name",
+            "1 to 32 of a-z, 0-9, _ and -, the first one a letter, and no system user's name",
+        )
     return name

@@ -3,12 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, PrivateAttr, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    Discriminator,
+    Field,
+    PrivateAttr,
+    Tag,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_core import InitErrorDetails
 
-from infra.model.fields import CostCentre, Day, EnrollmentId, Image, Key, Model, Name, custom
+from infra.model.fields import (
+    CostCentre,
+    Day,
+    EnrollmentId,
+    Image,
+    Key,
+    MachineName,
+    Model,
+    Name,
+    custom,
+)
 from infra.model.machine import MachineSize
 from infra.model.networks import check_cidr, is_world_open
 from infra.model.problems import Problem, RefusedError
@@ -17,6 +35,14 @@ from infra.model.yaml_lines import Document, Location, dotted
 
 MOST_KEYS, MOST_NETWORKS = 50, 250
 """Of one request: a firewall and a roster of thousands would be read by nobody."""
+
+# Told apart by what is written, so that a fault is told of that one alone.
+OwnOrShared = Annotated[
+    Annotated[MachineSize, Tag("<size>")] | Annotated[MachineName, Tag("<name>")],
+    Discriminator(lambda value: "<name>" if isinstance(value, str) else "<size>"),
+]
+OF_THE_MACHINE = ("rebuild", "tensorflow_image", "cost_centre", "until")
+"""What a request says of its researcher's own machine, and a shared machine's file of that one."""
 
 
 class InstanceRequest(Model):
@@ -38,8 +64,10 @@ class InstanceRequest(Model):
         description="Networks (CIDR) that logins come from. On the local target: 127.0.0.0/8.",
         json_schema_extra={"minItems": 1},
     )
-    machine: MachineSize = Field(
-        default=MachineSize(), description="Size; every part has a default."
+    machine: OwnOrShared = Field(
+        default=MachineSize(),
+        description="Size of a machine of one's own, where every part has a default; or the name"
+        " of a shared one, `machines/<name>.yaml`.",
     )
     enrollment: EnrollmentId = Field(
         description="Id of the phone's enrollment; `secondlock request` and `rotate` write it."
@@ -90,8 +118,8 @@ class InstanceRequest(Model):
 
 
 def machine_name(request: InstanceRequest) -> str:
-    """The machine's name: a dedicated one is called after its researcher."""
-    return request.researcher
+    """The machine's name: one of their own is called after its researcher."""
+    return request.machine if isinstance(request.machine, str) else request.researcher
 
 
 def problem_at(request: InstanceRequest, location: Location, what: str, mend: str) -> Problem:

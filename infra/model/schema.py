@@ -1,34 +1,49 @@
-"""What editors know of a request: `python -m infra.model.schema` prints its JSON Schema.
+"""What editors know of requests and shared machines: `python -m infra.model.schema` writes it.
 
-It stands in stacks/request.schema.json.
+JSON Schemas (2020-12) in stacks/, one for each kind of file.
 """
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
+from infra.model.machine import SharedMachine
 from infra.model.person import InstanceRequest
 
+FOLDER = Path(__file__).resolve().parents[2] / "stacks"
+_DIALECT = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
 
-def json_schema() -> dict[str, Any]:
-    """JSON Schema (2020-12) of a request file."""
+
+def request_schema() -> dict[str, Any]:
+    """Of a researcher's file."""
     with_password = {
         "required": ["factors"],
         "properties": {"factors": {"const": "password+totp"}},
     }
     return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **_DIALECT,
         **InstanceRequest.model_json_schema(),
         "if": with_password,
         "else": {"required": ["ssh_keys"], "properties": {"ssh_keys": {"minItems": 1}}},
     }
 
 
-def schema_text() -> str:
-    """What stacks/request.schema.json holds."""
-    return json.dumps(json_schema(), indent=2) + "\n"
+def machine_schema() -> dict[str, Any]:
+    """Of a shared machine's file."""
+    return {**_DIALECT, **SharedMachine.model_json_schema()}
+
+
+def texts() -> dict[str, str]:
+    """What the files in stacks/ hold, by name."""
+    schemas = {"request": request_schema(), "machine": machine_schema()}
+    return {
+        f"{kind}.schema.json": json.dumps(schema, indent=2) + "\n"
+        for kind, schema in schemas.items()
+    }
 
 
 if __name__ == "__main__":
-    print(schema_text(), end="")
+    for name, text in texts().items():
+        (FOLDER / name).write_text(text, encoding="utf-8")

@@ -23,14 +23,14 @@ from hypothesis import strategies as st
 
 from infra.aws import checks as aws
 from infra.local import checks as local
-from infra.model.folder import load_requests
+from infra.model.folder import load_folder, load_requests
 from infra.model.machine import MachineSize
 from infra.model.names import check_researcher_name
 from infra.model.networks import is_world_open
 from infra.model.person import machine_name
 from infra.model.problems import ProblemsError, RefusedError
 from infra.model.retired import load_retired
-from infra.model.schema import schema_text
+from infra.model.schema import FOLDER, texts
 from infra.model.ssh_keys import check_ssh_key
 
 ROOT = Path(__file__).parents[2]
@@ -447,10 +447,11 @@ def test_the_fields_of_aws(folder: Path) -> None:
     )
     (alice,) = load_requests(folder)
     size = alice.machine
+    assert isinstance(size, MachineSize)
     assert (size.instance_type, size.zone) == ("g5.2xlarge", "eu-west-1b")
     assert (size.spot, size.public) == (True, False)
     assert (alice.cost_centre, alice.until) == ("42", dt.date(2027, 1, 31))
-    found = [str(one) for one in local.check_requests(load_requests(folder))]
+    found = [str(one) for one in local.check_requests(load_folder(folder))]
     assert [one.split(": ")[1] for one in found] == [
         f"machine.{name}" for name in ("instance_type", "spot", "public", "zone")
     ]
@@ -469,7 +470,7 @@ def test_aws_target_holds_no_sizes_and_no_loopback(folder: Path) -> None:
             allowed_from="['2001:db8::/32']",
         )
     )
-    found = aws.check_requests(load_requests(folder), ["eu-west-1a", "eu-west-1b"])
+    found = aws.check_requests(load_folder(folder), ["eu-west-1a", "eu-west-1b"])
     lines = [str(one).replace(f"{folder}/", "") for one in found]
     assert [line.split(" ")[0] + line.split(" ")[1] for line in lines] == [
         "alice.yaml:6:machine.cpus:",
@@ -485,7 +486,7 @@ def test_local_target_holds_loopback_only(folder: Path) -> None:
         request_text(allowed_from="\n- 127.0.0.0/8\n- 203.0.113.0/24\n- '::1/128'\n- '::/128'")
     )
     found = [
-        str(one).replace(f"{folder}/", "") for one in local.check_requests(load_requests(folder))
+        str(one).replace(f"{folder}/", "") for one in local.check_requests(load_folder(folder))
     ]
     assert [one.split(" cannot hold")[0] for one in found] == [
         "alice.yaml:5: allowed_from[1]: `203.0.113.0/24`",
@@ -518,6 +519,6 @@ def test_whatever_stands_in_a_file_is_a_problem_and_not_a_crash(
     assert problems(folder)
 
 
-def test_committed_schema_is_up_to_date() -> None:
-    """Else: python -m infra.model.schema > stacks/request.schema.json."""
-    assert (ROOT / "stacks" / "request.schema.json").read_text() == schema_text()
+def test_committed_schemas_are_up_to_date() -> None:
+    """Else: python -m infra.model.schema."""
+    assert {path.name: path.read_text() for path in FOLDER.glob("*.schema.json")} == texts()
