@@ -332,6 +332,31 @@ def test_a_machine_of_spare_capacity_and_one_as_it_comes(tmp_path: Path) -> None
     }
 
 
+def test_two_who_share_a_machine_have_one_of_everything(tmp_path: Path) -> None:
+    (tmp_path / "machines").mkdir()
+    (tmp_path / "machines" / "gpu1.yaml").write_text("instance_type: g5.12xlarge\nrebuild: 2\n")
+    people = [
+        {"researcher": "alice", "machine": "gpu1", "allowed_from": ["198.51.100.0/24"]},
+        {"researcher": "bob", "machine": "gpu1", "allowed_from": ["203.0.113.0/24"]},
+    ]
+    plan = _plan(tmp_path, people)
+    assert problems(plan, "eu-west-1") == []
+    engine = _Engine()
+    _settled(lambda: Aws(plan), engine)
+    ((name, instance),) = engine.of("Instance").items()
+    assert (name, instance["instanceType"]) == ("gpu1", "g5.12xlarge")
+    assert instance["tags"]["secondlock:rebuild"] == "2"
+    assert (list(engine.of("Volume")), list(engine.of("Eip"))) == (["gpu1"], ["gpu1"])
+    (rule,) = engine.of("SecurityGroup")["gpu1"]["ingress"]
+    assert rule["cidrBlocks"] == ["198.51.100.0/24", "203.0.113.0/24"]
+    sent = engine.of("Parameter")["gpu1"]["value"]
+    assert list(json.loads(sent["value"])["researchers"]) == ["alice", "bob"]
+    hidden = "instance_type: g5.12xlarge\npublic: false\n"
+    (tmp_path / "machines" / "gpu1.yaml").write_text(hidden)
+    (problem,) = problems(_plan(tmp_path, people), "eu-west-1")
+    assert str(problem).startswith(f"{tmp_path}/machines/gpu1.yaml:2: public: ")
+
+
 def test_private_machines_get_a_way_out_and_no_address(tmp_path: Path) -> None:
     plan = _plan(tmp_path, [{"researcher": "alice", "machine": {"public": False}}])
     engine = _Engine()

@@ -118,6 +118,28 @@ def test_the_roster_is_the_only_place_of_a_machines_secrets(
 
 
 @_in_engine
+def test_two_who_share_a_machine_have_one_of_everything(engine: _Engine, tmp_path: Path) -> Any:
+    (tmp_path / "machines").mkdir()
+    (tmp_path / "machines" / "gpu1.yaml").write_text("cpus: 3\nhome_disk_gib: 50\n")
+    for number, name in enumerate(("alice", "bob")):
+        (tmp_path / f"{name}.yaml").write_text(
+            f"researcher: {name}\nssh_keys: [{make_key(tmp_path / name)}]\nmachine: gpu1\n"
+            f"allowed_from: [127.0.0.0/8]\nenrollment: {number:031x}f\n"
+        )
+    lab = Lab(make_plan("trial", tmp_path, VALUES, SEED))
+
+    def check(machines: dict[str, Any]) -> None:
+        assert machines["gpu1"]["researchers"] == ["alice", "bob"]
+        made = engine.made["pulumi-python:dynamic/secondlock:Machine", "gpu1"]
+        assert list(json.loads(made["roster"]["value"])["researchers"]) == ["alice", "bob"]
+        assert json.loads(made["made_of"])["cpus"] == 3
+        (data,) = (of for (typ, _), of in engine.made.items() if typ.endswith("secondlock:Data"))
+        assert data["home_disk_gib"] == 50
+
+    return pulumi.Output.from_input(lab.machines).apply(check)
+
+
+@_in_engine
 def test_enrollments_are_a_secret_output_and_machines_are_not(lab: Lab) -> Any:
     async def check() -> None:
         enrollments, secret = await _of(lab.enrollments)
