@@ -36,11 +36,12 @@ proofs: setup image ## What takes too long for `test`, for nights: two hours, Go
 		pytest tests/machine/test_door.py -k answer_one_code_together
 
 .PHONY: lint
-lint: setup ## ruff, mypy and shellcheck
+lint: setup ## ruff, mypy, import-linter and shellcheck
 	@$(IN_VENV) ruff check --quiet --output-format=concise
 	@$(IN_VENV) ruff format --check --quiet
 	@$(IN_VENV) mypy --no-error-summary
 	@$(IN_VENV) MYPYPATH=cloudinit mypy --no-error-summary cloudinit/guest/*.py
+	@$(IN_VENV) lint-imports --no-cache >/dev/null || { $(IN_VENV) lint-imports --no-cache; exit 1; }
 	@$(IN_VENV) shellcheck $$(git ls-files --cached --others --exclude-standard -- ':!*.j2' \
 		| xargs -r awk 'FNR == 1 && /^#!.*sh$$/ { print FILENAME } { nextfile }')
 	@echo "Lint: clean"

@@ -17,11 +17,11 @@ from cli.engine import Enrollment, enrollments, researcher_missing
 from cli.files import write_new
 from cli.options import JsonOption, ResearcherArgument, StackOption, echo_json, file_name
 from cli.project import Stack, check_researcher, choose_stack, command, pulumi, shown
+from cli.qr import qr_png, qr_terminal
 from infra.model.problems import Problem, ProblemsError
 from infra.model.reading import UnreadableError, read_text
 from infra.model.retired import load_retired
 from infra.model.text import shell_word
-from infra.qr import qr_png, qr_terminal
 
 # Without what looks alike: 31 signs, so that 6 groups of 5 are 148 bits.
 _CONFIG_BYTES = 16 * 1024 * 1024  # of an ssh_config; a thousand machines take 1.5 MiB

@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from cli.qr import qr_png, qr_terminal
 from infra.enrollment import (
     Enrollment,
     Factors,
@@ -27,7 +28,6 @@ from infra.enrollment import (
     fingerprint,
 )
 from infra.model.problems import ProblemsError
-from infra.qr import qr_png, qr_terminal
 
 if TYPE_CHECKING:
     from pathlib import Path
