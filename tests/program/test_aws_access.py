@@ -53,7 +53,7 @@ def _tags_of(machine: MachinePlan) -> dict[str, str]:
 
 def _machine(name: str, roster: str = '{"host_key":"very secret"}') -> MachinePlan:
     """As much of a machine's plan as these components look at."""
-    plan = SimpleNamespace(name=name, roster=roster, researchers=(name,))
+    plan = SimpleNamespace(name=name, roster=roster, members=(name,))
     return cast("MachinePlan", plan)
 
 
