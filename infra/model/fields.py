@@ -102,3 +102,14 @@ InstanceType = Annotated[str, _checked(check_instance_type), _pattern(INSTANCE_T
 Zone = Annotated[str, _checked(_check_zone), _pattern(ZONE_PATTERN)]
 CostCentre = Annotated[str, _checked(_check_cost_centre)]
 Day = Annotated[dt.date, BeforeValidator(_day)]
+
+# Of a machine, whether its researcher's request says them or a shared one's file.
+Rebuild = Annotated[int, Field(ge=0, le=1_000_000, description="Raise it to rebuild the machine.")]
+MachineImage = Annotated[
+    Image | None,
+    Field(description="TensorFlow image as name@sha256:digest; without it, the stack's."),
+]
+Payer = Annotated[
+    CostCentre | None, Field(description="Who pays, as a tag; without it, the stack's.")
+]
+LastDay = Annotated[Day | None, Field(description="Last day that the machine is wanted, as a tag.")]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, PrivateAttr
 
-from infra.model.fields import CostCentre, Day, Image, InstanceType, Model, Zone
+from infra.model.fields import InstanceType, LastDay, MachineImage, Model, Payer, Rebuild, Zone
 from infra.model.yaml_lines import Document
 
 LOCAL_ONLY = ("cpus", "memory_gib")
@@ -47,17 +47,13 @@ class MachineSize(Model):
 class SharedMachine(MachineSize):
     """A machine that several researchers name: `machines/<name>.yaml` in the stack's folder."""
 
-    rebuild: int = Field(
-        default=0, ge=0, le=1_000_000, description="Raise it to rebuild the machine."
-    )
-    tensorflow_image: Image | None = Field(
-        default=None, description="TensorFlow image as name@sha256:digest; without it, the stack's."
-    )
-    cost_centre: CostCentre | None = Field(
-        default=None, description="Who pays, as a tag; without it, the stack's."
-    )
-    until: Day | None = Field(
-        default=None, description="Last day that the machine is wanted, as a tag."
-    )
+    rebuild: Rebuild = 0
+    tensorflow_image: MachineImage = None
+    cost_centre: Payer = None
+    until: LastDay = None
 
     _document: Document | None = PrivateAttr(default=None)
+
+
+OF_THE_MACHINE = tuple(n for n in SharedMachine.model_fields if n not in MachineSize.model_fields)
+"""What a request says of its researcher's own machine, and a shared machine's file of that one."""

@@ -6,8 +6,8 @@ import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from infra.model.machine import MachineSize, SharedMachine
-from infra.model.person import OF_THE_MACHINE, InstanceRequest, machine_name, problem_at
+from infra.model.machine import OF_THE_MACHINE, MachineSize, SharedMachine
+from infra.model.person import InstanceRequest, machine_name, problem_at
 from infra.model.problems import Problem
 from infra.model.yaml_lines import Location, dotted
 

@@ -17,14 +17,15 @@ from pydantic import (
 from pydantic_core import InitErrorDetails
 
 from infra.model.fields import (
-    CostCentre,
-    Day,
     EnrollmentId,
-    Image,
     Key,
+    LastDay,
+    MachineImage,
     MachineName,
     Model,
     Name,
+    Payer,
+    Rebuild,
     custom,
 )
 from infra.model.machine import MachineSize
@@ -41,8 +42,6 @@ OwnOrShared = Annotated[
     Annotated[MachineSize, Tag("<size>")] | Annotated[MachineName, Tag("<name>")],
     Discriminator(lambda value: "<name>" if isinstance(value, str) else "<size>"),
 ]
-OF_THE_MACHINE = ("rebuild", "tensorflow_image", "cost_centre", "until")
-"""What a request says of its researcher's own machine, and a shared machine's file of that one."""
 
 
 class InstanceRequest(Model):
@@ -72,21 +71,13 @@ class InstanceRequest(Model):
     enrollment: EnrollmentId = Field(
         description="Id of the phone's enrollment; `secondlock request` and `rotate` write it."
     )
-    rebuild: int = Field(
-        default=0, ge=0, le=1_000_000, description="Raise it to rebuild the machine."
-    )
-    tensorflow_image: Image | None = Field(
-        default=None, description="TensorFlow image as name@sha256:digest; without it, the stack's."
-    )
+    rebuild: Rebuild = 0
+    tensorflow_image: MachineImage = None
     end_sessions: bool = Field(
         default=False, description="End open sessions when the enrollment changes."
     )
-    cost_centre: CostCentre | None = Field(
-        default=None, description="Who pays, as a tag; without it, the stack's."
-    )
-    until: Day | None = Field(
-        default=None, description="Last day that the machine is wanted, as a tag."
-    )
+    cost_centre: Payer = None
+    until: LastDay = None
 
     _document: Document | None = PrivateAttr(default=None)
 
