@@ -10,12 +10,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import http.server
+import json
 import subprocess
 import threading
 from functools import partial
 from typing import TYPE_CHECKING
 
 from cloudinit import install
+from tests.machine.test_aws_source import GPU
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,20 +25,12 @@ if TYPE_CHECKING:
 
 REGION = "eu-central-1"
 HERE = "127.0.0.1"
-# `nvidia-ctk cdi generate --output=FILE` as secondlock-gpu.service calls it. This device can be
-# read all the same.
-LISTER = """\
+# `nvidia-ctk cdi generate --output=FILE` as secondlock-gpu.service calls it.
+LISTER = f"""\
 #!/bin/sh
 mkdir -p /run/cdi
-cat >"${3#--output=}" <<'END'
-cdiVersion: "0.6.0"
-kind: nvidia.com/gpu
-devices:
-- name: all
-  containerEdits:
-    deviceNodes:
-    - path: /dev/nvidia0
-      hostPath: /dev/zero
+cat >"${{3#--output=}}" <<'END'
+{json.dumps(GPU)}
 END
 """
 
