@@ -10,6 +10,9 @@ export PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION := true
 # Each recipe that needs the environment starts with this; set-up itself must not run from it.
 IN_VENV := PATH="$(CURDIR)/.venv/bin:$$PATH"
 
+# Three side by side (tests/conftest.py says which): machines keep two cores busy, clouds wait.
+BESIDE := -n 3 --dist loadgroup --no-loadscope-reorder
+
 SETUP_FLAGS :=
 lint test fuzz proofs bench: SETUP_FLAGS := --tests
 
@@ -27,7 +30,7 @@ demo-down: setup ## Remove the demo and all that belongs to it (FORCE=1: without
 
 .PHONY: test
 test: setup lint image ## Everything: lint, unit, program and machine tests
-	@$(IN_VENV) pytest $(ARGS)
+	@$(IN_VENV) pytest $(BESIDE) --durations=15 $(ARGS)
 
 .PHONY: proofs
 proofs: setup image ## What takes too long for `test`, for nights: two hours, Go and Node

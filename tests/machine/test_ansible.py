@@ -6,13 +6,15 @@ import os
 import subprocess
 from typing import TYPE_CHECKING
 
+import pexpect
 import pytest
 
 from cli.engine import Machine as Output
 from cli.project import Stack
 from cli.ssh_config import alias, host_key_alias, ssh_files
-from tests.machine.client import drive
+from tests.machine.client import PATIENCE, PROMPT
 from tests.machine.machine import NAME, STACK
+from tests.program.project import wait_until
 from tools.setup import ensure_uv
 from tools.steps import StepError
 
@@ -61,12 +63,16 @@ def host(machine: Machine, tmp_path: Path) -> Iterator[tuple[str, Path]]:
     assert host_key_alias(stack, NAME) == machine.client.alias
     name, config = alias(stack, person.name), stack.state / "ssh_config"
     ssh = ["ssh", "-F", str(config), "-i", str(person.key)]
-    opened = drive([*ssh, "-fN", name], [person.code], env={"HOME": os.environ["HOME"]})
-    assert opened.exit == 0, opened
+    # Not by `-f`: when its terminal closes, what has just gone to the background may still be hit.
+    master = pexpect.spawn(ssh[0], [*ssh[1:], "-N", name], timeout=PATIENCE, encoding="utf-8")
     try:
+        master.expect(PROMPT)
+        master.sendline(person.code())
+        check = [*ssh, "-O", "check", name]
+        wait_until(lambda: not subprocess.run(check, capture_output=True).returncode, "it opened")
         yield name, config
     finally:
-        subprocess.run([*ssh, "-O", "exit", name], check=True, capture_output=True, timeout=60)
+        master.close(force=True)
 
 
 def test_ansible_works_over_a_connection_that_is_open(
