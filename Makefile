@@ -11,7 +11,7 @@ export PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION := true
 IN_VENV := PATH="$(CURDIR)/.venv/bin:$$PATH"
 
 # Three side by side (tests/conftest.py says which): machines keep two cores busy, clouds wait.
-BESIDE := -n 3 --dist loadgroup --no-loadscope-reorder
+BESIDE := -n 3
 
 SETUP_FLAGS :=
 lint test fuzz proofs bench: SETUP_FLAGS := --tests

@@ -1,4 +1,4 @@
-"""Which tests run beside which (pytest-xdist, `--dist loadgroup`).
+"""Which tests run beside which, where there are several workers (pytest-xdist).
 
 A file's tests go to one worker, in order: many have a stack or a machine in common. So do all tests
 of the machine that many files share, and those of all other machines: no more than two boot at a
@@ -7,32 +7,45 @@ time. What takes longest begins first.
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
-HERE = Path(__file__).parent
-SHARED, OTHERS = "the shared machine", "other machines"
-FIRST = (SHARED, OTHERS, "program")
+if TYPE_CHECKING:
+    from xdist.remote import Producer
+
+SHARED, OTHERS, PROGRAM, UNIT = "shared machine", "other machines", "program", "unit"
+OF_THEIR_OWN = ("test_aws_source", "test_bans", "test_lifecycle")
+"""Files in tests/machine that boot machines of their own."""
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups
+class Beside(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
+    """Hands each worker whole groups, in order."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        """The test's group (called by the base class)."""
+        file = nodeid.partition("::")[0]
+        kind = _kind(file)
+        return kind if kind in (SHARED, OTHERS) else file
+
+
+@pytest.hookimpl
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Any:
+    """Not pytest-xdist's own `loadgroup`: 3.8 writes its groups where pytest 9.2 reads none."""
+    config.option.loadscopereorder = False  # by our order, not by the number of tests
+    return Beside(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give each test its group, and sort by it."""
-    for item in items:
-        if not item.get_closest_marker("xdist_group"):
-            item.add_marker(pytest.mark.xdist_group(_group(item)))
-    items.sort(key=_place)
+    """Sort what takes longest to the front."""
+    order = [SHARED, OTHERS, PROGRAM, UNIT]
+    items.sort(key=lambda item: order.index(_kind(item.nodeid.partition("::")[0])))
 
 
-def _group(item: pytest.Item) -> str:
-    folder, file = item.path.parent.name, item.path.stem
-    if folder != "machine":
-        return f"{folder}/{file}"
-    return SHARED if "machine" in getattr(item, "fixturenames", ()) else OTHERS
-
-
-def _place(item: pytest.Item) -> int:
-    marker = item.get_closest_marker("xdist_group")
-    kind = marker.args[0].partition("/")[0] if marker else ""
-    return FIRST.index(kind) if kind in FIRST else len(FIRST)
+def _kind(file: str) -> str:
+    path = PurePosixPath(file)
+    if "machine" in path.parts:
+        return OTHERS if path.stem in OF_THEIR_OWN else SHARED
+    return PROGRAM if "program" in path.parts else UNIT

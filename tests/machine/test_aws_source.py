@@ -118,8 +118,6 @@ except ConnectionRefusedError:
 else:
     print("in")
 """
-# Its fixture `machine` is one of its own, not the one that files share.
-pytestmark = pytest.mark.xdist_group("other machines")
 
 
 class AwsMachine(Machine):
