@@ -63,16 +63,19 @@ def host(machine: Machine, tmp_path: Path) -> Iterator[tuple[str, Path]]:
     assert host_key_alias(stack, NAME) == machine.client.alias
     name, config = alias(stack, person.name), stack.state / "ssh_config"
     ssh = ["ssh", "-F", str(config), "-i", str(person.key)]
-    # Not by `-f`: when its terminal closes, what has just gone to the background may still be hit.
-    master = pexpect.spawn(ssh[0], [*ssh[1:], "-N", name], timeout=PATIENCE, encoding="utf-8")
+    # From a shell that stays, as people's do: what has just gone to the background would be hung up
+    # with its terminal.
+    typed = ["-c", '"$@"; read -r _', "sh", *ssh, "-fN", name]
+    shell = pexpect.spawn("/bin/sh", typed, timeout=PATIENCE, encoding="utf-8")
     try:
-        master.expect(PROMPT)
-        master.sendline(person.code())
+        shell.expect(PROMPT)
+        shell.sendline(person.code())
         check = [*ssh, "-O", "check", name]
         wait_until(lambda: not subprocess.run(check, capture_output=True).returncode, "it opened")
         yield name, config
     finally:
-        master.close(force=True)
+        subprocess.run([*ssh, "-O", "exit", name], check=True, capture_output=True, timeout=60)
+        shell.close(force=True)
 
 
 def test_ansible_works_over_a_connection_that_is_open(
