@@ -10,8 +10,8 @@ export PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION := true
 # Each recipe that needs the environment starts with this; set-up itself must not run from it.
 IN_VENV := PATH="$(CURDIR)/.venv/bin:$$PATH"
 
-# Three side by side (tests/conftest.py says which): machines keep two cores busy, clouds wait.
-BESIDE := -n 3
+# Two side by side; tests/conftest.py says which.
+BESIDE := -n 2
 
 SETUP_FLAGS :=
 lint test fuzz proofs bench: SETUP_FLAGS := --tests

@@ -1,8 +1,8 @@
 """Which tests run beside which, where there are several workers (pytest-xdist).
 
 A file's tests go to one worker, in order: many have a stack or a machine in common. So do all tests
-of the machine that many files share, and those of all other machines: no more than two boot at a
-time. What takes longest begins first.
+of the machine that many files share. Two machines at once keep both cores busy: those that one file
+boots for itself come last, when there is nothing lighter to do beside the shared one.
 """
 
 from __future__ import annotations
@@ -27,8 +27,7 @@ class Beside(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
     def _split_scope(self, nodeid: str) -> str:
         """The test's group (called by the base class)."""
         file = nodeid.partition("::")[0]
-        kind = _kind(file)
-        return kind if kind in (SHARED, OTHERS) else file
+        return SHARED if _kind(file) == SHARED else file
 
 
 @pytest.hookimpl
@@ -39,8 +38,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Any:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Sort what takes longest to the front."""
-    order = [SHARED, OTHERS, PROGRAM, UNIT]
+    """In the order in which workers are to take them."""
+    order = [SHARED, PROGRAM, UNIT, OTHERS]
     items.sort(key=lambda item: order.index(_kind(item.nodeid.partition("::")[0])))
 
 
