@@ -61,12 +61,24 @@ class Gpu(_Said):
     """Whether workspaces can have them."""
 
 
+class Bundle(_Said):
+    """What of ours runs on the machine."""
+
+    version: Word | None
+    """Its SHA-256; None on a machine that was made before there were upgrades."""
+    error: Word | None = None
+    """Why the last upgrade did not happen."""
+    next_boot: tuple[Word, ...] = ()
+    """Files of it that count from the next boot on."""
+
+
 class GuestStatus(_Said):
     """What `secondlock-status` says on the machine, once a minute."""
 
     time: Word
     serial: int | None
     error: Word | None
+    bundle: Bundle | None = None
     clock: Clock
     bans: tuple[Word, ...]
     gpu: Gpu | None = None
@@ -126,6 +138,9 @@ def guest_troubles(
     found = []
     if guest.error:
         found.append(Trouble(f"{name}: {guest.error}", mends.roster))
+    if guest.bundle and guest.bundle.error:
+        what = f"{name} was not upgraded: {guest.bundle.error}"
+        found.append(Trouble(what, mends.roster))
     if _is_behind(guest.serial, machine):
         has = "none" if guest.serial is None else str(guest.serial)
         found.append(Trouble(f"{name} has roster {has}, not {machine.serial}", mends.roster))

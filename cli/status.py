@@ -100,6 +100,7 @@ def _document(stack: Stack, report: Report) -> dict[str, Any]:
         "key": next(filter(None, (own_key(stack, one) for one in machine.researchers)), None),
         "ssh_hosts": {one: alias(stack, one) for one in machine.researchers},
         "roster": {"wanted": machine.serial, "applied": guest.serial if guest else None},
+        "bundle": said["bundle"] if said else None,
         "clock": said["clock"] if said else None,
         "bans": said["bans"] if said else None,
         "gpu": said["gpu"] if said else None,

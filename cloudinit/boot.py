@@ -1,9 +1,9 @@
 """A machine's values -> its user-data: a stub that gets the bundle, never a secret.
 
-cloud-init runs cloudinit/stub.py as a boothook at the beginning of its network stage, at each boot,
-long before sshd. Until the bundle is there nothing of ours is, and the door stays shut. What the
-stub writes last (machine.json) says that all else is there: a first boot that was cut off is done
-again, a living machine keeps what it has.
+cloud-init runs cloudinit/guest/stub.py as a boothook at the beginning of its network stage, at each
+boot, long before sshd. Until the bundle is there nothing of ours is, and the door stays shut. What
+the stub writes last (machine.json) says that all else is there: a first boot that was cut off is
+done again, a living machine keeps what it has until it is upgraded (guest/upgrade.py).
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def render_user_data(values: MachineValues) -> bytes:
 
 @functools.cache
 def _stub() -> str:
-    return (HERE / "stub.py").read_text(encoding="utf-8")
+    return (HERE / "guest" / "stub.py").read_text(encoding="utf-8")
 
 
 def _known(values: MachineValues) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """What is ours on a machine, as one archive: configuration and programs as they are written here.
 
 The same sources give the same bytes, whoever packs them, where and when. The archive is named by
-its SHA-256; user-data says that name, and cloudinit/stub.py unpacks nothing else.
+its SHA-256; user-data says that name, and cloudinit/guest/stub.py unpacks nothing else.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import io
+import json
 import lzma
 import tarfile
 from collections.abc import Iterable, Mapping
@@ -74,7 +75,10 @@ PROGRAMS: dict[str, str] = {
     f"{LIBRARY}/verify": "verify",
     f"{LIBRARY}/jupyter": "jupyter",
     f"{LIBRARY}/jupyterport": "jupyterport",
+    f"{LIBRARY}/upgrade": "upgrade",
 }
+ABOUT = f"{LIBRARY}/bundle.json"
+"""What a machine knows a bundle of ours by."""
 
 
 @dataclass(frozen=True)
@@ -142,6 +146,7 @@ def files(target: Target) -> tuple[File, ...]:
         *templates(target, FILES | units((*UNITS, *own.units))),
         *modules(sorted(present)),
         *launchers(PROGRAMS | {f"{LIBRARY}/{name}": name for name in own.programs}),
+        (ABOUT, "0644", json.dumps({"target": target}) + "\n"),
         *(_install() if target == "aws" else ()),
     )
 
@@ -182,19 +187,20 @@ def modules(names: Iterable[str]) -> tuple[File, ...]:
 
 def launchers(programs: Mapping[str, str]) -> tuple[File, ...]:
     """Programs, by path, of modules."""
-    return tuple((path, "0755", _launcher(module)) for path, module in programs.items())
+    return tuple((path, "0755", _launcher(path, module)) for path, module in programs.items())
 
 
-def _launcher(module: str) -> str:
+def _launcher(path: str, module: str) -> str:
     """Isolated (`-I`): no variable or folder of the caller's changes what root runs.
 
-    A login waits for the verifier, which needs nothing but the standard library (`-S`).
+    A login waits for the verifier, which needs nothing but the standard library (`-S`). What is
+    imported is what came with the program itself, though another bundle is switched to meanwhile.
     """
     flags = "-IS" if module == "verify" else "-I"
     return (
         f"#!/usr/bin/python3 {flags}\n"
-        "import sys\n"
-        f'sys.path.insert(0, "{LIBRARY}")\n'
+        "import os, sys\n"
+        f'sys.path.insert(0, os.path.realpath(__file__)[:-{len(path)}] + "{LIBRARY}")\n'
         f"from guest import {module}\n"
         f"sys.exit({module}.main())\n"
     )

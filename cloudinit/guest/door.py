@@ -69,13 +69,18 @@ def _services() -> list[str]:
     return ["fail2ban.service", "secondlock-clock.service", "secondlock-doorkeeper.service"]
 
 
+def start_at_boot() -> None:
+    """Have every boot start what lets people in, and what runs beside it."""
+    always = ["nftables.service", "secondlock-boot.service", "ssh.service"]
+    _at_boot("multi-user.target", *always, *_services())
+    _at_boot("timers.target", "secondlock-status.timer")
+
+
 def prepare() -> bool:
     """Once in a machine's life: have every boot start its services; True when that was now."""
     if paths.PREPARED.exists():
         return False
-    always = ["nftables.service", "secondlock-boot.service", "ssh.service"]
-    _at_boot("multi-user.target", *always, *_services())
-    _at_boot("timers.target", "secondlock-status.timer")
+    start_at_boot()
     write(paths.PREPARED, "", 0o644)
     return True
 

@@ -9,6 +9,7 @@ AUTHORIZED_KEYS = ETC / "authorized_keys"
 WORKSPACES = ETC / "workspaces"
 ALLOWED = ETC / "allowed.nft"
 PREPARED = ETC / "prepared"
+UPGRADE = ETC / "upgrade.json"  # there as long as one is under way
 UNITS = Path("/etc/systemd/system")
 VENDOR_UNITS = Path("/usr/lib/systemd/system")
 
@@ -31,4 +32,5 @@ SHUT = RUN / "shut"  # whose workspaces nobody may enter just now
 LOCK = RUN / "sync.lock"
 STATUS = RUN / "status.json"
 ERROR = RUN / "error"
+UPGRADED = RUN / "upgraded.json"  # what became of the last upgrade
 APPLIED = RUN / "applied"  # which roster of AWS's, in this boot

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from guest import accounts, clock, codes, gpu, logins, paths, state, workspace
+from guest import accounts, clock, codes, gpu, logins, paths, state, upgrade, workspace
 from guest.system import GuestError, run, write
 
 
@@ -118,6 +118,7 @@ def collect() -> dict[str, Any]:
         "machine": machine["machine"],
         "serial": known.serial,
         "error": error,
+        "bundle": upgrade.report(),
         "clock": _clock(),
         "bans": _bans(),
         "gpu": gpu.report(),

@@ -6,30 +6,19 @@ roster changes nothing.
 `settle` is what the first boot leaves for when the door is open.
 """
 
-import contextlib
-import fcntl
 import json
 import os
 import pwd
 import sys
 import time
-from collections.abc import Iterator
+from typing import Any
 
-from guest import accounts, door, paths, restored, state, volumes, workspace
+from guest import accounts, door, paths, restored, state, upgrade, volumes, workspace
 from guest.roster import MAX_BYTES, Researcher, Roster, parse
 from guest.state import State
-from guest.system import GuestError, folder, run, write
+from guest.system import GuestError, alone, folder, run, write
 
 PROGRAM = "/usr/local/sbin/secondlock-sync"
-
-
-@contextlib.contextmanager
-def _alone(wait: bool = True) -> Iterator[None]:
-    """Raises BlockingIOError where another is at work and we do not `wait`."""
-    folder(paths.RUN, 0o755)
-    with paths.LOCK.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        yield
 
 
 def _refuse_old(roster: Roster, known: State) -> None:
@@ -124,7 +113,7 @@ def _apply(roster: Roster) -> list[str]:
 
 def _take(text: str | bytes) -> int:
     """Check and apply a roster; the exit code is 1 where it was refused."""
-    with _alone():
+    with alone():
         try:
             roster = parse(text)
             changed = _apply(roster)
@@ -172,7 +161,22 @@ def fetch() -> int:
     write(paths.APPLIED, mark, 0o600)
     paths.ERROR.unlink(missing_ok=True)
     patience.worked()
-    return 0
+    return _follow(json.loads(text)["roster"])
+
+
+def _follow(roster: dict[str, Any]) -> int:
+    """Go on to the bundle that the roster names, if it is another than ours."""
+    digest: Any = roster.get("bundle")
+    if not upgrade.wanted(digest):
+        return 0
+    flags = ["--back"] if roster.get("older_bundle") is True else []
+    try:
+        upgrade.fetch(json.loads(paths.MACHINE.read_text()), digest)
+        return upgrade.start(digest, *flags)
+    except GuestError as error:
+        write(paths.ERROR, f"{error}\n", 0o644)
+        print(error)
+        return 1
 
 
 def boot() -> int:
@@ -181,9 +185,10 @@ def boot() -> int:
     Whoever applies a roster meanwhile mounts them too, and then has sshd started, which waits for
     us: so we do not wait for them.
     """
+    upgrade.recover()
     while not volumes.mounted():
         try:
-            with _alone(wait=False):
+            with alone(wait=False):
                 volumes.mount_all(may_format=False)
         except BlockingIOError:
             time.sleep(0.2)

@@ -1,9 +1,13 @@
 """Small helpers over the operating system: running commands, writing files."""
 
 import contextlib
+import fcntl
 import os
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+
+from guest import paths
 
 CGROUPS = Path("/sys/fs/cgroup")
 
@@ -66,3 +70,15 @@ def kill_group(name: str) -> None:
     Control Group v2, kernel documentation); nothing where there is none."""
     with contextlib.suppress(FileNotFoundError):
         (CGROUPS / name / "cgroup.kill").write_text("1")
+
+
+@contextlib.contextmanager
+def alone(wait: bool = True) -> Iterator[None]:
+    """Be the only one who changes this machine.
+
+    Raises BlockingIOError where another is at work and we do not `wait`.
+    """
+    folder(paths.RUN, 0o755)
+    with paths.LOCK.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        yield

@@ -11,7 +11,7 @@ from infra.aws.checks import check_requests
 from infra.aws.data import first_zone
 from infra.aws.image import ROOT_GIB
 from infra.aws.network import RULES, subnet_cidr
-from infra.aws.roster import roster_problems
+from infra.aws.roster import naming_bundle, roster_problems
 from infra.model.networks import collapse
 from infra.model.problems import Problem
 
@@ -29,7 +29,7 @@ def problems(plan: Plan, region: str | None = None) -> list[Problem]:
     settings, machines = plan.settings, plan.machines
     return [
         *check_requests(plan.asked, settings.zones),
-        *roster_problems(machines),
+        *roster_problems(naming_bundle(machines, settings.older_bundle)),
         *_region_problems(settings, region),
         *_room_problems(settings, machines),
         *(problem for machine in machines for problem in _machine_problems(settings, machine)),

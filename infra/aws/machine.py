@@ -1,14 +1,15 @@
 """The machines: EC2 instances on their data, each behind its own door.
 
-User-data and image are not followed on a living machine: the plan says who is behind, and which
-number to raise.
+The bundle reaches a living machine by its roster. The image, and what user-data says of a machine,
+are not followed there: the plan says who is behind, and which number to raise.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
-from dataclasses import dataclass, replace
+import json
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ from infra.aws.tags import MADE_WITH_TAG, REBUILD_TAG, SPOT_TAG, machine_tags
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from cloudinit.boot import MachineValues
     from infra.aws.access import Access
     from infra.aws.bundles import Bundles
     from infra.aws.data import Data
@@ -124,8 +126,8 @@ class Machines(pulumi.ComponentResource):
     def _instance(self, machine: MachinePlan) -> aws.ec2.Instance:
         parts, size = self._parts, machine.size
         tags = machine_tags(self._settings, machine)
-        user_data = self._user_data(machine)
-        made_with = pulumi.Output.from_input(parts.image.ami).apply(partial(_made_with, user_data))
+        values = self._values(machine)
+        made_with = pulumi.Output.from_input(parts.image.ami).apply(partial(_made_with, values))
         zone = parts.data.zone(machine.name)
         instance = aws.ec2.Instance(
             machine.name,
@@ -135,7 +137,7 @@ class Machines(pulumi.ComponentResource):
             subnet_id=parts.network.subnet(zone, public=size.public),
             vpc_security_group_ids=[parts.network.security_group(machine.name)],
             iam_instance_profile=parts.access.profile(machine.name),
-            user_data_base64=base64.b64encode(user_data).decode(),
+            user_data_base64=base64.b64encode(render_user_data(values)).decode(),
             metadata_options=METADATA,
             ebs_optimized=True,
             root_block_device={
@@ -174,15 +176,14 @@ class Machines(pulumi.ComponentResource):
             )
         return instance
 
-    def _user_data(self, machine: MachinePlan) -> bytes:
-        values = replace(
+    def _values(self, machine: MachinePlan) -> MachineValues:
+        return replace(
             machine.values,
             bundles=self._parts.bundles.place,
             region=self._settings.region,
             parameter=roster_name(self._settings.stack, machine.name),
             log_group=log_group_name(self._settings.stack),
         )
-        return render_user_data(values)
 
     def _known(self, machine: MachinePlan) -> dict[str, Any]:
         return {
@@ -222,8 +223,10 @@ SPOT: aws.ec2.InstanceInstanceMarketOptionsArgsDict = {
 }
 
 
-def _made_with(user_data: bytes, ami: str) -> str:
-    return hashlib.sha256(user_data + ami.encode()).hexdigest()[:16]
+def _made_with(values: MachineValues, ami: str) -> str:
+    """Of what a living machine keeps."""
+    text = json.dumps([asdict(values), ami])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _tell_if_behind(instance: aws.ec2.Instance, machine: MachinePlan, values: list[Any]) -> None:

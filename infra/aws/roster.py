@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pulumi
 import pulumi_aws as aws
 
+from cloudinit.bundle import bundle
 from infra.aws.policies import roster_name
 from infra.model.problems import Problem
+from infra.roster import to_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -61,6 +65,18 @@ class Rosters(pulumi.ComponentResource):
     def parameter(self, machine: str) -> aws.ssm.Parameter:
         """The machine's parameter."""
         return self._parameters[machine]
+
+
+def naming_bundle(machines: Sequence[MachinePlan], back: bool) -> list[MachinePlan]:
+    """The machines, their rosters with the bundle that they are to go on to.
+
+    `back` allows one that a machine has gone on from before (cloudinit/guest/upgrade.py).
+    """
+    named = {"bundle": bundle("aws").digest, **({"older_bundle": True} if back else {})}
+    return [
+        replace(machine, roster=to_json({**json.loads(machine.roster), **named}))
+        for machine in machines
+    ]
 
 
 def roster_problems(machines: Sequence[MachinePlan]) -> list[Problem]:

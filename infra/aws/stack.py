@@ -17,7 +17,7 @@ from infra.aws.keys import Keys
 from infra.aws.logs import Logs
 from infra.aws.machine import AwsMachine, Machines, Parts
 from infra.aws.network import Network
-from infra.aws.roster import Rosters
+from infra.aws.roster import Rosters, naming_bundle
 from infra.aws.strays import Strays
 from infra.aws.tags import machine_tags, stack_tags
 
@@ -51,7 +51,16 @@ class Aws:
             tags=tags,
             tags_of=tags_of,
         )
-        rosters = Rosters(stack, machines, key, known, tags_of)
+        bundles = Bundles(stack, known, tags)
+        rosters = Rosters(
+            stack,
+            naming_bundle(machines, settings.older_bundle),
+            key,
+            known,
+            tags_of,
+            # Who reads there of a bundle finds it.
+            pulumi.ResourceOptions(depends_on=[bundles.made]),
+        )
         network = Network(settings, machines)
         FlowLogs(
             stack,
@@ -77,7 +86,6 @@ class Aws:
             tags=tags,
         )
         data = Data(settings, machines, key, strays)
-        bundles = Bundles(stack, known, tags)
         parts = Parts(known, key, network, data, rosters, access, image, bundles, strays)
         self._machines = Machines(settings, machines, parts)
         self.policies = {

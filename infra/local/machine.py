@@ -1,7 +1,8 @@
 """One virtual machine as a Pulumi resource.
 
-`diff` looks at the real process, so that a plain `up` starts what has died. User-data is not
-followed on a living machine: the plan says so and names the number to raise.
+`diff` looks at the real process, so that a plain `up` starts what has died. Roster and bundle are
+brought to a living machine. What its user-data says is not followed: the plan says so and names the
+number to raise.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from infra.local.data import LocalData
 from infra.local.host import Place
 from infra.local.image import image_of, is_there
 from infra.local.qmp import ChannelError
+from infra.local.upgrade import upgrade
 from infra.provider import PROGRESS_SECONDS, Props, ProviderError, QuietProvider, Voice, changed
 
 if TYPE_CHECKING:
@@ -46,6 +48,7 @@ _SERIAL = ["/usr/local/sbin/secondlock-sync", "serial"]
 _REPLACING = ("directory", "data", "made_of")
 # What is brought to it as it runs.
 _FOLLOWED = ("roster", "host_key")
+_BACK = " back"  # behind a bundle's SHA-256: it may be one of before
 _TYPE = "secondlock:local:Machine$pulumi-python:dynamic/secondlock:Machine"
 
 
@@ -111,14 +114,20 @@ class _MachineProvider(QuietProvider):
             )
             if differs
         ]
+        machine = _Machine(news)
+        upgraded = _sha256(olds) != _sha256(news)
+        if upgraded and not replaces:
+            machine.voice.info(
+                f"{machine.name}: what runs there will be brought up to this Secondlock; sessions "
+                "and workspaces go on"
+            )
         if older and not replaces:
-            machine = _Machine(news)
             machine.voice.info(
                 f"{machine.name} is behind: it keeps the {' and '.join(older)} that it was made "
                 f"with until `rebuild:` in its request is raised from {machine.made_of['rebuild']}"
             )
         return dynamic.DiffResult(
-            changes=bool(replaces or not running or changed(olds, news, _FOLLOWED)),
+            changes=bool(replaces or upgraded or not running or changed(olds, news, _FOLLOWED)),
             replaces=replaces,
             delete_before_replace=True,
         )
@@ -131,9 +140,13 @@ class _MachineProvider(QuietProvider):
         port, serial = int(olds["now"]["port"]), int(olds["now"]["serial"])
         with _faults(machine):
             port = _start(machine, port)
+            kept = _upgrade(machine) if _sha256(olds) != _sha256(news) else None
+            # Whatever became of the bundle: who has left is to be out.
             if changed(olds, news, _FOLLOWED):
                 with machine.voice.busy("applying its roster"):
                     serial = _deliver(machine, serial, _enrollments(olds))
+            if kept:
+                raise kept
             if not was_running or changed(olds, news, ("host_key",)):
                 _wait_for_door(machine, port)
         _tell_moved(machine, int(olds["now"]["port"]), port)
@@ -186,9 +199,9 @@ def _kept(olds: Props, news: Props) -> str:
     return str(olds["made_of"] if kept == old and is_there(old["image"]) else news["made_of"])
 
 
-def _made_with(props: Props) -> str:
-    """The digest of its user-data."""
-    return str(json.loads(props["set_up"])["digest"])
+def _made_with(props: Props) -> Any:
+    """What its user-data says of it; the bundle is followed, and its stub is for the first boot."""
+    return json.loads(props["set_up"]).get("values")
 
 
 def _digest(content: bytes) -> str:
@@ -205,7 +218,7 @@ def _user_data(props: Props) -> bytes:
 
     values = MachineValues(**json.loads(props["set_up"])["values"])
     user_data = render_user_data(values)
-    if _digest(user_data) != _made_with(props):
+    if _digest(user_data) != json.loads(props["set_up"])["digest"]:
         raise qemu.MachineError("Secondlock's files changed after the plan was made")
     return user_data
 
@@ -324,6 +337,22 @@ def _deliver(machine: _Machine, serial: int, known: list[str]) -> int:
     return serial
 
 
+def _sha256(props: Props) -> str:
+    """Of the bundle that a machine shall run; empty in a state from before there were upgrades."""
+    return str(props.get("bundle", "")).removesuffix(_BACK)
+
+
+def _upgrade(machine: _Machine) -> qemu.MachineError | None:
+    """Bring the bundle to the machine; why it refuses it, if it does."""
+    back = machine.props["bundle"].endswith(_BACK)
+    try:
+        with machine.voice.busy("upgrading"):
+            upgrade(machine.agent, _sha256(machine.props), back, machine.is_running)
+    except qemu.MachineError as error:
+        return error
+    return None
+
+
 def _sync(machine: _Machine, message: bytes) -> tuple[int, bytes]:
     """Exit code and output of secondlock-sync; once more where a panic cut it off."""
 
@@ -421,6 +450,13 @@ def _set_up(plan: MachinePlan) -> str:
     return json.dumps({"values": asdict(plan.values), "digest": digest})
 
 
+def _bundle(back: bool) -> str:
+    """What is ours on it, by its SHA-256, and whether it may be one of before: one property."""
+    from cloudinit.bundle import bundle
+
+    return bundle("local").digest + (_BACK if back else "")
+
+
 class _Process(dynamic.Resource, module="secondlock", name="Machine"):
     """The machine itself: its process and the folder it runs in."""
 
@@ -441,6 +477,7 @@ class LocalMachine(pulumi.ComponentResource):
         plan: MachinePlan,
         host: LocalHost,
         image: str,
+        back: bool,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__("secondlock:local:Machine", plan.name, None, opts)
@@ -455,6 +492,7 @@ class LocalMachine(pulumi.ComponentResource):
                 "data": data.id,
                 "made_of": _made_of(plan, image),
                 "set_up": _set_up(plan),
+                "bundle": _bundle(back),
                 "host_key": plan.host_key,
                 "roster": pulumi.Output.secret(plan.roster),
                 "now": None,

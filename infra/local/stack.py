@@ -14,6 +14,7 @@ from infra.local.machine import LocalMachine
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from infra.model.settings import Settings
     from infra.plan import MachinePlan
 
 
@@ -22,13 +23,13 @@ class Local:
 
     policies: Mapping[str, pulumi.Output[str]] = MappingProxyType({})  # nobody asks IAM here
 
-    def __init__(self, stack: str, machines: Sequence[str]) -> None:
-        self._image = _image()
-        self._host = LocalHost("host", home(stack), machines)
+    def __init__(self, settings: Settings, machines: Sequence[str]) -> None:
+        self._image, self._back = _image(), settings.older_bundle
+        self._host = LocalHost("host", home(settings.stack), machines)
 
     def machine(self, plan: MachinePlan) -> LocalMachine:
         """The machine of `plan`."""
-        return LocalMachine(plan, self._host, self._image)
+        return LocalMachine(plan, self._host, self._image, self._back)
 
 
 def _image() -> str:

@@ -47,4 +47,4 @@ def make(plan: Plan) -> Local:
     """The resources of `plan`."""
     from infra.local.stack import Local
 
-    return Local(plan.settings.stack, [machine.name for machine in plan.machines])
+    return Local(plan.settings, [machine.name for machine in plan.machines])

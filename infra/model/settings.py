@@ -52,6 +52,8 @@ class Settings(BaseModel):
     new_seed: bool = False
     delete_data: tuple[str, ...] = ()
     """MACHINE@PLACE of each machine whose data there may be deleted; see `infra.record`."""
+    older_bundle: bool = False
+    """Whether machines may go back to programs of ours that they have gone on from."""
     tensorflow_image: str | None = None
     """`name@sha256:digest`, or None for the target's own; aws has none of its own."""
     zones: tuple[str, ...] = ()
@@ -177,6 +179,7 @@ _FIELDS = {
     "seedFingerprint": "seed_fingerprint",
     "newSeed": "new_seed",
     "deleteData": "delete_data",
+    "olderBundle": "older_bundle",
     "tensorflowImage": "tensorflow_image",
     **_AWS,
 }
@@ -221,6 +224,7 @@ _boolean = _one_of("true", "false")
 _CHECKS: dict[str, Callable[[str], object]] = {
     "target": _one_of("local", "aws"),
     "newSeed": _boolean,
+    "olderBundle": _boolean,
     "seedFingerprint": _matches(_FINGERPRINT_PATTERN, "16 hex digits"),
     "deleteData": _matches(f"{_WORD}( *, *{_WORD})*|^$", "MACHINE@PLACE, as the plan names it"),
     "tensorflowImage": check_image,
@@ -239,6 +243,7 @@ _CHECKS: dict[str, Callable[[str], object]] = {
 }
 _READ: dict[str, Callable[[str], Any]] = {
     "newSeed": lambda value: value == "true",
+    "olderBundle": lambda value: value == "true",
     "deleteData": lambda value: tuple(one.strip() for one in value.split(",") if one.strip()),
     "zones": split_zones,
     "bake": lambda value: value == "true",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from cloudinit.bundle import bundle
 from infra.local.image import golden_image
 from infra.model.problems import ProblemsError
 from tests.machine.machine import Machine
@@ -64,6 +65,8 @@ def machine(image: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[M
             for factors, count in POOL.items():
                 machine.enlist(factors, count)  # type: ignore[arg-type]
             machine.apply()
+        elif (error := machine.upgrade(bundle("local").data, "--back")["error"]) is not None:
+            pytest.fail(f"the kept machine cannot be brought up to date: {error}")
         machine.lift_bans()
         yield machine
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import json
 import os
 import secrets
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from cloudinit.boot import MachineValues, render_user_data
 from cloudinit.bundle import bundle
+from cloudinit.receive import receiver
 from infra.enrollment import Factors, derive_host_key
 from infra.local import clock, qemu
 from infra.local.agent import AgentError, GuestAgent
@@ -265,6 +267,28 @@ class Machine:
         self.succeed(
             f"fail2ban-client unban --all && fail2ban-client set sshd maxretry {maxretry}"
             " && fail2ban-client set sshd-flood maxretry 1000"
+        )
+
+    # What is ours on it
+
+    def upgrade(self, data: bytes, *flags: str, digest: str = "") -> dict[str, Any]:
+        """Bring it this bundle as `pulumi up` does; what it reports."""
+        digest = digest or hashlib.sha256(data).hexdigest()
+        argv = ["/usr/bin/python3", "-I", "-c", receiver(), digest, *flags]
+        code, out, err = self.agent.run(argv, data, 300)
+        if code != 0:
+            return {"error": err.decode().strip()}
+        report: dict[str, Any] = json.loads(out)
+        return report
+
+    def begin_upgrade(self, data: bytes) -> None:
+        """The same, but nobody waits for it: the guest agent does one thing at a time."""
+        self.succeed("cat >/root/bundle", data)
+        self.succeed("cat >/root/receive.py", receiver().encode())
+        self.succeed(
+            "systemd-run --quiet --collect --unit=test-upgrade"
+            " --property=StandardInput=file:/root/bundle"
+            f" /usr/bin/python3 -I /root/receive.py {hashlib.sha256(data).hexdigest()}"
         )
 
     # Its roster

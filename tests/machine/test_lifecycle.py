@@ -23,7 +23,9 @@ from cli.status_local import reports
 from infra.local import qemu
 from infra.local.agent import AwayError, GuestAgent
 from infra.local.qmp import monitor
+from tests.machine.bundles import LIBRARY
 from tests.program.project import (
+    ROOT,
     STACK,
     Project,
     exists,
@@ -98,6 +100,10 @@ def _boot_id(stack: Project, machine: str) -> bytes:
     return _agent(stack, machine).run(["/bin/cat", "/proc/sys/kernel/random/boot_id"])[1]
 
 
+def _bundle(stack: Project, machine: str) -> bytes:
+    return _agent(stack, machine).run(["/bin/readlink", f"/{LIBRARY}/current"])[1]
+
+
 def _pid(stack: Project, machine: str) -> int:
     (pid,) = qemu.processes(stack.directory(machine))
     return pid
@@ -152,6 +158,35 @@ def test_a_new_key_reaches_a_running_machine(stack: Project) -> None:
     assert stack.machines()["bob"] == other
     found = _agent(stack, "alice").run(["/bin/cat", "/etc/secondlock/authorized_keys/alice"])[1]
     assert new[0].split()[1] in found.decode()
+
+
+def test_a_changed_bundle_reaches_running_machines_and_one_of_before_does_not(
+    stack: Project,
+) -> None:
+    boots = {name: _boot_id(stack, name) for name in ("alice", "bob")}
+    first, ours = _bundle(stack, "alice"), stack.place / "cloudinit"
+    ours.unlink()
+    shutil.copytree(ROOT / "cloudinit", ours)
+    issue = ours / "templates/issue.j2"
+    issue.write_text(f"Of a later day. {issue.read_text()}")
+    assert "alice: what runs there will be brought up" in stack.succeed("preview")
+    stack.up()
+    later = _bundle(stack, "alice")
+    assert later == _bundle(stack, "bob") != first
+    assert {name: _boot_id(stack, name) for name in boots} == boots
+
+    # A colleague's clone, not pulled since.
+    shutil.rmtree(ours)
+    ours.symlink_to(ROOT / "cloudinit")
+    code, out = stack.run("up", "--yes", "--skip-preview")
+    assert code != 0
+    assert "replaced here by a newer one" in out
+    assert _bundle(stack, "alice") == later
+    stack.succeed("config", "set", "secondlock:olderBundle", "true")
+    stack.up()
+    assert _bundle(stack, "alice") == _bundle(stack, "bob") == first
+    stack.succeed("config", "rm", "secondlock:olderBundle")
+    stack.up("--expect-no-changes")
 
 
 def test_a_killed_machine_is_seen_and_started_again(stack: Project) -> None:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from cloudinit.bundle import bundle
+from tests.machine.bundles import LIBRARY, SSHD, VERIFY, changed, sha256
 from tests.machine.client import free_port
 
 if TYPE_CHECKING:
@@ -29,7 +31,13 @@ def veteran(machine: Machine) -> Person:
 
 @pytest.fixture(scope="session")
 def restarted(machine: Machine, veteran: Person) -> Machine:
-    """The shared machine after its kernel has panicked: no other restart keeps less."""
+    """The shared machine after its kernel has panicked: no other restart keeps less.
+
+    It was in the middle of an upgrade, past the switch, to what lets nobody in.
+    """
+    never = changed(VERIFY, "syslog.openlog(", "time.sleep(600); syslog.openlog(")
+    machine.begin_upgrade(never)
+    machine.wait_for(f"readlink /{LIBRARY}/current | grep {sha256(never)}")
     machine.panic()
     return machine
 
@@ -49,6 +57,15 @@ def test_a_machine_starts_again_after_a_panic_and_is_as_it_was(restarted: Machin
     status = restarted.status()
     assert (status["error"], status["serial"]) == (None, restarted.lab.serial)
     assert restarted.succeed("systemctl --failed --plain --no-legend") == ""
+
+
+def test_an_upgrade_that_a_crash_cut_off_is_undone_before_the_door_opens(
+    restarted: Machine,
+) -> None:
+    told = restarted.status()["bundle"]
+    assert told["version"] == bundle("local").digest
+    assert "the power went" in told["error"]
+    assert restarted.upgrade(changed(SSHD, "# Two", "# The two"))["error"] is None
 
 
 def test_a_used_emergency_code_stays_used_after_a_crash(

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import pytest
 
-from cloudinit import stub
 from infra.aws import policies
 from infra.aws.facts import Facts
 from tests.program.cloud import REGION, Cloud
@@ -22,6 +22,8 @@ FACTS = Facts("aws", "amazonaws.com", "123456789012", REGION)
 STACK, CONTENT = "trial", b"what is ours"
 BUCKET, KEY = policies.bucket_name(FACTS, STACK), policies.bundle_key("0a1b")
 Role = dict[str, str]
+
+stub: Any = importlib.import_module("guest.stub")
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +58,7 @@ def role(cloud: Cloud) -> Role:
 def _ask(cloud: Cloud, role: Role, method: str = "GET") -> bytes:
     url = f"{cloud.url}/{BUCKET}/{KEY}"
     now = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-    return stub.ask(url, stub.sign(url, REGION, role, now), method)
+    return bytes(stub.ask(url, stub.sign(url, REGION, role, now), method))
 
 
 def test_the_role_gets_the_bundle(cloud: Cloud, role: Role) -> None:

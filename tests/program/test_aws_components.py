@@ -19,10 +19,12 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from pulumi.runtime.rpc import _special_secret_sig, _special_sig_key
 
+from cloudinit.bundle import bundle
 from infra.aws.data import first_zone
 from infra.aws.fit import problems
 from infra.aws.machine import AwsMachine
 from infra.aws.network import Network, subnet_cidr
+from infra.aws.roster import naming_bundle
 from infra.aws.stack import Aws
 from infra.enrollment import fingerprint
 from infra.model.problems import ProblemsError
@@ -276,7 +278,9 @@ def _check_secrets(engine: _Engine, plan: Plan) -> None:
         assert "etc/secondlock/machine.json" in data
         assert not any(needle in data for needle in needles)
         value = engine.of("Parameter")[machine.name]["value"]
-        assert value == {_special_sig_key: _special_secret_sig, "value": machine.roster}
+        (sent,) = naming_bundle([machine], back=False)
+        assert value == {_special_sig_key: _special_secret_sig, "value": sent.roster}
+        assert json.loads(sent.roster)["bundle"] == bundle("aws").digest
     text = json.dumps([_in_clear(each) for each in engine.made.values()])
     escaped = {json.dumps(needle)[1:-1] for needle in needles}
     assert not any(needle in text for needle in escaped)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from infra.aws.roster import naming_bundle
 from infra.aws.tags import machine_tags
 from infra.enrollment import fingerprint
 from infra.plan import Plan, make_plan
@@ -237,7 +238,8 @@ def test_machines_are_what_was_asked_for(lab: Lab) -> None:
 def test_a_roster_is_in_its_parameter_and_secrets_are_nowhere_else(lab: Lab) -> None:
     plan = lab.plan()
     for machine in plan.machines:
-        assert lab.roster(machine.name) == (machine.roster, 1)
+        (sent,) = naming_bundle([machine], back=False)
+        assert lab.roster(machine.name) == (sent.roster, 1)
     needles = lab.project.secrets()
     assert len(needles) == 17
     files = [path for path in lab.project.backend.rglob("*") if path.is_file()]

@@ -13,6 +13,7 @@ import time
 ROOT, KNOWN, BAKED = "/", "etc/secondlock/machine.json", "etc/secondlock/installed"
 SEED, PLACE = "/dev/disk/by-label/cidata", "/run/secondlock-seed"
 META = "http://169.254.169.254/latest/"
+LIBRARY = "usr/local/lib/secondlock"
 WAITS = (0, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
@@ -87,12 +88,21 @@ def get(known: dict[str, str]) -> bytes:
 
 
 def write(path: str, mode: int, content: bytes) -> None:
-    path = ROOT + path
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with open(os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         file.write(content)
         os.fchmod(file.fileno(), mode)
     os.rename(f"{path}.new", path)
+
+
+def unpack(content: bytes, digest: str) -> str:
+    os.umask(0o022)
+    tree = f"{ROOT}{LIBRARY}/versions/{digest}"
+    with tarfile.open(fileobj=io.BytesIO(content)) as tar:
+        for each in tar:
+            if file := tar.extractfile(each):
+                write(f"{tree}/{each.name}", each.mode, file.read())
+    return tree
 
 
 def main(known: dict[str, str]) -> None:
@@ -102,16 +112,15 @@ def main(known: dict[str, str]) -> None:
     if on_aws:
         run("systemctl", "mask", "--quiet", "sshd-keygen.service")
         run("systemctl", "disable", "--quiet", "--now", "ssh.service", "ssh.socket")
-    content = get(known)
-    os.umask(0o022)
-    with tarfile.open(fileobj=io.BytesIO(content)) as tar:
-        for each in tar:
-            if file := tar.extractfile(each):
-                write(each.name, each.mode, file.read())
+    digest = known["bundle"]
+    sys.path.insert(0, f"{unpack(get(known), digest)}/{LIBRARY}")
+    from guest import versions
+
+    versions.link(digest, ROOT)
+    versions.switch(digest, ROOT)
     unit = "secondlock.target" if os.path.exists(ROOT + BAKED) else "secondlock-install.service"
     if on_aws:
         run("systemctl", "enable", "--quiet", unit)
-    os.sync()
-    write(KNOWN, 0o644, f"{json.dumps(known)}\n".encode())
+    write(ROOT + KNOWN, 0o644, f"{json.dumps(known)}\n".encode())
     if on_aws:
         run("systemctl", "start", "--no-block", unit)

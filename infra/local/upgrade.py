@@ -1,0 +1,43 @@
+"""What is ours on a machine that lives, brought up to this checkout without ending a session."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from infra.local.agent import AwayError
+from infra.local.qemu import MachineError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from infra.local.agent import GuestAgent
+
+SECONDS = 300.0
+"""For the whole of it; an emulated machine takes about ten."""
+
+
+def upgrade(agent: GuestAgent, digest: str, back: bool, alive: Callable[[], bool]) -> None:
+    """Have the machine run the bundle with this SHA-256, which is this checkout's.
+
+    `back` allows one that it has gone on from before. Raises AgentError, and MachineError where the
+    machine refuses and keeps what it had.
+    """
+    from cloudinit.bundle import bundle
+    from cloudinit.receive import receiver
+
+    ours = bundle("local")
+    if ours.digest != digest:
+        raise MachineError("Secondlock's files changed after the plan was made")
+    argv = ["/usr/bin/python3", "-I", "-c", receiver(), digest, *(["--back"] if back else [])]
+    try:
+        code, out, err = agent.run(argv, ours.data, SECONDS, alive)
+    except AwayError:
+        raise MachineError("it restarted in the middle of its upgrade") from None
+    try:
+        told = dict(json.loads(out))
+    except (ValueError, TypeError):
+        said = " ".join(err.decode(errors="replace").split())[-300:]
+        raise MachineError(f"its upgrade ended with code {code}: {said}") from None
+    if told.get("error"):
+        raise MachineError(f"it keeps the programs that it had: {told['error']}")
