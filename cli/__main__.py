@@ -11,7 +11,7 @@ from pathlib import Path
 import typer
 from typer import TyperException
 
-from cli import admin_policy, doctor, enroll, images, request, retire, ssh_config, status
+from cli import admin_policy, doctor, enroll, images, init, request, retire, ssh_config, status
 from cli.options import echo_json
 from infra.model.problems import Problem, ProblemsError
 from infra.model.text import brief
@@ -27,6 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command("init")(init.init)
 app.command("request")(request.request)
 app.command("enroll")(enroll.enroll)
 app.command("rotate")(retire.rotate)

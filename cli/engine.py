@@ -251,17 +251,44 @@ def _json(stack: Stack, *words: str) -> dict[str, Any] | None:
     return answer
 
 
-def _run(stack: Stack, *words: str) -> str:
-    """What a `pulumi` command prints. Raises ProblemsError."""
+def stacks(stack: Stack) -> set[str]:
+    """The names of the stacks in the backend that `stack` is looked for in. Raises ProblemsError.
+
+    That is also how to see whether the backend can be used.
+    """
+    try:
+        listed = json.loads(_run(stack, "stack", "ls", "--json", named=False))
+        return {str(one["name"]).rpartition("/")[2] for one in listed}
+    except (ValueError, TypeError, KeyError):
+        what = "pulumi does not answer in JSON"
+        raise ProblemsError([Problem(None, None, what, "pulumi stack ls")]) from None
+
+
+def make_stack(stack: Stack, secrets_provider: str | None) -> None:
+    """`pulumi stack init`; its file is `stack.config`. Raises ProblemsError."""
+    provider = ["--secrets-provider", secrets_provider] if secrets_provider else []
+    _run(stack, "stack", "init", stack.name, *provider, named=False)
+
+
+def set_secret(stack: Stack, key: str, value: str) -> None:
+    """Write a secret into the stack's configuration, encrypted. Raises ProblemsError."""
+    _run(stack, "config", "set", "--secret", key, stdin=value)
+
+
+def _run(stack: Stack, *words: str, stdin: str = "", named: bool = True) -> str:
+    """What a `pulumi` command prints; `named`: it takes the stack's name as an option.
+
+    A secret goes by `stdin`: a command line is seen by others. Raises ProblemsError.
+    """
     surroundings = environment(stack, os.environ)
     program = shutil.which("pulumi", path=surroundings["PATH"])
     if program is None:
         raise ProblemsError([Problem(None, None, "`pulumi` is not on PATH", "make setup")])
     done = subprocess.run(
-        [program, *words, "--stack", stack.name, "--non-interactive"],
+        [program, *words, *(["--stack", stack.name] if named else []), "--non-interactive"],
         cwd=stack.root,
         env=surroundings,
-        stdin=subprocess.DEVNULL,
+        input=stdin,
         capture_output=True,
         text=True,
         errors="replace",
@@ -276,7 +303,7 @@ def _run(stack: Stack, *words: str) -> str:
 def _translated(stack: Stack, words: Sequence[str], message: str) -> Problem:
     """A fault of a `pulumi` command in a person's words, with what mends it."""
     if "no stack named" in message:
-        mend = "make demo" if stack.name == "demo" else f"pulumi stack init {stack.name}"
+        mend = "make demo" if stack.name == "demo" else f"./secondlock init {stack.name}"
         return Problem(None, None, f"there is no stack {stack.name}", mend)
     if "passphrase" in message.lower():
         wrong = "is not the right one" if "incorrect passphrase" in message else "is not at hand"
@@ -289,6 +316,8 @@ def _translated(stack: Stack, words: Sequence[str], message: str) -> Problem:
         return Problem(None, None, what, _backend_mend(stack))
     lines = [line.removeprefix("error: ") for line in message.splitlines() if line.strip()]
     said = lines[-1] if lines else "it failed without a word"
+    if words[0] == "stack" and words[1] in ("ls", "init"):  # `secondlock init` asks these alone
+        return Problem(None, None, f"pulumi: {said}", "mend that, then run the same command again")
     return Problem(None, None, f"pulumi: {said}", _again(stack, words))
 
 

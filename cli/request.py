@@ -8,7 +8,7 @@ import hashlib
 import json
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from enum import Enum
 from pathlib import Path
@@ -136,40 +136,76 @@ def request(
     The file is checked before it is written, and never overwrites one.
     """
     chosen = choose_stack(stack)
-    chosen.target()  # whatever else is wrong may be so for another target alone
+    asked = _asked(instance_type, spot=spot, private=private)
+    wrote = write(chosen, researcher, key, factors, allowed_from, asked)
+    if as_json:
+        echo_json(wrote.document(chosen))
+        return
+    for line in wrote.lines():
+        typer.echo(line)
+    typer.echo(f"Next: read it, then {pulumi('up', stack=chosen)}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Written:
+    """A request that was written: whose, where, and the file (None: there was none) of its keys."""
+
+    researcher: str
+    path: Path
+    source: Path | None
+    fingerprints: list[str]
+    guessed: bool
+    """Whether the keys are those of whoever typed the command, since no file was named."""
+
+    def document(self, stack: Stack) -> dict[str, object]:
+        """For programs."""
+        return {
+            "stack": stack.name,
+            "researcher": self.researcher,
+            "file": self.path,
+            "key_file": self.source,
+            "key_fingerprints": self.fingerprints,
+        }
+
+    def lines(self) -> Iterator[str]:
+        """For people."""
+        yield f"Wrote {shown(self.path)}"
+        for line in self.fingerprints:
+            yield f"  key {line} from {shown(self.source) if self.source else '--'}"
+        if self.guessed:
+            yield f"  That is your own key: is it {self.researcher}'s? If not, edit the file."
+
+
+def write(
+    stack: Stack,
+    researcher: str,
+    key: Path | None,
+    factors: Factors,
+    allowed_from: Sequence[str] | None,
+    asked: Mapping[str, str],
+) -> Written:
+    """Write the request, checked. `asked` are the fields of `machine`, as YAML has them.
+
+    Raises ProblemsError, and typer.BadParameter for what the stack's target does not know.
+    """
+    stack.target()  # whatever else is wrong may be so for another target alone
     check_researcher(researcher)
     source, keys = _keys(researcher, key, factors)
-    machine = _machine(chosen, _asked(instance_type, spot=spot, private=private))
-    cidrs = allowed_from or _default_from(chosen)
-    text = _scaffold(chosen, researcher, keys, factors, cidrs, machine)
+    machine = _machine(stack, asked)
+    cidrs = allowed_from or _default_from(stack)
+    text = _scaffold(stack, researcher, keys, factors, cidrs, machine)
     # The file is not there yet: its lines would help nobody, the fields' names do.
-    path = chosen.request(researcher)
-    found = faults(chosen, researcher, text)
+    path = stack.request(researcher)
+    found = faults(stack, researcher, text)
     if found:
         unwritten = [one for one in found if one.file == path]
         placeless = [dataclasses.replace(one, file=None, line=None) for one in unwritten]
         raise ProblemsError([*placeless, *(one for one in found if one.file != path)])
     path.parent.mkdir(parents=True, exist_ok=True)
-    mend = f"edit it, or: {command('rotate', researcher, stack=chosen)}"
+    mend = f"edit it, or: {command('rotate', researcher, stack=stack)}"
     write_new(path, text.encode(), mode=0o644, mend=mend)
-    fingerprints = [_fingerprint(line) for line in keys]
-    if as_json:
-        echo_json(
-            {
-                "stack": chosen.name,
-                "researcher": researcher,
-                "file": path,
-                "key_file": source,
-                "key_fingerprints": fingerprints,
-            }
-        )
-        return
-    typer.echo(f"Wrote {shown(path)}")
-    for line in fingerprints:
-        typer.echo(f"  key {line} from {shown(source) if source else '--'}")
-    if key is None and source is not None:
-        typer.echo(f"  That is your own key: is it {researcher}'s? If not, edit the file.")
-    typer.echo(f"Next: read it, then {pulumi('up', stack=chosen)}")
+    guessed = key is None and source is not None
+    return Written(researcher, path, source, [_fingerprint(line) for line in keys], guessed)
 
 
 def faults(stack: Stack, researcher: str, text: str) -> list[Problem]:
@@ -199,7 +235,7 @@ def _asked(instance_type: str | None, *, spot: bool, private: bool) -> dict[str,
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def _machine(stack: Stack, asked: dict[str, str]) -> str:
+def _machine(stack: Stack, asked: Mapping[str, str]) -> str:
     """The lines about the machine. Raises typer.BadParameter for what the target does not know."""
     usual = MachineSize()
     disks = {"root_disk_gib": usual.root_disk_gib, "home_disk_gib": usual.home_disk_gib}

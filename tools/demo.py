@@ -11,7 +11,6 @@ import contextlib
 import fcntl
 import json
 import os
-import secrets
 import shlex
 import shutil
 import socket
@@ -21,17 +20,14 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from cli.keys import read_keys
-from infra.enrollment import fingerprint
 from infra.local.host import sweep
 from infra.model.problems import ProblemsError
 from infra.model.ssh_keys import key_blob
-from tools.steps import ROOT, VENV, StepError, exit_code, interrupts_reach_only_children
+from tools.steps import ROOT, StepError, exit_code, interrupts_reach_only_children
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
 STACK = "demo"
 RESEARCHER = "alice"
@@ -43,9 +39,6 @@ KEY = HOME / "id_ed25519"
 REQUESTS = ROOT / "stacks" / STACK
 REQUEST = REQUESTS / f"{RESEARCHER}.yaml"
 CONFIG = ROOT / "stacks" / f"Pulumi.{STACK}.yaml"
-SEED = "secondlock:enrollmentSeed"
-SEED_FINGERPRINT = "secondlock:seedFingerprint"
-SEED_BYTES = 32
 HALF_WRITTEN_S = 10.0
 MEND_LOST = "make demo-down demo (a new machine, a new enrollment)"
 
@@ -61,24 +54,17 @@ def environment() -> dict[str, str]:
     }
 
 
-def child_environment() -> dict[str, str]:
-    """The environment of every command here: nothing of another stack's gets in."""
-    foreign = {"PULUMI_CONFIG_PASSPHRASE", "PULUMI_STACK"}
+def child_environment(fresh: bool = False) -> dict[str, str]:
+    """The environment of every command here: nothing of another stack's gets in.
+
+    `fresh`: of the one that makes what the others are told of.
+    """
+    foreign = {"PULUMI_CONFIG_PASSPHRASE", "PULUMI_STACK", *environment()}
     kept = {name: value for name, value in os.environ.items() if name not in foreign}
-    return {**kept, **environment()}
+    return kept if fresh else {**kept, **environment()}
 
 
-def write_private(path: Path, text: str) -> None:
-    """Make `path` with mode 0600 and `text`, at once or not at all."""
-    part = path.with_name(f"{path.name}.part")
-    part.unlink(missing_ok=True)
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-    part.rename(path)
-
-
-def run(*command: str | Path, quiet: bool = False) -> None:
+def run(*command: str | Path, quiet: bool = False, fresh: bool = False) -> None:
     """Run a command that talks to the person (`quiet`: only of faults). Raises StepError."""
     words = [str(word) for word in command]
     out = subprocess.DEVNULL if quiet else None
@@ -86,7 +72,7 @@ def run(*command: str | Path, quiet: bool = False) -> None:
         result = subprocess.run(
             words,
             cwd=ROOT,
-            env=child_environment(),
+            env=child_environment(fresh),
             stdin=subprocess.DEVNULL,
             stdout=out,
             check=False,
@@ -100,14 +86,14 @@ def secondlock(command: str, *arguments: str, quiet: bool = False) -> None:
     run(ROOT / "secondlock", command, *arguments, f"--stack={STACK}", quiet=quiet)
 
 
-def ask(*command: str, stdin: str = "") -> str:
+def ask(*command: str) -> str:
     """Run a command and return what it prints. Raises StepError with its message."""
     with interrupts_reach_only_children():
         result = subprocess.run(
             command,
             cwd=ROOT,
             env=child_environment(),
-            input=stdin,
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             check=False,
@@ -122,10 +108,9 @@ def ask(*command: str, stdin: str = "") -> str:
 def up(key: Path | None) -> None:
     """Make the demo, or bring it up to date."""
     check_key(key)
-    prepare_home()
+    check_passphrase()
     public_key = key or own_key()
-    prepare_stack()
-    prepare_request(public_key)
+    prepare_stack(public_key)
     recover()
     print("\nPulumi makes the machine (the first boot takes a minute or more):", flush=True)
     run("pulumi", "up", "--stack", STACK, "--yes", "--skip-preview", "--suppress-outputs")
@@ -141,70 +126,41 @@ def check_key(key: Path | None) -> None:
         raise StepError(f"KEY={key} is no file", "make demo KEY=~/.ssh/id_ed25519.pub")
 
 
-def prepare_home() -> None:
-    """Passphrase, backend and the file that names them."""
-    BACKEND.mkdir(mode=0o700, parents=True, exist_ok=True)
-    HOME.chmod(0o700)
-    if not PASSPHRASE.exists():
-        if (BACKEND / ".pulumi" / "stacks").exists():
-            raise StepError(f"{PASSPHRASE} is lost, so the demo's state cannot be read", MEND_LOST)
-        # Made for another passphrase, it cannot be read any more.
-        CONFIG.unlink(missing_ok=True)
-        write_private(PASSPHRASE, secrets.token_urlsafe(32) + "\n")
-    lines = [f"export {name}={shlex.quote(value)}" for name, value in environment().items()]
-    pulumi = shutil.which("pulumi")
-    folders = [VENV / "bin"]
-    if pulumi and Path(pulumi).parent != VENV / "bin":
-        folders.append(Path(pulumi).parent)
-    path = ":".join(shlex.quote(str(folder)) for folder in folders)
-    usage = f"# To go on with plain pulumi: . {shlex.quote(str(ENV.relative_to(ROOT)))}"
-    write_private(ENV, "\n".join([usage, *lines, f'export PATH={path}:"$PATH"']) + "\n")
+def check_passphrase() -> None:
+    """Raises StepError where state is there that nobody can read any more."""
+    if PASSPHRASE.exists():
+        return
+    if (BACKEND / ".pulumi" / "stacks").exists():
+        raise StepError(f"{PASSPHRASE} is lost, so the demo's state cannot be read", MEND_LOST)
+    # Made for another passphrase, it cannot be read any more.
+    CONFIG.unlink(missing_ok=True)
 
 
 def own_key() -> Path:
     """The demo's own key pair, made on the first call."""
     public = KEY.with_name(f"{KEY.name}.pub")
     if not public.exists() or not public.stat().st_size:  # empty: there was no room for it
+        HOME.mkdir(mode=0o700, parents=True, exist_ok=True)
         KEY.unlink(missing_ok=True)
         comment = f"{RESEARCHER}@{STACK}"
         ask("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(KEY))
     return public
 
 
-def prepare_stack() -> None:
-    """The Pulumi stack with its seed and the seed's pinned fingerprint."""
+def prepare_stack(public_key: Path) -> None:
+    """Stack, seed and request, by the command that people use for theirs."""
     clear_halves()
-    stacks = json.loads(ask("pulumi", "stack", "ls", "--json"))
-    if STACK not in {stack["name"] for stack in stacks}:
-        ask("pulumi", "stack", "init", STACK)
-    config = read_config()
-    if SEED not in config and SEED_FINGERPRINT not in config:
-        set_config("--secret", SEED, secrets.token_hex(SEED_BYTES))
-    if SEED_FINGERPRINT not in config:
-        seed = ask("pulumi", "config", "get", SEED, "--stack", STACK).strip()
-        set_config("--plaintext", SEED_FINGERPRINT, fingerprint(seed))
-
-
-def read_config() -> Mapping[str, Any]:
-    """The stack's settings as the stack file has them, secrets encrypted."""
-    try:
-        document = yaml.safe_load(CONFIG.read_text())
-    except FileNotFoundError:
-        return {}
-    return (document or {}).get("config") or {}
-
-
-def set_config(kind: str, name: str, value: str) -> None:
-    """Set one setting; its value goes by standard input, never by the command line."""
-    ask("pulumi", "config", "set", kind, name, "--stack", STACK, stdin=value)
-
-
-def prepare_request(public_key: Path) -> None:
-    """The researcher's request, written by the command line that people use."""
-    if not REQUEST.exists():
-        secondlock("request", RESEARCHER, f"--key={public_key}", quiet=True)
+    there = REQUEST.exists()
+    if there:
+        tell_other_keys(public_key)
+    words = [f"--researcher={RESEARCHER}", *([] if there else [f"--key={public_key}"])]
+    run(ROOT / "secondlock", "init", STACK, *words, quiet=True, fresh=True)
+    if not there:
         print(f"Request of {RESEARCHER}: {REQUEST.relative_to(ROOT)}", flush=True)
-        return
+
+
+def tell_other_keys(public_key: Path) -> None:
+    """The request stays as it is. Raises StepError for what is no public key."""
     try:
         known = {key_blob(key) for key in read_keys(public_key)}
     except ProblemsError as error:

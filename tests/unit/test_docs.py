@@ -7,10 +7,6 @@ import re
 import subprocess
 from pathlib import Path
 
-import pytest
-
-from cli import engine, project
-
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
@@ -44,20 +40,3 @@ def test_a_home_comes_back_through_no_link_of_its_owner(tmp_path: Path) -> None:
     assert (now / ".bashrc").read_text() == "alice::0:0\n"
     assert (now / "link").is_symlink()
     assert (tmp_path / "home/.restore/before/.bashrc").is_symlink()
-
-
-def test_a_stack_of_ones_own_has_its_state_in_the_project(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("PULUMI_BACKEND_URL", raising=False)
-    block = commands("guide.md", "A stack of your own")
-    script = re.sub("^[$>] ", "", block[block.index("$ (") : block.index("$ .")], flags=re.M)
-    words = ["bash", "-c", script]
-    assert subprocess.run(words, cwd=tmp_path).returncode == 0
-    passphrase = (tmp_path / ".secondlock/lab/passphrase").read_bytes()
-    # Again: a passphrase that is gone would take the whole stack along.
-    assert subprocess.run(words, cwd=tmp_path, capture_output=True).returncode != 0
-    merged = engine.environment(project.Stack("lab", tmp_path), {"PATH": "/bin"})
-    assert Path(merged["PULUMI_BACKEND_URL"].removeprefix("file://")).is_dir()
-    assert Path(merged["PULUMI_CONFIG_PASSPHRASE_FILE"]).read_bytes() == passphrase
-    assert merged["PATH"] == f"{tmp_path}/.venv/bin:/bin"

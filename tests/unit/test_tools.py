@@ -181,13 +181,6 @@ def test_half_a_lock_is_removed_unless_it_is_being_written(
     assert sorted(lock.parent.iterdir()) == [lock, current]
 
 
-def test_private_files_are_private_from_the_start(tmp_path: Path) -> None:
-    (tmp_path / "secret.part").write_text("left by a killed run")
-    demo.write_private(tmp_path / "secret", "hidden\n")
-    assert (tmp_path / "secret").stat().st_mode & 0o777 == 0o600
-    assert [path.name for path in tmp_path.iterdir()] == ["secret"]
-
-
 def test_a_full_disk_is_told_in_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_code(lambda: Path("/dev/full").write_text("a passphrase")) == 1
     said = capsys.readouterr().err
@@ -204,8 +197,8 @@ def test_the_demo_takes_a_public_key_as_people_have_it(
     monkeypatch.setattr(demo, "REQUEST", tmp_path / "alice.yaml")
     (tmp_path / "alice.yaml").write_text(request_text())
     (tmp_path / "alice.pub").write_bytes(content)
-    demo.prepare_request(tmp_path / "alice.pub")
+    demo.tell_other_keys(tmp_path / "alice.pub")
     for other in (b"", b"\xff"):
         (tmp_path / "alice.pub").write_bytes(other)
         with pytest.raises(StepError, match=r"alice\.pub"):
-            demo.prepare_request(tmp_path / "alice.pub")
+            demo.tell_other_keys(tmp_path / "alice.pub")

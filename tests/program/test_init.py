@@ -1,0 +1,168 @@
+"""`secondlock init`: from an empty folder to a plan that stands, with the real engine."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.machine.people import make_key
+from tests.program.project import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+PROGRAM = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from cli import project
+project.ROOT = Path(sys.argv[2])
+from cli.__main__ import main
+sys.exit(main(sys.argv[3:]))
+"""
+
+
+class Folder:
+    """A project in which there is no stack yet, and the shell of somebody who has set nothing."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+        self.state = place / ".secondlock" / "lab"
+        self.config = place / "stacks" / "Pulumi.lab.yaml"
+        (place / "stacks").mkdir(parents=True)
+        for name in ("Pulumi.yaml", "__main__.py", "infra", "cloudinit"):
+            (place / name).symlink_to(ROOT / name)
+        self.key = place / "alice.pub"
+        self.key.write_text(make_key(place / "alice") + "\n")
+        path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
+        self.environment = {"HOME": str(place), "PATH": path, "LANG": "C.UTF-8"}
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-I", "-c", PROGRAM, ROOT, self.place, *words],
+            cwd=self.place,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+            text=True,
+        )
+
+    def init(self, *words: str) -> tuple[int, str, str]:
+        """Exit code, standard output and standard error."""
+        with self.start("init", "lab", *words) as process:
+            out, err = process.communicate(timeout=120)
+        return process.returncode, out, err
+
+    def pulumi(self, *words: str) -> str:
+        """`pulumi` in a shell that has read the stack's environment file."""
+        line = '. .secondlock/lab/env && exec "$@"'
+        argv = ["sh", "-c", line, "sh", "pulumi", *words, "--stack", "lab", "--non-interactive"]
+        done = subprocess.run(
+            argv, cwd=self.place, env=self.environment, capture_output=True, text=True, timeout=120
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def seed(self) -> str:
+        return self.pulumi("config", "get", "secondlock:enrollmentSeed").strip()
+
+    def files(self) -> dict[str, bytes]:
+        """What it made, and holds."""
+        return {
+            str(path): path.read_bytes()
+            for folder in (self.state, self.place / "stacks")
+            for path in sorted(folder.rglob("*"))
+            if path.is_file()
+        }
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    return Folder(tmp_path / "project")
+
+
+def _modes(paths: Sequence[Path]) -> list[str]:
+    return [f"{path.stat().st_mode & 0o777:o}" for path in paths]
+
+
+def test_one_command_leads_to_a_plan_that_stands_and_another_changes_nothing(
+    folder: Folder,
+) -> None:
+    with_alice = ("--researcher", "alice", "--key", str(folder.key))
+    code, out, err = folder.init(*with_alice)
+    assert (code, err) == (0, "")
+    assert "pulumi up --stack lab" in out
+    assert "Plan" not in out
+    private = [folder.state, folder.state / "pulumi"]
+    assert _modes(private) == ["700"] * 2
+    assert _modes([folder.state / name for name in ("passphrase", "env")]) == ["600"] * 2
+    preview = folder.pulumi("preview")
+    assert "secondlock:local:Machine" in preview
+    assert folder.seed() not in out + folder.config.read_text()
+
+    before = folder.files()
+    code, out, _ = folder.init(*with_alice)
+    assert (code, "nothing to do" in out) == (0, True)
+    assert folder.files() == before
+
+
+def test_whatever_it_is_killed_at_it_goes_on(folder: Folder) -> None:
+    for seconds in (0.4, 0.8, 1.2, 1.8, 2.5, 3.5):
+        process = folder.start("init", "lab")
+        time.sleep(seconds)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    code, _, err = folder.init("--json")
+    assert (code, err) == (0, "")
+    assert len(folder.seed()) == 64
+    before = folder.seed()
+    assert folder.init("--researcher", "alice", "--key", str(folder.key))[0] == 0
+    assert folder.seed() == before
+    folder.pulumi("preview")
+
+
+def test_a_stack_in_ec2_has_its_region_and_needs_two_decisions(folder: Folder) -> None:
+    code, _, err = folder.init("--target", "aws")
+    assert (code, "--zones" in err) == (2, True)
+    zones = ("--target", "aws", "--zones", "eu-west-1a,eu-west-1b")
+    code, _, err = folder.init(*zones)
+    assert (code, "--on-destroy" in err) == (2, True)
+    code, _, err = folder.init("--target", "aws", "--zones", "here", "--on-destroy", "delete")
+    assert (code, "not an availability zone" in err) == (1, True)
+    assert not folder.state.exists()
+    code, out, _ = folder.init(*zones, "--on-destroy", "snapshot", "--json")
+    assert code == 0
+    assert "./secondlock image pin --stack lab" in json.loads(out)["next"]
+    assert folder.pulumi("config", "get", "aws:region").strip() == "eu-west-1"
+    code, _, err = folder.init(
+        "--target", "aws", "--zones", "eu-west-1a,eu-west-1b", "--on-destroy", "delete"
+    )
+    assert (code, "is snapshot already, not delete" in err) == (1, True)
+
+
+def test_a_passphrase_that_is_lost_is_not_replaced(folder: Folder) -> None:
+    assert folder.init()[0] == 0
+    (folder.state / "passphrase").unlink()
+    code, _, err = folder.init()
+    assert code == 1
+    assert "is encrypted with it (bring it back" in err
+    assert not (folder.state / "passphrase").exists()
+
+
+def test_a_backend_that_is_not_to_be_had_is_told_and_another_can_be_named(folder: Folder) -> None:
+    code, _, err = folder.init("--backend", f"file://{folder.place}/nowhere")
+    assert (code, "pulumi does not find the state of stack lab" in err) == (1, True)
+    code, out, _ = folder.init()
+    assert (code, "State: " in out) == (0, True)
+    code, _, err = folder.init("--backend", "s3://elsewhere")
+    assert (code, "is in file://" in err) == (1, True)
