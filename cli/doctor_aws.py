@@ -35,7 +35,7 @@ from infra.model.folder import load_folder
 from infra.model.instance_types import BAKING
 from infra.model.members import MachineRequest
 from infra.model.problems import ProblemsError
-from infra.model.settings import Settings, load_settings
+from infra.model.settings import INSTANCE_TYPE, AwsSettings, load_settings
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2 import EC2Client
@@ -72,7 +72,7 @@ class _Here:
     session: boto3.Session
     account: str
     wanted: list[_Wanted]
-    settings: Settings | None
+    settings: AwsSettings | None
 
     @property
     def region(self) -> str:
@@ -140,21 +140,21 @@ def findings(stack: Stack) -> list[Finding]:
     return found
 
 
-def _settings(stack: Stack) -> tuple[Settings | None, list[Finding]]:
+def _settings(stack: Stack) -> tuple[AwsSettings | None, list[Finding]]:
     values = {
         key.removeprefix(_PREFIX): value
         for key, value in stack.values().items()
         if key.startswith(_PREFIX)
     }
     try:
-        settings = load_settings(stack.name, values)
+        settings = AwsSettings.of(load_settings(stack.name, values))
     except ProblemsError as error:
         return None, [of_problem("settings", one) for one in error.told]
     return settings, [ok("settings", str(stack.config))]
 
 
 def _requests(
-    stack: Stack, settings: Settings | None
+    stack: Stack, settings: AwsSettings | None
 ) -> tuple[Sequence[MachineRequest], list[Finding]]:
     try:
         asked = load_folder(stack.requests)
@@ -166,9 +166,9 @@ def _requests(
     return asked.machines, [ok("requests", f"{len(asked.people)}, without a fault")]
 
 
-def _here(stack: Stack, machines: Sequence[MachineRequest], settings: Settings | None) -> _Here:
+def _here(stack: Stack, machines: Sequence[MachineRequest], settings: AwsSettings | None) -> _Here:
     """Raises ProblemsError when AWS does not know who asks."""
-    usual = settings.instance_type if settings else Settings(stack=stack.name).instance_type
+    usual = settings.instance_type if settings else INSTANCE_TYPE
     zones = settings.zones if settings else ()
     wanted = [
         _Wanted(
@@ -376,7 +376,7 @@ def _parameters(here: _Here) -> Iterator[Finding]:
 
 
 def _base_image(here: _Here) -> Iterator[Finding]:
-    if here.settings is None or here.settings.base_image is None:
+    if here.settings is None:
         return
     pin = command("image", "pin", stack=here.stack)
     ami = here.settings.base_image

@@ -23,7 +23,7 @@ from cli.project import Stack, check_researcher, choose_stack, command, pulumi, 
 from infra.model.folder import Requests, load_folder
 from infra.model.machine import MachineSize
 from infra.model.problems import Problem, ProblemsError, RefusedError
-from infra.model.settings import Settings, setting_problems, split_zones
+from infra.model.settings import INSTANCE_TYPE, setting_problems, split_zones
 from infra.model.text import visible
 from infra.targets import target_of
 
@@ -247,7 +247,7 @@ def _machine(stack: Stack, asked: Mapping[str, str]) -> str:
             )
         sizes = {"cpus": usual.cpus, "memory_gib": usual.memory_gib, **disks}
         return _LOCAL_MACHINE.format(machine=_flow(sizes))
-    kind = _setting(stack, "instanceType") or Settings(stack=stack.name).instance_type
+    kind = _setting(stack, "instanceType") or INSTANCE_TYPE
     all_of_it = {"instance_type": kind, **disks, "spot": "false", "public": "true"}
     return _AWS_MACHINE.format(
         mark="" if asked else "# ",

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from infra.aws.keys import Keys
     from infra.aws.strays import Strays
-    from infra.model.settings import Settings
+    from infra.model.settings import AwsSettings
     from infra.plan import MachinePlan
 
 STATE_GIB = 1
@@ -30,7 +30,7 @@ class Data(pulumi.ComponentResource):
 
     def __init__(
         self,
-        settings: Settings,
+        settings: AwsSettings,
         machines: Sequence[MachinePlan],
         key: Keys,
         strays: Strays,

@@ -14,11 +14,11 @@ from infra.aws.network import RULES, subnet_cidr
 from infra.aws.roster import naming_bundle, roster_problems
 from infra.model.networks import collapse
 from infra.model.problems import Problem
+from infra.model.settings import AwsSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from infra.model.settings import Settings
     from infra.plan import MachinePlan, Plan
 
 _RESERVED = 5  # addresses that AWS keeps in each subnet (Amazon VPC User Guide, "Subnet sizing")
@@ -26,7 +26,7 @@ _RESERVED = 5  # addresses that AWS keeps in each subnet (Amazon VPC User Guide,
 
 def problems(plan: Plan, region: str | None = None) -> list[Problem]:
     """All of it. `region` is what the stack's configuration says of its provider."""
-    settings, machines = plan.settings, plan.machines
+    settings, machines = AwsSettings.of(plan.settings), plan.machines
     return [
         *check_requests(plan.asked, settings.zones),
         *roster_problems(naming_bundle(machines, settings.older_bundle)),
@@ -36,7 +36,7 @@ def problems(plan: Plan, region: str | None = None) -> list[Problem]:
     ]
 
 
-def _region_problems(settings: Settings, configured: str | None) -> Iterator[Problem]:
+def _region_problems(settings: AwsSettings, configured: str | None) -> Iterator[Problem]:
     wanted = settings.region
     named = [os.environ.get(name) for name in ("AWS_REGION", "AWS_DEFAULT_REGION")]
     region = configured or named[0] or named[1]
@@ -47,7 +47,7 @@ def _region_problems(settings: Settings, configured: str | None) -> Iterator[Pro
         yield Problem(None, None, what, mend)
 
 
-def _room_problems(settings: Settings, machines: tuple[MachinePlan, ...]) -> Iterator[Problem]:
+def _room_problems(settings: AwsSettings, machines: tuple[MachinePlan, ...]) -> Iterator[Problem]:
     """More machines in a subnet than it has addresses."""
     wanted = Counter(
         (machine.size.zone or first_zone(machine.name, settings.zones), public)
@@ -64,7 +64,7 @@ def _room_problems(settings: Settings, machines: tuple[MachinePlan, ...]) -> Ite
             yield Problem(None, None, what, mend)
 
 
-def _machine_problems(settings: Settings, machine: MachinePlan) -> Iterator[Problem]:
+def _machine_problems(settings: AwsSettings, machine: MachinePlan) -> Iterator[Problem]:
     if settings.bake and machine.size.root_disk_gib < ROOT_GIB:
         what = f"the baked image does not fit: it has {ROOT_GIB} GiB"
         mend = f"write at least {ROOT_GIB}"

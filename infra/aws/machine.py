@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from infra.aws.network import Network
     from infra.aws.roster import Rosters
     from infra.aws.strays import Strays
-    from infra.model.settings import Settings
+    from infra.model.settings import AwsSettings
     from infra.plan import MachinePlan
 
 SSH_PORT = 22
@@ -78,7 +78,7 @@ class Machines(pulumi.ComponentResource):
 
     def __init__(
         self,
-        settings: Settings,
+        settings: AwsSettings,
         machines: Sequence[MachinePlan],
         parts: Parts,
         opts: pulumi.ResourceOptions | None = None,

@@ -14,10 +14,10 @@ from infra.model.networks import collapse
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from infra.model.settings import Settings
+    from infra.model.settings import AwsSettings
     from infra.plan import MachinePlan
 
-_LETTERS = "abcdefgh"  # of zones; see settings.ZONE_PATTERN
+_LETTERS = "abcdefgh"  # of zones; see names.ZONE_PATTERN
 _ANYWHERE = "0.0.0.0/0"
 RULES = 60
 """Networks that one security group takes (Amazon VPC quotas, "rules per security group")."""
@@ -33,7 +33,7 @@ class Network(pulumi.ComponentResource):
 
     def __init__(
         self,
-        settings: Settings,
+        settings: AwsSettings,
         machines: Sequence[MachinePlan],
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:

@@ -20,6 +20,7 @@ from infra.aws.network import Network
 from infra.aws.roster import Rosters, naming_bundle
 from infra.aws.strays import Strays
 from infra.aws.tags import machine_tags, stack_tags
+from infra.model.settings import AwsSettings
 
 if TYPE_CHECKING:
     from infra.plan import MachinePlan, Plan
@@ -29,7 +30,7 @@ class Aws:
     """Makes the machines of a plan in EC2, and all that they share."""
 
     def __init__(self, plan: Plan) -> None:
-        settings, machines = plan.settings, plan.machines
+        settings, machines = AwsSettings.of(plan.settings), plan.machines
         stack, tags, known = settings.stack, stack_tags(settings), facts()
         tags_of = partial(machine_tags, settings)
         key = Keys(stack, tags, known, keep=settings.on_destroy == "snapshot")
@@ -74,8 +75,8 @@ class Aws:
         strays = Strays(stack, known.region, network.costs, after_network)
         image = Image(
             stack,
-            base_image=settings.base_image or "",
-            tensorflow_image=settings.tensorflow_image or "",
+            base_image=settings.base_image,
+            tensorflow_image=settings.tensorflow_image,
             bake=settings.bake,
             log_retention_days=settings.log_retention_days,
             facts=known,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from infra.model.settings import Settings
+    from infra.model.settings import AwsSettings
     from infra.plan import MachinePlan
 
 STACK_TAG = "secondlock:stack"
@@ -30,13 +30,13 @@ def security_group_name(stack: str, machine: str) -> str:
     return f"secondlock/{stack}/{machine}"
 
 
-def stack_tags(settings: Settings) -> dict[str, str]:
+def stack_tags(settings: AwsSettings) -> dict[str, str]:
     """For what the machines of a stack share."""
     tags = {"Name": f"secondlock-{settings.stack}", STACK_TAG: settings.stack}
     return tags | _paid_by(settings.cost_centre)
 
 
-def machine_tags(settings: Settings, machine: MachinePlan) -> dict[str, str]:
+def machine_tags(settings: AwsSettings, machine: MachinePlan) -> dict[str, str]:
     """For what belongs to one machine."""
     tags = {
         **stack_tags(settings),

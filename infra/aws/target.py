@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from infra.aws import checks
+from infra.model.settings import AwsSettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 def place(settings: Settings) -> str:
     """The region, where the volumes are."""
-    return settings.region
+    return AwsSettings.of(settings).region
 
 
 def check_requests(asked: Requests, zones: Sequence[str] | None) -> list[Problem]:

@@ -12,9 +12,14 @@ from pydantic_core import PydanticCustomError
 
 from infra.model.images import IMAGE_PATTERN, check_image
 from infra.model.instance_types import INSTANCE_TYPE_PATTERN, check_instance_type
-from infra.model.names import NAME_PATTERN, check_machine_name, check_researcher_name
+from infra.model.names import (
+    COST_CENTRE_PATTERN,
+    NAME_PATTERN,
+    ZONE_PATTERN,
+    check_machine_name,
+    check_researcher_name,
+)
 from infra.model.problems import RefusedError
-from infra.model.settings import COST_CENTRE_PATTERN, ZONE_PATTERN
 from infra.model.ssh_keys import KEY_TYPES
 
 MAKE_ENROLLMENT = "write 32 hex digits, as `openssl rand -hex 16` prints them"

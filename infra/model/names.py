@@ -10,6 +10,13 @@ from infra.model.text import brief
 NAME_PATTERN = r"^[a-z][a-z0-9_-]{0,31}$"
 """useradd(8)'s rule, less the leading underscore: Debian keeps that for system users."""
 
+ZONE_PATTERN = r"^[a-z]{2}(-[a-z]+)+-[0-9]+[a-h]$"
+"""An availability zone: its region and a letter. Local and wavelength zones have no such name."""
+
+COST_CENTRE_PATTERN = r"^(?! )[\w .:/=+@-]{1,256}(?<! )$"
+"""What EC2 takes as a tag's value (EC2 User Guide, "Tag restrictions"), blanks only between others:
+at an end nobody sees them, and the bills of `4711` and `4711 ` are two."""
+
 # useradd makes a group of the user's name: groups are reserved too.
 _DEBIAN = """
 root daemon bin sys sync games man lp mail news uucp proxy www-data backup list irc gnats nobody adm

@@ -1,17 +1,26 @@
-"""A stack's own settings: the values under `secondlock:` in its Pulumi configuration."""
+"""A stack's own settings: the values under `secondlock:` in its Pulumi configuration.
+
+Each is said once: its name, how it is read and checked, what it is without, and what it means. The
+table in docs/reference.md is made of it.
+"""
 
 from __future__ import annotations
 
 import difflib
+import functools
 import ipaddress
 import re
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, TypeAdapter
+from pydantic import ValidationError as Invalid
+from pydantic.alias_generators import to_camel
+from pydantic_core import PydanticCustomError
 
 from infra.model.images import check_image
 from infra.model.instance_types import check_instance_type
+from infra.model.names import COST_CENTRE_PATTERN, ZONE_PATTERN
 from infra.model.networks import check_cidr, is_within
 from infra.model.problems import Problem, ProblemsError, RefusedError
 from infra.model.text import brief, first_hidden, shell_word
@@ -19,15 +28,11 @@ from infra.model.text import brief, first_hidden, shell_word
 STACK_PATTERN = r"^[a-zA-Z0-9][a-zA-Z0-9_-]{0,62}$"
 """Narrower than Pulumi's rule: the name becomes a folder and a part of host aliases."""
 
-ZONE_PATTERN = r"^[a-z]{2}(-[a-z]+)+-[0-9]+[a-h]$"
-"""An availability zone: its region and a letter. Local and wavelength zones have no such name."""
-
-COST_CENTRE_PATTERN = r"^(?! )[\w .:/=+@-]{1,256}(?<! )$"
-"""What EC2 takes as a tag's value (EC2 User Guide, "Tag restrictions"), blanks only between others:
-at an end nobody sees them, and the bills of `4711` and `4711 ` are two."""
-
 SEED_KEY = "enrollmentSeed"
 """The one secret; `infra.enrollment` takes it, the settings never hold it."""
+
+INSTANCE_TYPE = "g4dn.xlarge"
+"""The EC2 instance type of a stack that names none."""
 
 _MAIL = "[!-+\\--?A-~]{1,64}"  # what is seen of ASCII, less the comma and the @
 _FINGERPRINT_PATTERN = "^[0-9a-f]{16}$"
@@ -38,67 +43,6 @@ _RETENTION = (
     1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922,
     3288, 3653,
 )  # fmt: skip
-
-
-class Settings(BaseModel):
-    """What holds for a whole stack. From `zones` on: for the target aws only."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-    stack: str
-    target: Literal["local", "aws"] = "local"
-    seed_fingerprint: str | None = None
-    """Of the seed that the stack's phones were enrolled with; see `enrollment.check_seed`."""
-    new_seed: bool = False
-    delete_data: tuple[str, ...] = ()
-    """MACHINE@PLACE of each machine whose data there may be deleted; see `infra.record`."""
-    older_bundle: bool = False
-    """Whether machines may go back to programs of ours that they have gone on from."""
-    tensorflow_image: str | None = None
-    """`name@sha256:digest`, or None for the target's own; aws has none of its own."""
-    zones: tuple[str, ...] = ()
-    """Availability zones, all of one region."""
-    vpc_cidr: str = "10.77.0.0/16"
-    on_destroy: Literal["delete", "snapshot"] | None = None
-    """What becomes of the data when a machine goes; never None on aws."""
-    base_image: str | None = None
-    """The pinned official Debian AMI; never None on aws."""
-    bake: bool = True
-    """Whether EC2 Image Builder makes an image of it, or cloud-init installs at each first boot."""
-    instance_type: str = "g4dn.xlarge"
-    """Of requests that name none."""
-    cost_centre: str = ""
-    log_retention_days: int = 180
-    """Half a year, as China's Cybersecurity Law (article 21) and auditors elsewhere ask."""
-    alarms: bool = True
-    alert_email: str = ""
-
-    @property
-    def region(self) -> str:
-        """That of the zones; empty where there are none."""
-        return self.zones[0][:-1] if self.zones else ""
-
-
-def load_settings(stack: str, values: Mapping[str, str]) -> Settings:
-    """Settings from the configuration's values, keyed without the `secondlock:` prefix.
-
-    Raises ProblemsError with every error and the `pulumi config` command that mends it.
-    """
-    problems = _stack_problems(stack) + [
-        problem for key, value in values.items() for problem in _problems(key, value, stack)
-    ]
-    problems += _target_problems(stack, values)
-    if problems:
-        raise ProblemsError(problems)
-    read = {
-        _FIELDS[key]: _READ.get(key, str)(value) for key, value in values.items() if key != SEED_KEY
-    }
-    return Settings.model_validate({"stack": stack, **read})
-
-
-def setting_problems(stack: str, key: str, value: str) -> list[Problem]:
-    """What is wrong with one setting, keyed without its prefix."""
-    return _problems(key, value, stack)
 
 
 def split_zones(value: str) -> tuple[str, ...]:
@@ -114,82 +58,6 @@ def split_zones(value: str) -> tuple[str, ...]:
     if len({zone[:-1] for zone in zones}) > 1:
         raise RefusedError("zones of more than one region: a stack lies in one")
     return zones
-
-
-def _stack_problems(stack: str) -> list[Problem]:
-    if re.fullmatch(STACK_PATTERN, stack):
-        return []
-    what = f"'{brief(stack)}' cannot be a stack's name here: a-z, 0-9, _ and -, at most 63"
-    return [Problem(None, None, what, f"pulumi stack rename NAME --stack {shell_word(stack)}")]
-
-
-def _problems(key: str, value: str, stack: str) -> list[Problem]:
-    if key not in _KEYS:
-        near = difflib.get_close_matches(key, _KEYS, n=1)
-        hint = f": did you mean secondlock:{near[0]}?" if near else ""
-        mend = f"pulumi config rm {shell_word(f'secondlock:{key}')} --stack {stack}"
-        return [Problem(None, None, f"unknown setting secondlock:{brief(key)}{hint}", mend)]
-    if key not in _CHECKS:
-        return []
-    try:
-        _check_seen(value)
-        _CHECKS[key](value)
-    except RefusedError as refused:
-        mend = f"pulumi config set secondlock:{key} VALUE --stack {stack}"
-        return [Problem(None, None, f"secondlock:{key}: {refused}", mend)]
-    return []
-
-
-def _check_seen(value: str) -> None:
-    """Raises RefusedError for what a reviewer of the stack's file would not see."""
-    if first_hidden(value) is not None:
-        raise RefusedError("a control character, or one that is not seen, stands in it")
-
-
-def _target_problems(stack: str, values: Mapping[str, str]) -> Iterator[Problem]:
-    """Settings that the stack's target needs and has not, or has and knows nothing of."""
-    target = values.get("target", "local")
-    if target == "aws":
-        for key, mend in _NEEDED.items():
-            if not values.get(key):
-                what = f"secondlock:{key} is not set; the target aws needs it"
-                yield Problem(None, None, what, f"{mend} --stack {stack}")
-    if target == "local":
-        for key in values:
-            if key in _AWS:
-                what = f"secondlock:{key} says nothing on the target local"
-                mend = f"pulumi config rm secondlock:{key} --stack {stack}"
-                yield Problem(None, None, what, mend)
-
-
-_AWS = {
-    "zones": "zones",
-    "vpcCidr": "vpc_cidr",
-    "onDestroy": "on_destroy",
-    "baseImage": "base_image",
-    "bake": "bake",
-    "instanceType": "instance_type",
-    "costCentre": "cost_centre",
-    "logRetentionDays": "log_retention_days",
-    "alarms": "alarms",
-    "alertEmail": "alert_email",
-}
-_FIELDS = {
-    "target": "target",
-    "seedFingerprint": "seed_fingerprint",
-    "newSeed": "new_seed",
-    "deleteData": "delete_data",
-    "olderBundle": "older_bundle",
-    "tensorflowImage": "tensorflow_image",
-    **_AWS,
-}
-_KEYS = (*_FIELDS, SEED_KEY)
-_NEEDED = {
-    "zones": "pulumi config set secondlock:zones REGIONa,REGIONb",
-    "onDestroy": "pulumi config set secondlock:onDestroy delete|snapshot",
-    "baseImage": "./secondlock image pin",
-    "tensorflowImage": "./secondlock image pin",
-}
 
 
 def _one_of(*allowed: str) -> Callable[[str], str]:
@@ -220,33 +88,209 @@ def _check_vpc(value: str) -> str:
     return value
 
 
-_boolean = _one_of("true", "false")
-_CHECKS: dict[str, Callable[[str], object]] = {
-    "target": _one_of("local", "aws"),
-    "newSeed": _boolean,
-    "olderBundle": _boolean,
-    "seedFingerprint": _matches(_FINGERPRINT_PATTERN, "16 hex digits"),
-    "deleteData": _matches(f"{_WORD}( *, *{_WORD})*|^$", "MACHINE@PLACE, as the plan names it"),
-    "tensorflowImage": check_image,
-    "zones": split_zones,
-    "vpcCidr": _check_vpc,
-    "onDestroy": _one_of("delete", "snapshot"),
-    "baseImage": _matches("^ami-[0-9a-f]{8}([0-9a-f]{9})?$", "the id of an AMI, such as ami-..."),
-    "bake": _boolean,
-    "instanceType": check_instance_type,
-    "costCentre": _matches(
-        f"{COST_CENTRE_PATTERN}|^$", "letters, digits, .:/=+@_- and blanks between them"
-    ),
-    "logRetentionDays": _one_of(*map(str, _RETENTION)),
-    "alarms": _boolean,
-    "alertEmail": _matches(rf"^({_MAIL}@{_MAIL}\.{_MAIL})?$", "one e-mail address"),
+def _truth(value: str) -> bool:
+    return _one_of("true", "false")(value) == "true"
+
+
+def _days(value: str) -> int:
+    return int(_one_of(*map(str, _RETENTION))(value))
+
+
+def _words(value: str) -> tuple[str, ...]:
+    _matches(f"{_WORD}( *, *{_WORD})*|^$", "MACHINE@PLACE, as the plan names it")(value)
+    return tuple(one.strip() for one in value.split(",") if one.strip())
+
+
+def _seen(value: str) -> str:
+    """Raises RefusedError for what a reviewer of the stack's file would not see."""
+    if first_hidden(value) is not None:
+        raise RefusedError("a control character, or one that is not seen, stands in it")
+    return value
+
+
+def _read(read: Callable[[str], object]) -> BeforeValidator:
+    """A validator out of a function that reads what Pulumi's configuration holds: text.
+
+    The function raises RefusedError. What is no text comes from the program itself.
+    """
+
+    def validate(value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        try:
+            return read(_seen(value))
+        except RefusedError as refused:
+            raise PydanticCustomError("refused", "{what}", {"what": str(refused)}) from None
+
+    return BeforeValidator(validate)
+
+
+_Flag = Annotated[bool, _read(_truth)]
+
+
+class Settings(BaseModel):
+    """What holds for a whole stack, whatever its target."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        alias_generator=to_camel,
+        populate_by_name=True,
+        use_attribute_docstrings=True,
+    )
+
+    stack: str
+    target: Annotated[Literal["local", "aws"], _read(_one_of("local", "aws"))] = "local"
+    """Where machines run: QEMU on this computer, or EC2."""
+    seed_fingerprint: Annotated[
+        str | None, _read(_matches(_FINGERPRINT_PATTERN, "16 hex digits"))
+    ] = None
+    """Of the seed that the stack's phones were enrolled with: with another, nothing is made."""
+    new_seed: _Flag = False
+    """Whether another seed than the pinned one is meant: everybody enrols again."""
+    delete_data: Annotated[tuple[str, ...], _read(_words)] = ()
+    """MACHINE@PLACE of each machine whose data there may be deleted, as a refused plan names it."""
+    older_bundle: _Flag = False
+    """Whether machines may go back to programs of ours that they have gone on from."""
+    tensorflow_image: Annotated[str | None, _read(check_image)] = None
+    """The workspaces' image, `name@sha256:digest`; without it, the golden image's own."""
+
+
+class AwsSettings(Settings):
+    """What holds for a whole stack in EC2."""
+
+    tensorflow_image: Annotated[str, _read(check_image)]
+    """The workspaces' image, `name@sha256:digest`."""
+    zones: Annotated[tuple[str, ...], _read(split_zones)]
+    """Availability zones, all of one region."""
+    vpc_cidr: Annotated[str, _read(_check_vpc)] = "10.77.0.0/16"
+    """The stack's network: private addresses, from a /16 to a /24."""
+    on_destroy: Annotated[Literal["delete", "snapshot"], _read(_one_of("delete", "snapshot"))]
+    """What becomes of the data when a machine goes."""
+    base_image: Annotated[
+        str, _read(_matches("^ami-[0-9a-f]{8}([0-9a-f]{9})?$", "the id of an AMI, such as ami-..."))
+    ]
+    """The pinned official Debian AMI."""
+    bake: _Flag = True
+    """Whether EC2 Image Builder makes an image of it, or each first boot installs the same."""
+    instance_type: Annotated[str, _read(check_instance_type)] = INSTANCE_TYPE
+    """Of requests that name none."""
+    cost_centre: Annotated[
+        str,
+        _read(
+            _matches(
+                f"{COST_CENTRE_PATTERN}|^$", "letters, digits, .:/=+@_- and blanks between them"
+            )
+        ),
+    ] = ""
+    """Who pays, as a tag, where a request names nobody."""
+    log_retention_days: Annotated[int, _read(_days)] = 180
+    """How long logs are kept: half a year, as China's Cybersecurity Law (article 21) asks."""
+    alarms: _Flag = True
+    """Whether CloudWatch tells of guessing, frozen people, wrong clocks and silent machines."""
+    alert_email: Annotated[
+        str, _read(_matches(rf"^({_MAIL}@{_MAIL}\.{_MAIL})?$", "one e-mail address"))
+    ] = ""
+    """Whom they tell."""
+
+    @classmethod
+    def of(cls, settings: Settings) -> AwsSettings:
+        """The settings of a stack that is on aws. Raises TypeError for another's."""
+        if not isinstance(settings, cls):
+            raise TypeError(f"stack {settings.stack} is on target {settings.target}")
+        return settings
+
+    @property
+    def region(self) -> str:
+        """That of the zones."""
+        return self.zones[0][:-1]
+
+
+MODELS: Mapping[str, type[Settings]] = {"local": Settings, "aws": AwsSettings}
+"""By target."""
+
+_NEEDED = {
+    "zones": "pulumi config set secondlock:zones REGIONa,REGIONb",
+    "onDestroy": "pulumi config set secondlock:onDestroy delete|snapshot",
+    "baseImage": "./secondlock image pin",
+    "tensorflowImage": "./secondlock image pin",
 }
-_READ: dict[str, Callable[[str], Any]] = {
-    "newSeed": lambda value: value == "true",
-    "olderBundle": lambda value: value == "true",
-    "deleteData": lambda value: tuple(one.strip() for one in value.split(",") if one.strip()),
-    "zones": split_zones,
-    "bake": lambda value: value == "true",
-    "logRetentionDays": int,
-    "alarms": lambda value: value == "true",
-}
+"""What sets a setting that a target cannot do without."""
+
+
+def keys(target: str) -> dict[str, str]:
+    """The settings that a target knows: by the name in the configuration, the field's."""
+    fields = MODELS[target].model_fields
+    return {str(field.alias): name for name, field in fields.items() if name != "stack"}
+
+
+_KEYS = {key: name for target in MODELS for key, name in keys(target).items()}
+_KNOWN = (*_KEYS, SEED_KEY)
+
+
+def load_settings(stack: str, values: Mapping[str, str]) -> Settings:
+    """Settings from the configuration's values, keyed without the `secondlock:` prefix.
+
+    Raises ProblemsError with every error and the `pulumi config` command that mends it.
+    """
+    problems = _stack_problems(stack) + [
+        problem for key, value in values.items() for problem in setting_problems(stack, key, value)
+    ]
+    problems += _target_problems(stack, values)
+    if problems:
+        raise ProblemsError(problems)
+    read = {key: value for key, value in values.items() if key != SEED_KEY}
+    model = MODELS[values.get("target", "local")]
+    return model.model_validate({"stack": stack, **read})
+
+
+def setting_problems(stack: str, key: str, value: str) -> list[Problem]:
+    """What is wrong with one setting, keyed without its prefix."""
+    if key not in _KNOWN:
+        near = difflib.get_close_matches(key, _KNOWN, n=1)
+        hint = f": did you mean secondlock:{near[0]}?" if near else ""
+        mend = f"pulumi config rm {shell_word(f'secondlock:{key}')} --stack {stack}"
+        return [Problem(None, None, f"unknown setting secondlock:{brief(key)}{hint}", mend)]
+    if key == SEED_KEY:
+        return []
+    try:
+        _adapter(_KEYS[key]).validate_python(value, strict=True)
+    except Invalid as error:
+        (fault,) = error.errors(include_url=False, include_input=False)
+        mend = f"pulumi config set secondlock:{key} VALUE --stack {stack}"
+        return [Problem(None, None, f"secondlock:{key}: {fault['msg']}", mend)]
+    return []
+
+
+@functools.cache
+def _adapter(name: str) -> TypeAdapter[Any]:
+    field = next(
+        model.model_fields[name] for model in MODELS.values() if name in model.model_fields
+    )
+    annotated: Any = Annotated.__class_getitem__((field.annotation, *field.metadata))  # type: ignore[attr-defined]
+    return TypeAdapter(annotated)
+
+
+def _stack_problems(stack: str) -> list[Problem]:
+    if re.fullmatch(STACK_PATTERN, stack):
+        return []
+    what = f"'{brief(stack)}' cannot be a stack's name here: a-z, 0-9, _ and -, at most 63"
+    return [Problem(None, None, what, f"pulumi stack rename NAME --stack {shell_word(stack)}")]
+
+
+def _target_problems(stack: str, values: Mapping[str, str]) -> Iterator[Problem]:
+    """Settings that the stack's target needs and has not, or has and knows nothing of."""
+    target = values.get("target", "local")
+    if target not in MODELS:
+        return
+    known = keys(target)
+    for key, name in known.items():
+        if MODELS[target].model_fields[name].is_required() and not values.get(key):
+            what = f"secondlock:{key} is not set; the target {target} needs it"
+            yield Problem(None, None, what, f"{_NEEDED[key]} --stack {stack}")
+    for key in values:
+        if key in _KEYS and key not in known:
+            what = f"secondlock:{key} says nothing on the target {target}"
+            mend = f"pulumi config rm secondlock:{key} --stack {stack}"
+            yield Problem(None, None, what, mend)

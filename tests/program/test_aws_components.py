@@ -28,6 +28,7 @@ from infra.aws.roster import naming_bundle
 from infra.aws.stack import Aws
 from infra.enrollment import fingerprint
 from infra.model.problems import ProblemsError
+from infra.model.settings import AwsSettings
 from infra.plan import Plan, make_plan
 from tests.machine.people import make_key
 
@@ -260,7 +261,7 @@ def _check_encryption(engine: _Engine, plan: Plan) -> None:
         assert (root["encrypted"], root["kmsKeyId"]) == (True, key)
         volume = volumes[machine.name]
         assert (volume["encrypted"], volume["kmsKeyId"]) == (True, key)
-        assert volume["finalSnapshot"] is (plan.settings.on_destroy == "snapshot")
+        assert volume["finalSnapshot"] is (AwsSettings.of(plan.settings).on_destroy == "snapshot")
         parameter = parameters[machine.name]
         assert (parameter["type"], parameter["keyId"]) == ("SecureString", key)
     assert all(group["kmsKeyId"] == key for group in engine.of("LogGroup").values())
@@ -388,7 +389,7 @@ def test_a_zone_with_data_cannot_be_forgotten(tmp_path: Path) -> None:
     plan = _plan(tmp_path, [{"researcher": "alice"}])
 
     def ask() -> pulumi.Output[str]:
-        network = Network(plan.settings, plan.machines)
+        network = Network(AwsSettings.of(plan.settings), plan.machines)
         return network.subnet(pulumi.Output.from_input("eu-west-1f"), public=True)
 
     wait: Callable[[Callable[[], Any]], Callable[[], None]] = pulumi.runtime.test

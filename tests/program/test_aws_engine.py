@@ -18,6 +18,7 @@ import pytest
 from infra.aws.roster import naming_bundle
 from infra.aws.tags import machine_tags
 from infra.enrollment import fingerprint
+from infra.model.settings import AwsSettings
 from infra.plan import Plan, make_plan
 from tests.program.cloud import REGION, TENSORFLOW, ZONES, AwsProject, Cloud, provider_missing
 from tests.program.project import STACK
@@ -272,7 +273,7 @@ def test_everything_says_whose_it_is(lab: Lab) -> None:
         assert tags["secondlock:stack"] == STACK
         assert tags["secondlock:cost-centre"] == "physics"
     (alice, _) = lab.plan().machines
-    wanted = machine_tags(lab.plan().settings, alice)
+    wanted = machine_tags(AwsSettings.of(lab.plan().settings), alice)
     assert wanted.items() <= _tags(lab.instances()["alice"]).items()
     assert wanted.items() <= _tags(lab.volumes()["alice"]).items()
 

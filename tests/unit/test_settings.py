@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from infra.model.problems import ProblemsError
-from infra.model.settings import Settings, load_settings
+from infra.model.settings import AwsSettings, Settings, load_settings
 
 DIGEST = "example.org/tf@sha256:" + "0" * 64
 
@@ -43,7 +43,7 @@ def test_defaults_and_values() -> None:
 
 
 def test_the_settings_of_aws() -> None:
-    least = Settings(
+    least = AwsSettings(
         stack="demo",
         target="aws",
         zones=("eu-west-1a", "eu-west-1c"),
@@ -77,9 +77,9 @@ def test_the_settings_of_aws() -> None:
 def test_what_aws_needs_and_local_does_not_know() -> None:
     found = problems("demo", {"target": "aws"})
     assert [line.split()[0] for line in found] == [
-        f"secondlock:{key}" for key in ("zones", "onDestroy", "baseImage", "tensorflowImage")
+        f"secondlock:{key}" for key in ("tensorflowImage", "zones", "onDestroy", "baseImage")
     ]
-    assert "(./secondlock image pin --stack demo)" in found[2]
+    assert "(./secondlock image pin --stack demo)" in found[3]
     found = problems("demo", AWS | {"target": "local"})
     assert len(found) == 3
     assert "onDestroy says nothing on the target local (pulumi config rm" in found[1]
