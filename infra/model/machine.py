@@ -24,11 +24,15 @@ class MachineSize(Model):
         description="System disk in GiB; lost when the machine is replaced.",
     )
     home_disk_gib: int = Field(
-        default=20, ge=1, le=16383, description="Home disk in GiB; survives that."
+        default=20,
+        ge=1,
+        le=16383,
+        description="Home disk in GiB; survives that, can grow and not shrink.",
     )
     instance_type: InstanceType | None = Field(
         default=None,
-        description="EC2 instance type; without it, the stack's. Target aws.",
+        description="EC2 instance type: g4dn.*, g5.* or p3dn.24xlarge; without it, the stack's."
+        " Target aws.",
     )
     spot: bool = Field(
         default=False,
@@ -40,7 +44,8 @@ class MachineSize(Model):
     )
     zone: Zone | None = Field(
         default=None,
-        description="Availability zone of a new machine's data. Target aws.",
+        description="Availability zone of a new machine's data, where it stays; without it, one of"
+        " the stack's. Target aws.",
     )
 
 

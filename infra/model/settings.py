@@ -167,7 +167,7 @@ class AwsSettings(Settings):
     vpc_cidr: Annotated[str, _read(_check_vpc)] = "10.77.0.0/16"
     """The stack's network: private addresses, from a /16 to a /24."""
     on_destroy: Annotated[Literal["delete", "snapshot"], _read(_one_of("delete", "snapshot"))]
-    """What becomes of the data when a machine goes."""
+    """What becomes of the data when its machine goes."""
     base_image: Annotated[
         str, _read(_matches("^ami-[0-9a-f]{8}([0-9a-f]{9})?$", "the id of an AMI, such as ami-..."))
     ]

@@ -7,6 +7,8 @@ import re
 import subprocess
 from pathlib import Path
 
+from tools import reference
+
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
@@ -40,3 +42,7 @@ def test_a_home_comes_back_through_no_link_of_its_owner(tmp_path: Path) -> None:
     assert (now / ".bashrc").read_text() == "alice::0:0\n"
     assert (now / "link").is_symlink()
     assert (tmp_path / "home/.restore/before/.bashrc").is_symlink()
+
+
+def test_the_reference_is_that_of_the_code() -> None:
+    assert reference.PAGE.read_text() == reference.text() + "\n", "python -m tools.reference"
