@@ -46,3 +46,10 @@ def test_a_home_comes_back_through_no_link_of_its_owner(tmp_path: Path) -> None:
 
 def test_the_reference_is_that_of_the_code() -> None:
     assert reference.PAGE.read_text() == reference.text() + "\n", "python -m tools.reference"
+
+
+def test_every_test_that_a_promise_names_is_there() -> None:
+    named = re.findall(r"`(\w+/test_\w+\.py)::(\w+)`", (DOCS / "promises.md").read_text())
+    assert len(named) > 50
+    for file, test in named:
+        assert f"def {test}(" in (DOCS.parent / "tests" / file).read_text(), f"{file}::{test}"
