@@ -11,7 +11,8 @@ from pathlib import Path
 import typer
 from typer import TyperException
 
-from cli import admin_policy, doctor, enroll, images, init, request, retire, ssh_config, status
+from cli import doctor, enroll, init, request, retire, ssh_config, status
+from cli.aws import admin_policy, images
 from cli.options import echo_json
 from infra.model.problems import Problem, ProblemsError
 from infra.model.text import brief

@@ -15,6 +15,7 @@ from cli.engine import environment
 from cli.findings import Finding, Verdict, ok, stop
 from cli.options import JsonOption, StackOption, echo_json
 from cli.project import Stack, choose_stack
+from cli.targets import target_of
 
 _COLOURS: dict[Verdict, str] = {"ok": "green", "note": "yellow", "stop": "bold red"}
 
@@ -28,7 +29,7 @@ def doctor(stack: StackOption = None, as_json: JsonOption = False) -> None:
     """
     chosen = choose_stack(stack)
     target = chosen.target()
-    found = [_pulumi(chosen), *_findings(chosen, target), *left_behind()]
+    found = [_pulumi(chosen), *target_of(target).findings(chosen), *left_behind()]
     told = {one.what for one in found}
     found += [one for one in of_stack(chosen) if one.what not in told]
     fine = all(one.verdict != "stop" for one in found)
@@ -39,16 +40,6 @@ def doctor(stack: StackOption = None, as_json: JsonOption = False) -> None:
         _print(chosen, target, found)
     if not fine:
         raise typer.Exit(1)
-
-
-def _findings(stack: Stack, target: str) -> list[Finding]:
-    if target == "aws":
-        from cli import doctor_aws  # boto3 takes a while to load
-
-        return doctor_aws.findings(stack)
-    from cli import doctor_local
-
-    return doctor_local.findings(stack)
 
 
 def _pulumi(stack: Stack) -> Finding:

@@ -20,6 +20,7 @@ from cli.files import locked, replace, write_new
 from cli.options import JsonOption, echo_json
 from cli.project import Stack, choose_stack, command, pulumi, shown
 from cli.request import Factors, FactorsOption, FromOption, KeyOption
+from cli.targets import NAMES, target_of
 from infra.enrollment import fingerprint
 from infra.model.problems import Problem, ProblemsError
 from infra.model.settings import SEED_KEY, setting_problems, split_zones
@@ -37,11 +38,8 @@ _QUIET = {
 }
 
 
-class Target(str, Enum):
-    """Where machines run."""
-
-    LOCAL = "local"
-    AWS = "aws"
+Target = Enum("Target", {name.upper(): name for name in NAMES}, type=str)  # type: ignore[misc]
+_USUAL = Target(NAMES[0])
 
 
 class OnDestroy(str, Enum):
@@ -106,7 +104,7 @@ ProviderOption = Annotated[
 
 def init(
     stack: NameArgument,
-    target: TargetOption = Target.LOCAL,
+    target: TargetOption = _USUAL,
     zones: ZonesOption = "",
     on_destroy: DestroyOption = None,
     researcher: ResearcherOption = None,
@@ -122,7 +120,7 @@ def init(
     What is there already stays as it is, so it can be run again, also after it was cut off.
     """
     chosen = choose_stack(stack)
-    wanted = _settings(target, zones, on_destroy)
+    wanted = target_of(target.value).settings(zones, on_destroy and on_destroy.value)
     _check(chosen, wanted)
     chosen.state.mkdir(mode=0o700, parents=True, exist_ok=True)
     with locked(chosen.state):
@@ -143,25 +141,6 @@ def init(
     typer.echo("Next:")
     for line in following:
         typer.echo(f"  {line}")
-
-
-def _settings(target: Target, zones: str, on_destroy: OnDestroy | None) -> dict[str, str]:
-    """What the command line says of the stack. Raises typer.BadParameter."""
-    if target is Target.LOCAL:
-        if zones or on_destroy:
-            given = "--zones" if zones else "--on-destroy"
-            raise typer.BadParameter("says nothing on target local", param_hint=given)
-        return {}
-    if not zones:
-        raise typer.BadParameter("the target aws needs it: in which zones?", param_hint="--zones")
-    if on_destroy is None:
-        what = "the target aws needs it: delete or snapshot the data of a machine that goes?"
-        raise typer.BadParameter(what, param_hint="--on-destroy")
-    return {
-        "secondlock:target": "aws",
-        "secondlock:zones": zones,
-        "secondlock:onDestroy": on_destroy.value,
-    }
 
 
 def _check(stack: Stack, wanted: Mapping[str, str]) -> None:
@@ -266,6 +245,5 @@ def _next(stack: Stack) -> list[str]:
     lines = [f". {shown(env)}"] if env.exists() else []
     if not any(stack.requests.glob("*.yaml")):
         lines.append(command("request", "NAME", "--key", "NAME.pub", stack=stack))
-    if stack.target() == "aws":
-        lines += [command("image", "pin", stack=stack), command("doctor", stack=stack)]
+    lines += target_of(stack.target()).steps(stack)
     return [*lines, pulumi("up", stack=stack).rpartition("&& ")[2]]

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, FiniteFloat, Validat
 
 from cli.engine import Machine
 from cli.project import Stack, command
+from cli.targets import target_of
 from infra.model.text import brief, visible
 
 CODES_BEAR = 20.0
@@ -173,7 +174,4 @@ def clock_fault(name: str, offset: float) -> str:
 
 
 def _is_behind(applied: int | None, machine: Machine) -> bool:
-    """On aws the serial begins anew with its parameter: there a higher one can be the older."""
-    if applied is None:
-        return True
-    return applied != machine.serial if machine.target == "aws" else applied < machine.serial
+    return applied is None or target_of(machine.target).is_behind(applied, machine.serial)

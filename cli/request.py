@@ -16,14 +16,14 @@ from typing import Annotated
 
 import typer
 
+from cli import targets
 from cli.files import write_new
 from cli.keys import read_keys
 from cli.options import JsonOption, ResearcherArgument, StackOption, echo_json, file_name
 from cli.project import Stack, check_researcher, choose_stack, command, pulumi, shown
 from infra.model.folder import Requests, load_folder
-from infra.model.machine import MachineSize
 from infra.model.problems import Problem, ProblemsError, RefusedError
-from infra.model.settings import INSTANCE_TYPE, setting_problems, split_zones
+from infra.model.settings import split_zones
 from infra.model.text import visible
 from infra.targets import target_of
 
@@ -49,24 +49,6 @@ factors: {factors}
 # Binds the phone. No secret, but never used twice: `{rotate}` writes a new one.
 enrollment: "{enrollment}"
 """
-
-
-_LOCAL_MACHINE = """\
-# The size of the machine; without it, this.
-# machine: {machine}"""
-
-_AWS_MACHINE = """\
-# The machine; what is left out is as here. spot: cheaper, stopped when EC2 needs the room.
-# public: false: without a public address, SSH goes over Session Manager.
-{mark}machine: {machine}
-
-# The last day that it is wanted, and who pays: tags on everything that is made for it.
-# until: 2030-12-31
-# cost_centre: "{cost_centre}\""""
-
-
-_OPTIONS = {"instance_type": "--instance-type", "spot": "--spot", "public": "--private"}
-"""What on the command line sets a field of `machine`."""
 
 
 class Factors(str, Enum):
@@ -191,8 +173,9 @@ def write(
     stack.target()  # whatever else is wrong may be so for another target alone
     check_researcher(researcher)
     source, keys = _keys(researcher, key, factors)
-    machine = _machine(stack, asked)
-    cidrs = allowed_from or _default_from(stack)
+    target = targets.target_of(stack.target())
+    machine = target.machine(stack, asked)
+    cidrs = allowed_from or target.networks()
     text = _scaffold(stack, researcher, keys, factors, cidrs, machine)
     # The file is not there yet: its lines would help nobody, the fields' names do.
     path = stack.request(researcher)
@@ -233,49 +216,6 @@ def _asked(instance_type: str | None, *, spot: bool, private: bool) -> dict[str,
     fields = {"instance_type": None if instance_type is None else _scalar(instance_type)}
     fields |= {"spot": "true" if spot else None, "public": "false" if private else None}
     return {name: value for name, value in fields.items() if value is not None}
-
-
-def _machine(stack: Stack, asked: Mapping[str, str]) -> str:
-    """The lines about the machine. Raises typer.BadParameter for what the target does not know."""
-    usual = MachineSize()
-    disks = {"root_disk_gib": usual.root_disk_gib, "home_disk_gib": usual.home_disk_gib}
-    if stack.target() == "local":
-        if asked:
-            raise typer.BadParameter(
-                f"stack {stack.name} is on target local; EC2's options are for target aws",
-                param_hint=" and ".join(_OPTIONS[name] for name in asked),
-            )
-        sizes = {"cpus": usual.cpus, "memory_gib": usual.memory_gib, **disks}
-        return _LOCAL_MACHINE.format(machine=_flow(sizes))
-    kind = _setting(stack, "instanceType") or INSTANCE_TYPE
-    all_of_it = {"instance_type": kind, **disks, "spot": "false", "public": "true"}
-    return _AWS_MACHINE.format(
-        mark="" if asked else "# ",
-        machine=_flow(asked or all_of_it),
-        cost_centre=_setting(stack, "costCentre") or "4711",
-    )
-
-
-def _setting(stack: Stack, key: str) -> str | None:
-    """A setting that goes into the file. Raises ProblemsError for what the stack may not have."""
-    value = stack.value(f"secondlock:{key}")
-    problems = setting_problems(stack.name, key, value) if value else []
-    if problems:
-        raise ProblemsError(problems)
-    return value
-
-
-def _flow(fields: Mapping[str, object]) -> str:
-    return "{" + ", ".join(f"{name}: {value}" for name, value in fields.items()) + "}"
-
-
-def _default_from(stack: Stack) -> list[str]:
-    if stack.target() == "local":
-        return ["127.0.0.0/8"]
-    raise typer.BadParameter(
-        "say where the researcher logs in from, for example --from 192.0.2.0/24",
-        param_hint="--from",
-    )
 
 
 def _scaffold(

@@ -10,12 +10,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from cli import status_local
 from cli.engine import Machine, machines
 from cli.options import JsonOption, StackOption, echo_json
 from cli.project import Stack, choose_stack, command, shown
 from cli.reports import Clock, GuestStatus, Report, Researcher, Trouble
 from cli.ssh_config import alias, host_key_alias, outdated, own_key
+from cli.targets import target_of
 from infra.model.problems import Problem, ProblemsError
 
 _WIDE = 200  # columns, where the output is not a terminal
@@ -51,10 +51,7 @@ def _everything(stack: Stack) -> dict[str, Machine]:
     except ProblemsError as error:
         left: list[Trouble] = []
         with suppress(ProblemsError):
-            if stack.target() == "aws":
-                from cli import status_aws  # boto3 takes a while to load
-
-                left = status_aws.others(stack, {})
+            left = target_of(stack.target()).others(stack, {})
         more = [Problem(None, None, one.what, one.mend) for one in left]
         raise ProblemsError([*error.problems, *more]) from None
 
@@ -75,15 +72,13 @@ def reports_of(stack: Stack, everything: dict[str, Machine]) -> tuple[list[Repor
 
     Raises ProblemsError.
     """
+    found: list[Report] = []
     others: list[Trouble] = []
-    remote = {name: one for name, one in everything.items() if one.target == "aws"}
-    here = {name: one for name, one in everything.items() if one.target != "aws"}
-    found = status_local.reports(stack, here)
-    if remote:
-        from cli import status_aws  # boto3 takes a while to load
-
-        found += status_aws.reports(stack, remote)
-        others = status_aws.others(stack, remote)
+    for name in dict.fromkeys(one.target for one in everything.values()):
+        target = target_of(name)
+        its = {each: one for each, one in everything.items() if one.target == name}
+        found += target.reports(stack, its)
+        others += target.others(stack, its)
     return found, others
 
 

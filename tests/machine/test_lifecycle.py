@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cli.engine import Machine
+from cli.local.status import reports
 from cli.project import Stack
-from cli.status_local import reports
 from infra.local import qemu
 from infra.local.agent import AwayError, GuestAgent
 from infra.local.qmp import monitor

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-from cli.admin_policy import documents
+from cli.aws.admin_policy import documents
 from infra.aws import policies
 from infra.aws.facts import Facts
 from tests.unit.iam import Document, Request, allows, resource_allows

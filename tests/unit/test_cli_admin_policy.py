@@ -9,7 +9,7 @@ import botocore.session
 import pytest
 
 from cli.__main__ import main
-from cli.admin_policy import LONGEST, documents
+from cli.aws.admin_policy import LONGEST, documents
 from infra.aws import policies
 from infra.aws.facts import Facts
 from tests.unit.iam import Request, allows

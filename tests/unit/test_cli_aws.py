@@ -29,9 +29,11 @@ from moto.servicequotas.exceptions import NoSuchResource
 from moto.servicequotas.models import ServiceQuotasBackend
 from moto.servicequotas.responses import ServiceQuotasResponse
 
-from cli import images, project, status_aws
+from cli import project
 from cli.__main__ import main
-from cli.aws import session
+from cli.aws import images
+from cli.aws import status as status_aws
+from cli.aws.session import session
 from cli.engine import Machine
 from cli.project import Stack
 from infra.model.problems import ProblemsError
@@ -391,7 +393,7 @@ def test_an_endpoint_that_nobody_listens_at(
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     once = Config(retries={"mode": "standard", "max_attempts": 1})  # AWS does not come back here
-    monkeypatch.setattr("cli.aws._CLIENT", once)
+    monkeypatch.setattr("cli.aws.session._CLIENT", once)
     assert main(["image", "pin", "--stack", "gpu", "--image", GIVEN]) == 1
     assert "127.0.0.1:1 cannot be reached" in capsys.readouterr().err
 
@@ -505,7 +507,7 @@ def test_doctor_counts_roles_in_iams_own_region(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("cli.doctor_aws._SHARED_ROLES", 1000)
+    monkeypatch.setattr("cli.aws.doctor._SHARED_ROLES", 1000)
     ask(root, "alice")
     roles, profiles = doctor(capsys, 1)["roles"]
     assert "L-FE177D64" in roles["mend"]
@@ -588,7 +590,7 @@ def test_pin_takes_the_newest_debian_13(
     root: Path, aws: Any, debian: str, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     written: dict[str, str] = {}
-    monkeypatch.setattr("cli.images.set_config", lambda _, values: written.update(values))
+    monkeypatch.setattr("cli.aws.images.set_config", lambda _, values: written.update(values))
     make_image(aws, "debian-13-amd64-2", created="2026-12-01", owner="111122223333")
     configure(root, secondlock__baseImage="ami-0123456789abcdef0")
     assert main(["image", "pin", "--stack", "gpu", "--image", GIVEN, "--json"]) == 0
@@ -613,7 +615,7 @@ def test_pin_and_doctor_say_the_same_of_an_image_of_others(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("cli.images.set_config", lambda *_: None)
+    monkeypatch.setattr("cli.aws.images.set_config", lambda *_: None)
     ask(root, "alice")
     for name, owner, told in (
         ("debian-13-amd64-1", "111122223333", "account 111122223333's, not Debian's"),

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 import yaml
 
-from cli import doctor_local, project
+from cli import project
 from cli.__main__ import main
+from cli.local import doctor as doctor_local
 from infra.enrollment import fingerprint
 from infra.local import qemu
 from infra.local.image import fresh_folder, image_folder

@@ -21,7 +21,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from cli.registry import look_up
+from cli.aws.registry import look_up
 from infra.model.problems import RefusedError
 from tools.packages import unpacked
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from cli.admin_policy import documents
+from cli.aws.admin_policy import documents
 from infra.aws import policies
 from infra.aws.facts import Facts
 from tests import cfn

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cli import aws as on_the_computer
+from cli.aws import session as on_the_computer
 from tests.web_page import PAGE
 
 on_the_machine: Any = importlib.import_module("guest.aws")

@@ -13,12 +13,9 @@ from typing import TYPE_CHECKING
 import boto3
 from botocore.exceptions import ClientError
 
-from cli.aws import client_config, explained, session
-from cli.findings import Finding, note, of_problem, ok, stop
-from cli.images import doubt, find_image, official
-from cli.project import Stack, command
-from cli.provider import provider
-from cli.quotas import (
+from cli.aws.images import doubt, find_image, official
+from cli.aws.provider import provider
+from cli.aws.quotas import (
     DISKS,
     ELASTIC_IPS,
     PROFILES,
@@ -28,7 +25,10 @@ from cli.quotas import (
     Quota,
     vcpu_quota,
 )
-from cli.strays import said_of, strays
+from cli.aws.session import client_config, explained, session
+from cli.aws.strays import said_of, strays
+from cli.findings import Finding, note, of_problem, ok, stop
+from cli.project import Stack, command
 from infra.aws.checks import check_requests
 from infra.aws.data import first_zone
 from infra.model.folder import load_folder

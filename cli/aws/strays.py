@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cli.aws import client_config, explained
+from cli.aws.session import client_config, explained
 from cli.engine import state
 from infra.aws.inventory import Item, inventory
 

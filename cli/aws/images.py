@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli import registry
+from cli.aws import registry
 from cli.engine import set_config
 from cli.options import JsonOption, StackOption, echo_json
 from cli.project import Stack, choose_stack, command, pulumi, shown
@@ -121,7 +121,7 @@ def find_image(stack: Stack, here: boto3.Session, ami: str | None = None) -> Ima
     In aws-cn and GovCloud Debian's owner is not known to this program: there an AMI has to be
     named. Raises ProblemsError.
     """
-    from cli.aws import client_config, explained
+    from cli.aws.session import client_config, explained
 
     ec2 = here.client("ec2", config=client_config())
     with explained(stack, "ec2"):
@@ -167,7 +167,7 @@ def doubt(image: ImageTypeDef, partition: str) -> str | None:
 
 
 def _base(stack: Stack, ami: str | None) -> dict[str, Any]:
-    from cli.aws import session  # boto3 takes a while to load
+    from cli.aws.session import session  # boto3 takes a while to load
 
     here = session(stack)
     image = find_image(stack, here, ami)

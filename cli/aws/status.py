@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from cli.aws import client_config, explained, session
+from cli.aws.session import client_config, explained, session
+from cli.aws.strays import said_of, strays
 from cli.engine import Machine
 from cli.project import Stack, pulumi
 from cli.reports import GuestStatus, Mends, Report, Trouble, guest_troubles, read_status
-from cli.strays import said_of, strays
 from infra.model.folder import load_folder
 from infra.model.members import MachineRequest
 from infra.model.problems import ProblemsError

@@ -1,0 +1,76 @@
+"""The target `local`, as `cli.targets` asks for it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from cli.scaffold import OPTIONS, disks, flow
+from infra.model.machine import MachineSize
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from cli.engine import Machine
+    from cli.findings import Finding
+    from cli.project import Stack
+    from cli.reports import Report, Trouble
+
+_MACHINE = """\
+# The size of the machine; without it, this.
+# machine: {machine}"""
+
+
+def settings(zones: str, on_destroy: str | None) -> dict[str, str]:
+    """None: it is the target of a stack that says nothing of it."""
+    if zones or on_destroy:
+        given = "--zones" if zones else "--on-destroy"
+        raise typer.BadParameter("says nothing on target local", param_hint=given)
+    return {}
+
+
+def steps(_stack: Stack) -> list[str]:
+    """None."""
+    return []
+
+
+def networks() -> list[str]:
+    """This computer's own: nobody else reaches the machine's port."""
+    return ["127.0.0.0/8"]
+
+
+def machine(stack: Stack, asked: Mapping[str, str]) -> str:
+    """The usual size, to be changed."""
+    if asked:
+        raise typer.BadParameter(
+            f"stack {stack.name} is on target local; EC2's options are for target aws",
+            param_hint=" and ".join(OPTIONS[name] for name in asked),
+        )
+    usual = MachineSize()
+    sizes = {"cpus": usual.cpus, "memory_gib": usual.memory_gib, **disks()}
+    return _MACHINE.format(machine=flow(sizes))
+
+
+def findings(stack: Stack) -> list[Finding]:
+    """This computer: image, QEMU, room, clocks."""
+    from cli.local import doctor
+
+    return doctor.findings(stack)
+
+
+def reports(stack: Stack, machines: Mapping[str, Machine]) -> list[Report]:
+    """Each is asked through its guest agent."""
+    from cli.local import status
+
+    return status.reports(stack, machines)
+
+
+def others(_stack: Stack, _machines: Mapping[str, Machine]) -> list[Trouble]:
+    """Nothing: what is of a machine here lies in its folder, which `up` takes over or removes."""
+    return []
+
+
+def is_behind(applied: int, wanted: int) -> bool:
+    """Serials only grow; the state may have missed the last one."""
+    return applied < wanted
