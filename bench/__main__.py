@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench import aws, bundle, login, names, plan
+from bench import aws, bundle, login, names, plan, upgrade
 from bench.table import Row, markdown, terminal
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
@@ -20,6 +20,7 @@ MEASURES = {
     "aws": aws.measure,
     "login": login.measure,
     "names": names.measure,
+    "upgrade": upgrade.measure,
 }
 
 
