@@ -9,7 +9,7 @@ from typing import Any, TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from infra.model.fields import MAKE_ENROLLMENT
+from infra.model.fields import MAKE_ENROLLMENT, OWN, SHARED
 from infra.model.text import brief
 from infra.model.yaml_lines import Document, Location, dotted
 
@@ -80,8 +80,11 @@ _EXPECTED = {
 
 
 def _place(location: Location) -> Location:
-    """Without Pydantic's names for the branches of a union, which nobody wrote."""
-    return tuple(part for part in location if not (isinstance(part, str) and part[:1] == "<"))
+    """Without Pydantic's name for the branch of a union, which nobody wrote. It has one place: a
+    field of a person's own may be called so."""
+    if location[:1] == ("machine",) and location[1:2] in ((OWN,), (SHARED,)):
+        return (location[0], *location[2:])
+    return location
 
 
 def _did_you_mean(location: Location, model: type[BaseModel]) -> str:

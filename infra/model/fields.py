@@ -24,6 +24,9 @@ from infra.model.ssh_keys import KEY_TYPES
 
 MAKE_ENROLLMENT = "write 32 hex digits, as `openssl rand -hex 16` prints them"
 
+OWN, SHARED = "<size>", "<name>"
+"""Pydantic's names for what `machine` may be: it tells faults of a field behind one of them."""
+
 _DAY = "expected a day, such as 2026-11-22"
 _ENROLLMENT_PATTERN = "^[0-9a-f]{32}$"
 _KEY_PATTERN = f"^({'|'.join(KEY_TYPES)}) [A-Za-z0-9+/]+=*( .*)?$".replace(".com", "[.]com")

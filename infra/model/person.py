@@ -17,6 +17,8 @@ from pydantic import (
 from pydantic_core import InitErrorDetails
 
 from infra.model.fields import (
+    OWN,
+    SHARED,
     EnrollmentId,
     Key,
     LastDay,
@@ -39,8 +41,8 @@ MOST_KEYS, MOST_NETWORKS = 50, 250
 
 # Told apart by what is written, so that a fault is told of that one alone.
 OwnOrShared = Annotated[
-    Annotated[MachineSize, Tag("<size>")] | Annotated[MachineName, Tag("<name>")],
-    Discriminator(lambda value: "<name>" if isinstance(value, str) else "<size>"),
+    Annotated[MachineSize, Tag(OWN)] | Annotated[MachineName, Tag(SHARED)],
+    Discriminator(lambda value: SHARED if isinstance(value, str) else OWN),
 ]
 
 

@@ -512,6 +512,9 @@ def test_local_target_holds_loopback_only(folder: Path) -> None:
 )
 @example(b"machine: {<<: {a: 1}}")
 @example(b"rebuild: " + b"9" * 5000)
+@example(b"? <")
+@example(b"machine: {<size>: 1}")
+@example(b"<name>: {machine: 1}")
 def test_whatever_stands_in_a_file_is_a_problem_and_not_a_crash(
     folder: Path, content: bytes
 ) -> None:
