@@ -142,13 +142,14 @@ def files(target: Target) -> tuple[File, ...]:
     others = {name for one in _OWN.values() for name in (*one.programs, *one.modules)}
     absent = others - {*own.programs, *own.modules}
     present = {source.stem for source in (HERE / "guest").glob("*.py")} - absent
-    return (
+    inside = (
         *templates(target, FILES | units((*UNITS, *own.units))),
         *modules(sorted(present)),
         *launchers(PROGRAMS | {f"{LIBRARY}/{name}": name for name in own.programs}),
-        (ABOUT, "0644", json.dumps({"target": target}) + "\n"),
         *(_install() if target == "aws" else ()),
     )
+    about = {"target": target, "files": sorted(path.lstrip("/") for path, _, _ in inside)}
+    return (*inside, (ABOUT, "0644", json.dumps(about) + "\n"))
 
 
 def _install() -> tuple[File, ...]:

@@ -76,6 +76,17 @@ def start_at_boot() -> None:
     _at_boot("timers.target", "secondlock-status.timer")
 
 
+def start_services() -> list[str]:
+    """Have what runs beside sshd run; what does not start, as faults."""
+    faults = []
+    for unit in _services():
+        try:
+            run("systemctl", "start", unit)
+        except GuestError as fault:
+            faults.append(str(fault))
+    return faults
+
+
 def prepare() -> bool:
     """Once in a machine's life: have every boot start its services; True when that was now."""
     if paths.PREPARED.exists():

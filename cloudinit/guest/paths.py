@@ -32,5 +32,6 @@ SHUT = RUN / "shut"  # whose workspaces nobody may enter just now
 LOCK = RUN / "sync.lock"
 STATUS = RUN / "status.json"
 ERROR = RUN / "error"
+NEXT_BOOT = RUN / "next-boot"  # changed files that count from then on
 UPGRADED = RUN / "upgraded.json"  # what became of the last upgrade
 APPLIED = RUN / "applied"  # which roster of AWS's, in this boot

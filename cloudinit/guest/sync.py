@@ -6,6 +6,7 @@ roster changes nothing.
 `settle` is what the first boot leaves for when the door is open.
 """
 
+import contextlib
 import json
 import os
 import pwd
@@ -157,6 +158,8 @@ def fetch() -> int:
         return 1
     if not applied and _take(text):
         patience.failed()
+        with contextlib.suppress(ValueError):  # a bundle may be what mends it
+            _follow(json.loads(text)["roster"])
         return 1
     write(paths.APPLIED, mark, 0o600)
     paths.ERROR.unlink(missing_ok=True)
@@ -166,17 +169,26 @@ def fetch() -> int:
 
 def _follow(roster: dict[str, Any]) -> int:
     """Go on to the bundle that the roster names, if it is another than ours."""
+    from guest import aws
+
+    back = roster.get("older_bundle") is True
     digest: Any = roster.get("bundle")
-    if not upgrade.wanted(digest):
+    if not upgrade.wanted(digest, back):
         return 0
-    flags = ["--back"] if roster.get("older_bundle") is True else []
+    patience = aws.Patience(f"upgrade-{digest[:16]}")
+    if patience.waits():
+        return 0
+    patience.failed()  # until it has worked
     try:
         upgrade.fetch(json.loads(paths.MACHINE.read_text()), digest)
-        return upgrade.start(digest, *flags)
+        code = upgrade.start(digest, *(["--back"] if back else []))
     except GuestError as error:
         write(paths.ERROR, f"{error}\n", 0o644)
         print(error)
         return 1
+    if not upgrade.wanted(digest, back):  # it runs, or would be refused again
+        patience.worked()
+    return code
 
 
 def boot() -> int:
@@ -185,7 +197,10 @@ def boot() -> int:
     Whoever applies a roster meanwhile mounts them too, and then has sshd started, which waits for
     us: so we do not wait for them.
     """
-    upgrade.recover()
+    try:
+        upgrade.recover()
+    except (GuestError, OSError, ValueError, KeyError) as error:
+        write(paths.ERROR, f"an upgrade cannot be undone: {error}\n", 0o644)
     while not volumes.mounted():
         try:
             with alone(wait=False):

@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -25,18 +26,23 @@ from guest.system import GuestError, alone, run, write
 UNIT = "secondlock-upgrade.service"
 DIGEST = re.compile(r"[0-9a-f]{64}")
 PATIENCE = 30  # seconds for the door to answer; emulated, sshd takes two to start
+SETTLES = 1.0  # seconds after which a program that cannot run has ended
+RETIRED = (Path("/etc/fail2ban/jail.d/secondlock.conf"),)
+"""Files of ours that machines from before there were links have and no bundle has any more."""
 LEFT = Path(versions.tree("left"))
 """Digests that this machine has gone on from, a line each: to come back to one is to be said."""
 
 _UNITS = "etc/systemd/system/"
+_RESTART = ("systemctl", "restart", "ssh.service")
+_RELOAD = ("systemctl", "reload-or-restart", "ssh.service")
 # What is told of a changed file, by how its path begins. The first that fits counts.
 _TELL: tuple[tuple[str, tuple[str, ...]], ...] = (
-    (f"{_UNITS}ssh.service.d/", ("systemctl", "restart", "ssh.service")),
-    ("etc/ssh/", ("systemctl", "reload", "ssh.service")),
+    (f"{_UNITS}ssh.service.d/", _RESTART),
+    ("etc/ssh/", _RELOAD),
     ("etc/nftables.conf", ("nft", "-f", "/etc/nftables.conf")),
     (f"{_UNITS}fail2ban.service.d/", ("systemctl", "try-restart", "fail2ban.service")),
     # It keeps the bans (fail2ban-client(1), reload).
-    ("etc/fail2ban/", ("fail2ban-client", "reload")),
+    ("etc/fail2ban/", ("systemctl", "reload-or-restart", "fail2ban.service")),
     (f"{_UNITS}chrony.service.d/", ("systemctl", "try-restart", "chrony.service")),
     ("etc/chrony/", ("systemctl", "try-restart", "chrony.service")),
     ("etc/systemd/resolved.conf.d/", ("systemctl", "try-restart", "systemd-resolved.service")),
@@ -56,12 +62,18 @@ _LATER = (
 )
 
 
+class RefusedError(GuestError):
+    """A bundle that would be refused again."""
+
+
 def start(digest: str, *flags: str) -> int:
     """Have systemd do the work, whose kill then ends nothing, and wait; print the report.
 
     Raises GuestError where there is none.
     """
-    deadline = time.monotonic() + 10 * PATIENCE
+    # In the middle of a boot, what it restarts would wait for what waits for it.
+    run("timeout", "120", "systemctl", "is-system-running", "--wait", check=False)
+    deadline = time.monotonic() + 2 * PATIENCE
     while _state(UNIT) not in {"inactive", "failed"} and time.monotonic() < deadline:
         time.sleep(0.2)
     program = f"{versions.tree(digest)}/{versions.LIBRARY}/upgrade"
@@ -69,7 +81,8 @@ def start(digest: str, *flags: str) -> int:
     run(
         "systemd-run", "--quiet", "--collect", "--wait", f"--unit={UNIT}",
         "--property=Restart=on-abnormal", "--property=RestartSec=100ms",
-        "--property=StartLimitIntervalSec=0", program, "run", digest, *flags,
+        "--property=StartLimitIntervalSec=1h", "--property=StartLimitBurst=20",
+        "--property=RuntimeMaxSec=240", program, "run", digest, *flags,
     )  # fmt: skip
     if not paths.UPGRADED.exists():
         raise GuestError(f"the upgrade ended without a word; see `journalctl -u {UNIT}`")
@@ -79,38 +92,43 @@ def start(digest: str, *flags: str) -> int:
 
 def work(digest: str, *flags: str) -> int:
     """Upgrade to the bundle, or stay; either is told in the report, with exit code 0."""
+    back = "--back" in flags
+    told: dict[str, Any] = {"wanted": digest, "back": back, "error": None, "refused": False}
     with alone():
-        error = None
-        before = versions.current()
         try:
-            if digest != before or paths.UPGRADE.exists():
-                _upgrade(digest, "--back" in flags)
-        except (GuestError, OSError, ValueError) as fault:
-            error = str(fault)
-            versions.keep({each for each in (versions.current(), before) if each})
-        _report(digest, error)
-    print(json.dumps({"bundle": versions.current(), "before": before, "error": error}))
+            _upgrade(digest, back)
+        except Exception as fault:  # noqa: BLE001 (whatever it is, it has been undone)
+            told["error"] = str(fault) or type(fault).__name__
+            told["refused"] = isinstance(fault, RefusedError)
+            _drop(digest)
+        write(paths.UPGRADED, json.dumps({**told, "next_boot": _next_boot()}) + "\n", 0o644)
+    print(json.dumps({"bundle": versions.current(), **told}))
     return 0
 
 
 def recover() -> None:
     """At boot, before the door opens: what was under way when the power went is undone."""
-    with contextlib.suppress(FileNotFoundError):
-        under_way = json.loads(paths.UPGRADE.read_text())
-        _go(under_way["to"], under_way["from"])
-        run("systemctl", "daemon-reload")
-        paths.UPGRADE.unlink()
-        _report(under_way["to"], "the power went in the middle of the upgrade")
+    under_way = _under_way()
+    if under_way is None:
+        return
+    _go(under_way["to"], under_way["from"])
+    run("systemctl", "daemon-reload")
+    run("nft", "-f", "/etc/nftables.conf")
+    paths.UPGRADE.unlink()
+    told = {"wanted": under_way["to"], "error": "the power went in the middle of the upgrade"}
+    paths.RUN.mkdir(mode=0o755, exist_ok=True)
+    write(paths.UPGRADED, json.dumps({**told, "next_boot": []}) + "\n", 0o644)
 
 
-def wanted(digest: Any) -> bool:
-    """Whether a bundle that AWS names is another than ours, and has not been refused before."""
-    if not isinstance(digest, str) or not DIGEST.fullmatch(digest) or digest == versions.current():
+def wanted(digest: Any, back: bool) -> bool:
+    """Whether a bundle that AWS names is another than ours, and was not refused just so before."""
+    if not isinstance(digest, str) or not DIGEST.fullmatch(digest):
         return False
-    with contextlib.suppress(OSError, ValueError):
-        told = json.loads(paths.UPGRADED.read_text())
-        return not (told["error"] and told["wanted"] == digest)
-    return True
+    if digest == versions.current():
+        return paths.UPGRADE.exists()
+    told = _told()
+    same = (told.get("wanted"), told.get("back")) == (digest, back)
+    return not (same and told.get("refused"))
 
 
 def fetch(machine: dict[str, str], digest: str) -> None:
@@ -119,86 +137,129 @@ def fetch(machine: dict[str, str], digest: str) -> None:
 
     try:
         content = stub.aws({**machine, "bundle": digest})
-    except (OSError, ValueError) as error:
+    except Exception as error:  # noqa: BLE001 (what a network can bring is long)
         raise GuestError(f"the bundle does not come from S3: {error}") from None
     if hashlib.sha256(content).hexdigest() != digest:
         raise GuestError("the bundle arrived damaged")
-    stub.unpack(content, digest)
+    try:
+        stub.unpack(content, digest)
+    except OSError as error:
+        raise GuestError(f"the bundle cannot be unpacked: {error}") from None
 
 
 def report() -> dict[str, Any]:
     """The bundle that runs, what became of the last upgrade, and what waits for the next boot."""
-    told: dict[str, Any] = {"error": None, "next_boot": []}
-    with contextlib.suppress(OSError, ValueError):
-        told |= json.loads(paths.UPGRADED.read_text())
     return {
         "version": versions.current(),
-        "error": told["error"],
-        "next_boot": told["next_boot"],
+        "error": _told().get("error"),
+        "next_boot": _next_boot(),
     }
 
 
+def _told() -> dict[str, Any]:
+    with contextlib.suppress(OSError, ValueError):
+        return dict(json.loads(paths.UPGRADED.read_text()))
+    return {}
+
+
+def _next_boot() -> list[str]:
+    with contextlib.suppress(OSError):
+        return paths.NEXT_BOOT.read_text().split()
+    return []
+
+
+def _under_way() -> dict[str, str] | None:
+    """What the journal says: `from` and `to`."""
+    try:
+        return dict(json.loads(paths.UPGRADE.read_text()))
+    except FileNotFoundError:
+        return None
+
+
 def _upgrade(digest: str, back: bool) -> None:
-    before = _before(digest)
+    under_way = _under_way()
+    if under_way and under_way["to"] != digest:  # another one, that nobody begins again
+        _undo(under_way["from"], under_way["to"])
+        under_way = None
+    before = under_way["from"] if under_way else _before(digest)
     if before == digest:
         return
-    _refuse_older(digest, back)
-    _look_at(digest)
-    write(paths.UPGRADE, json.dumps({"from": before, "to": digest}), 0o600)
+    if not under_way:
+        _refuse_older(digest, back)
+        _look_at(digest)
+        write(paths.UPGRADE, json.dumps({"from": before, "to": digest}), 0o600)
     try:
         _go(before, digest)
         _tell(before, digest)
         if paths.HOST_KEY.exists():  # else nobody was let in before
             _knock()
-    except (GuestError, OSError) as fault:
-        _go(digest, before)
-        _tell(digest, before)
-        paths.UPGRADE.unlink()
+    except Exception as fault:  # noqa: BLE001 (whatever it is)
+        _undo(before, digest)
         raise GuestError(f"{fault}; the bundle before it runs again") from None
-    _remember(before, digest)
+    _remember(before, digest, back)
     paths.UPGRADE.unlink()
+    os.sync()
+
+
+def _undo(before: str, digest: str) -> None:
+    """The bundle before, and what runs told of it, as far as that goes."""
+    _go(digest, before)
+    paths.UPGRADE.unlink()
+    with contextlib.suppress(GuestError):
+        _tell(digest, before)
+    with contextlib.suppress(GuestError):
+        run("systemctl", "start", "ssh.service")
+
+
+def _drop(digest: str) -> None:
+    """Remove a bundle that is refused; never one that runs, or to go back to."""
+    under_way = _under_way() or {}
+    if digest not in {versions.current(), *under_way.values()}:
+        shutil.rmtree(versions.tree(digest), ignore_errors=True)
 
 
 def _before(digest: str) -> str:
     """The bundle to go back to; a machine from before there were links gets a folder for it."""
-    with contextlib.suppress(FileNotFoundError, ValueError, KeyError):
-        return str(json.loads(paths.UPGRADE.read_text())["from"])
     before = versions.current()
     if before is None:
         before = str(json.loads(paths.MACHINE.read_text()).get("bundle", "0" * 64))
         versions.gather(before, versions.files(digest))
         versions.switch(before)
         versions.link(before)
+        for path in RETIRED:
+            path.unlink(missing_ok=True)
     return before
 
 
 def _refuse_older(digest: str, back: bool) -> None:
     if not back and LEFT.exists() and digest in LEFT.read_text().split():
-        raise GuestError(
+        raise RefusedError(
             "this bundle was replaced here by a newer one: pull the newest Secondlock, or say"
             " secondlock:olderBundle true"
         )
 
 
 def _look_at(digest: str) -> None:
-    """Refuse what would not work, before anything changes. Raises GuestError."""
-    tree = Path(versions.tree(digest))
+    """Refuse what would not work, before anything changes. Raises RefusedError."""
+    try:
+        _look(Path(versions.tree(digest)))
+    except (GuestError, OSError, ValueError, KeyError) as fault:
+        raise RefusedError(str(fault)) from None
+
+
+def _look(tree: Path) -> None:
     library = tree / versions.LIBRARY
-    about = library / "bundle.json"
-    if not about.is_file():
+    if not (library / "bundle.json").is_file():
         raise GuestError("what came is no bundle of ours")
-    if json.loads(about.read_text())["target"] != json.loads(paths.MACHINE.read_text())["target"]:
+    about = json.loads((library / "bundle.json").read_text())
+    if about["target"] != json.loads(paths.MACHINE.read_text())["target"]:
         raise GuestError("the bundle is another target's")
-    names = sorted(each.stem for each in (library / "guest").glob("*.py") if each.stem != "stub")
-    modules = ", ".join(f"guest.{name}" for name in names if name != "__init__")
-    # It compiles them too: logins cannot, for which /usr is read-only.
-    imports = f"import sys; sys.path.insert(0, {str(library)!r}); import {modules}"
-    done = subprocess.run(
-        ["/usr/bin/python3", "-I", "-c", imports], capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        words = done.stderr.strip().splitlines()
-        raise GuestError(f"its programs do not load: {words[-1][:200] if words else ''}")
+    missing = [path for path in about["files"] if not (tree / path).is_file()]
+    if missing:
+        raise GuestError(f"the bundle was unpacked without {missing[0]}")
+    _load(library)
+    run(str(tree / "usr/local/sbin/secondlock-sync"), "serial")
+    run("sh", "-n", str(library / "shell"))
     if paths.HOST_KEY.exists():
         run("/usr/sbin/sshd", "-t", "-f", str(tree / "etc/ssh/sshd_config.d/00-secondlock.conf"))
     run("nft", "-c", "-f", str(tree / "etc/nftables.conf"))
@@ -206,6 +267,19 @@ def _look_at(digest: str) -> None:
     json.loads((tree / "etc/docker/daemon.json").read_text())
     for stack in ("sshd", "sshd-password"):
         _look_at_pam(tree / "etc/pam.d" / stack)
+
+
+def _load(library: Path) -> None:
+    """Import every program, which compiles them: logins cannot, for which /usr is read-only."""
+    names = sorted(each.stem for each in (library / "guest").glob("*.py"))
+    modules = ", ".join(f"guest.{name}" for name in names if name not in {"__init__", "stub"})
+    imports = f"import sys; sys.path.insert(0, {str(library)!r}); import {modules}"
+    done = subprocess.run(
+        ["/usr/bin/python3", "-I", "-c", imports], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        words = done.stderr.strip().splitlines()
+        raise GuestError(f"its programs do not load: {words[-1][:200] if words else ''}")
 
 
 def _look_at_pam(stack: Path) -> None:
@@ -217,33 +291,64 @@ def _look_at_pam(stack: Path) -> None:
 
 
 def _go(before: str, digest: str) -> None:
-    """The files of one bundle in place of another's."""
+    """The files of one bundle in place of another's. Raises GuestError where it is not whole."""
+    new = versions.files(digest)
+    if "usr/local/sbin/secondlock-sync" not in new:
+        raise GuestError(f"the bundle {digest} is not whole on this machine")
     versions.switch(digest)
     versions.link(digest)
-    versions.unlink(versions.files(before) - versions.files(digest))
+    versions.unlink(versions.files(before) - new)
 
 
 def _tell(before: str, digest: str) -> None:
-    """Bring what runs up to the files that differ. Raises GuestError where something stays down."""
+    """Bring what runs up to the files that differ: all of it, whatever becomes of a part.
+
+    Raises GuestError where something stays down.
+    """
     changed = _differences(before, digest)
-    if any(path.startswith(_UNITS) for path in changed):
-        run("systemctl", "daemon-reload")
+    faults = []
+    for command in _commands(changed):
+        try:
+            run(*command)
+        except GuestError as fault:
+            faults.append(str(fault))
     if paths.PREPARED.exists():
         door.start_at_boot()
-    commands = {
-        next(command for start, command in _TELL if path.startswith(start)): None
-        for path in sorted(changed)
-        if any(path.startswith(start) for start, _ in _TELL)
-    }
-    if ("systemctl", "restart", "ssh.service") in commands:
-        commands.pop(("systemctl", "reload", "ssh.service"), None)
-    for command in commands:
-        run(*command)
-    ours = [name for name in _LIVING if _concerns(name, changed)]
-    ours += [name for name in _TIMERS if f"{_UNITS}secondlock-{name}" in changed]
-    for unit in (f"secondlock-{name}" for name in ours):
-        if _state(unit) == "active":
-            run("systemctl", "restart", unit)
+        faults += door.start_services()
+    time.sleep(SETTLES)
+    for unit in _ours(changed):
+        if _state(unit) not in {"active", "inactive"}:
+            faults.append(f"{unit} does not run")
+    later = [path for path in changed if path.startswith(_LATER)]
+    if later:
+        write(paths.NEXT_BOOT, "\n".join(sorted({*_next_boot(), *later})) + "\n", 0o644)
+    if faults:
+        raise GuestError(faults[0])
+
+
+def _commands(changed: set[str]) -> list[tuple[str, ...]]:
+    """What to run for these files, each command once."""
+    commands: dict[tuple[str, ...], None] = {}
+    if any(path.startswith(_UNITS) for path in changed):
+        commands[("systemctl", "daemon-reload")] = None
+    for path in sorted(changed):
+        for start, command in _TELL:
+            if path.startswith(start):
+                commands[command] = None
+                break
+    if _RESTART in commands:
+        commands.pop(_RELOAD, None)
+    for unit in _ours(changed):
+        commands["systemctl", "try-restart", unit] = None
+    return list(commands)
+
+
+def _ours(changed: set[str]) -> list[str]:
+    """Services and timers of ours that the change concerns, as far as the machine has them."""
+    names = [name for name in _LIVING if _concerns(name, changed)]
+    names += [name for name in _TIMERS if f"{_UNITS}secondlock-{name}" in changed]
+    units = [f"secondlock-{name}" for name in names]
+    return [unit for unit in units if (paths.UNITS / unit).exists()]
 
 
 def _concerns(service: str, changed: set[str]) -> bool:
@@ -294,25 +399,16 @@ def _greets() -> bool:
     return False
 
 
-def _remember(before: str, digest: str) -> None:
-    left = LEFT.read_text().split() if LEFT.exists() else []
-    kept = [each for each in dict.fromkeys([*left, before]) if each != digest]
-    write(LEFT, "".join(f"{each}\n" for each in kept), 0o644)
-    versions.keep({before, digest})
+def _remember(before: str, digest: str, back: bool) -> None:
+    """What was left is not come back to unasked; with `back`, it was the newer one that was left.
 
-
-def _report(wanted: str, error: str | None) -> None:
-    later: list[str] = []
-    with contextlib.suppress(OSError, ValueError):
-        later = json.loads(paths.UPGRADED.read_text())["next_boot"]
-    before = LEFT.read_text().split()[-1:] if LEFT.exists() else []
-    current = versions.current()
-    if error is None and before and current and Path(versions.tree(before[0])).is_dir():
-        changed = _differences(before[0], current)
-        later += [path for path in sorted(changed) if path.startswith(_LATER)]
-    told = {"wanted": wanted, "error": error, "next_boot": sorted(set(later))}
-    paths.RUN.mkdir(mode=0o755, exist_ok=True)
-    write(paths.UPGRADED, json.dumps(told) + "\n", 0o644)
+    The upgrade is done: where there is no room for this, it stands all the same.
+    """
+    with contextlib.suppress(OSError, GuestError):
+        left = LEFT.read_text().split() if LEFT.exists() else []
+        kept = dict.fromkeys([*left, *([] if back else [before])])
+        write(LEFT, "".join(f"{each}\n" for each in kept if each != digest), 0o644)
+        versions.keep({before, digest})
 
 
 def _state(unit: str) -> str:

@@ -140,16 +140,16 @@ class _MachineProvider(QuietProvider):
         port, serial = int(olds["now"]["port"]), int(olds["now"]["serial"])
         with _faults(machine):
             port = _start(machine, port)
-            kept = _upgrade(machine) if _sha256(olds) != _sha256(news) else None
-            # Whatever became of the bundle: who has left is to be out.
+            # First: who has left is to be out, whatever becomes of the bundle.
             if changed(olds, news, _FOLLOWED):
                 with machine.voice.busy("applying its roster"):
                     serial = _deliver(machine, serial, _enrollments(olds))
-            if kept:
-                raise kept
+            kept = _upgrade(machine) if _sha256(olds) != _sha256(news) else None
             if not was_running or changed(olds, news, ("host_key",)):
                 _wait_for_door(machine, port)
-        _tell_moved(machine, int(olds["now"]["port"]), port)
+            _tell_moved(machine, int(olds["now"]["port"]), port)
+            if kept:
+                raise kept
         return dynamic.UpdateResult({**news, "now": _now(port, serial)})
 
     def read(self, id_: str, props: Props) -> dynamic.ReadResult:
@@ -320,6 +320,8 @@ def _deliver(machine: _Machine, serial: int, known: list[str]) -> int:
     serial += 1
     qemu.write_whole(kept, f"{serial}\n")
     roster = json.loads(machine.props["roster"])
+    if _sent(machine).exists():
+        known = sorted({*known, *_sent(machine).read_text().split()})
     message = {
         "serial": serial,
         "new_volumes": new_volumes,
@@ -334,6 +336,8 @@ def _deliver(machine: _Machine, serial: int, known: list[str]) -> int:
     if answer.get("applied") is not True:
         raise qemu.MachineError(f"its roster was not applied: {answer.get('error')}")
     qemu.mark_data_in_use(machine.data)
+    sent = sorted({*known, *_enrollments(machine.props)})
+    qemu.write_whole(_sent(machine), "".join(f"{each}\n" for each in sent))
     return serial
 
 
@@ -342,14 +346,22 @@ def _sha256(props: Props) -> str:
     return str(props.get("bundle", "")).removesuffix(_BACK)
 
 
+def _sent(machine: _Machine) -> Path:
+    """Which enrollments were ever applied there, a line each.
+
+    Beside the disks: Pulumi's state has none of an `up` that failed after its roster.
+    """
+    return machine.data / "enrollments"
+
+
 def _upgrade(machine: _Machine) -> qemu.MachineError | None:
     """Bring the bundle to the machine; why it refuses it, if it does."""
     back = machine.props["bundle"].endswith(_BACK)
     try:
         with machine.voice.busy("upgrading"):
             upgrade(machine.agent, _sha256(machine.props), back, machine.is_running)
-    except qemu.MachineError as error:
-        return error
+    except (qemu.MachineError, AgentError) as error:
+        return qemu.MachineError(str(error))
     return None
 
 

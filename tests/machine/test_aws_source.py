@@ -162,9 +162,9 @@ class AwsMachine(Machine):
         )
         return int(answer["Version"])
 
-    def put_bundle(self, digest: str) -> None:
+    def put_bundle(self, digest: str, **more: bool) -> None:
         """Write a roster that names this bundle."""
-        self.put(to_json({**self.envelope()["roster"], "bundle": digest}))
+        self.put(to_json({**self.envelope()["roster"], "bundle": digest, **more}))
 
     def apply(self) -> list[str]:
         """Bring the roster to the machine by AWS."""
@@ -441,6 +441,9 @@ def test_the_machine_goes_on_to_the_bundle_that_its_roster_names(
     machine.put_bundle(DIGEST)
     machine.fetch()
     assert "replaced here by a newer one" in machine.status()["bundle"]["error"]
+    machine.put_bundle(DIGEST, older_bundle=True)
+    assert machine.fetch() is None
+    assert machine.succeed(current).strip() == DIGEST
     machine.apply()
 
 
