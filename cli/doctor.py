@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 
 import typer
 from rich.console import Console
@@ -11,7 +10,7 @@ from rich.text import Text
 
 from cli.doctor_stack import findings as of_stack
 from cli.doctor_stack import left_behind
-from cli.engine import environment
+from cli.engine import environment, find_pulumi
 from cli.findings import Finding, Verdict, ok, stop
 from cli.options import JsonOption, StackOption, echo_json
 from cli.project import Stack, choose_stack
@@ -43,8 +42,7 @@ def doctor(stack: StackOption = None, as_json: JsonOption = False) -> None:
 
 
 def _pulumi(stack: Stack) -> Finding:
-    path = environment(stack, os.environ)["PATH"]
-    program = shutil.which("pulumi", path=path)
+    program = find_pulumi(environment(stack, os.environ))
     if program is None:
         return stop("pulumi", "`pulumi` is not on PATH", "make setup")
     return ok("pulumi", program)

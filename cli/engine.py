@@ -9,6 +9,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -31,6 +32,9 @@ from infra.model.text import brief, first_hidden, shell_word
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _TOLD = 5  # outputs that are named where more are wrong
+STATE = ("PULUMI_BACKEND_URL", "PULUMI_CONFIG_PASSPHRASE_FILE")
+"""Where a stack's state is, and what opens it."""
+
 _PATH_ITSELF = ("$PATH", "${PATH}")
 
 
@@ -134,7 +138,7 @@ def environment(stack: Stack, base: Mapping[str, str]) -> dict[str, str]:
     try:
         text = read_text(path, private=True)
     except FileNotFoundError:
-        return dict(base)
+        return _own(stack, base)
     except UnreadableError as error:
         raise ProblemsError([Problem(path, error.line, error.what, error.mend)]) from None
     added = {}
@@ -147,9 +151,25 @@ def environment(stack: Stack, base: Mapping[str, str]) -> dict[str, str]:
         for folder in added.pop("PATH", "").split(os.pathsep)
         if folder and folder not in _PATH_ITSELF
     ]
-    merged = {**added, **base}
+    merged = {**added, **_own(stack, base)}
     merged["PATH"] = os.pathsep.join([*front, base.get("PATH", os.defpath)])
     return merged
+
+
+def _own(stack: Stack, base: Mapping[str, str]) -> dict[str, str]:
+    """Without what a shell has of another stack's: backend and passphrase in that one's folder."""
+    kept = dict(base)
+    for name in STATE:
+        place = Path(base.get(name, "").removeprefix("file://"))
+        if place.is_relative_to(stack.state.parent) and not place.is_relative_to(stack.state):
+            del kept[name]
+    return kept
+
+
+def find_pulumi(surroundings: Mapping[str, str]) -> str | None:
+    """The program, on PATH or where `make setup` puts it."""
+    places = [surroundings.get("PATH", os.defpath), str(Path(sys.executable).parent)]
+    return shutil.which("pulumi", path=os.pathsep.join(places))
 
 
 def _export(path: Path, number: int, line: str) -> tuple[str, str] | None:
@@ -281,9 +301,11 @@ def _run(stack: Stack, *words: str, stdin: str = "", named: bool = True) -> str:
     A secret goes by `stdin`: a command line is seen by others. Raises ProblemsError.
     """
     surroundings = environment(stack, os.environ)
-    program = shutil.which("pulumi", path=surroundings["PATH"])
+    program = find_pulumi(surroundings)
     if program is None:
         raise ProblemsError([Problem(None, None, "`pulumi` is not on PATH", "make setup")])
+    # Its language hosts lie beside it.
+    surroundings["PATH"] = os.pathsep.join([surroundings["PATH"], str(Path(program).parent)])
     done = subprocess.run(
         [program, *words, *(["--stack", stack.name] if named else []), "--non-interactive"],
         cwd=stack.root,

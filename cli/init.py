@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import secrets
 import shlex
-import shutil
 import sys
 from collections.abc import Mapping
 from enum import Enum
@@ -15,8 +14,18 @@ from typing import Annotated
 import typer
 
 from cli import request as requests
-from cli.engine import config_values, environment, make_stack, set_config, set_secret, stacks
-from cli.files import locked, replace, write_new
+from cli.engine import (
+    STATE,
+    config_values,
+    environment,
+    find_pulumi,
+    make_stack,
+    set_config,
+    set_secret,
+    stacks,
+    state,
+)
+from cli.files import locked, replace
 from cli.options import JsonOption, echo_json
 from cli.project import Stack, choose_stack, command, pulumi, shown
 from cli.request import Factors, FactorsOption, FromOption, KeyOption
@@ -30,16 +39,14 @@ _SEED_BYTES = 32
 _OURS = "# Written by `secondlock init`. To go on with plain pulumi: . "
 _BACKEND, _FILE = "PULUMI_BACKEND_URL", "PULUMI_CONFIG_PASSPHRASE_FILE"
 _WORDS = "PULUMI_CONFIG_PASSPHRASE"
-_STATE = (_BACKEND, _FILE)
-# Plugins come by `make setup` or a command that one types, never in the middle of an `up`.
-_QUIET = {
-    "PULUMI_SKIP_UPDATE_CHECK": "1",
-    "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
+_HINTS = {
+    "secondlock:target": "--target",
+    "secondlock:zones": "--zones",
+    "secondlock:onDestroy": "--on-destroy",
 }
 
 
 Target = Enum("Target", {name.upper(): name for name in NAMES}, type=str)  # type: ignore[misc]
-_USUAL = Target(NAMES[0])
 
 
 class OnDestroy(str, Enum):
@@ -53,7 +60,12 @@ NameArgument = Annotated[
     str, typer.Argument(metavar="STACK", help="The new stack's name.", show_default=False)
 ]
 TargetOption = Annotated[
-    Target, typer.Option("--target", help="Where machines run: this computer, or EC2.")
+    Target | None,
+    typer.Option(
+        "--target",
+        help="Where machines run: this computer (the default), or EC2.",
+        show_default=False,
+    ),
 ]
 ZonesOption = Annotated[
     str,
@@ -104,7 +116,7 @@ ProviderOption = Annotated[
 
 def init(
     stack: NameArgument,
-    target: TargetOption = _USUAL,
+    target: TargetOption = None,
     zones: ZonesOption = "",
     on_destroy: DestroyOption = None,
     researcher: ResearcherOption = None,
@@ -119,116 +131,170 @@ def init(
 
     What is there already stays as it is, so it can be run again, also after it was cut off.
     """
-    chosen = choose_stack(stack)
-    wanted = target_of(target.value).settings(zones, on_destroy and on_destroy.value)
-    _check(chosen, wanted)
+    chosen = _chosen(stack)
+    there = chosen.target() if chosen.values() else None
+    kind = target.value if target else there or NAMES[0]
+    wanted = {} if there else target_of(kind).settings(zones, on_destroy and on_destroy.value)
+    _check(chosen, kind, zones, on_destroy and on_destroy.value, wanted)
+    if researcher is not None:
+        requests.check(kind, researcher, key, factors, allowed_from)
+    elif key is not None or allowed_from:
+        raise typer.BadParameter("whose?", param_hint="--researcher")
+    said = _Said(quiet=as_json)
     chosen.state.mkdir(mode=0o700, parents=True, exist_ok=True)
     with locked(chosen.state):
-        exported, made = _surroundings(chosen, backend, secrets_provider)
+        exported = _surroundings(chosen, backend, secrets_provider, said)
         os.environ |= exported  # for the pulumi that is asked now
-        made += _stack(chosen, secrets_provider)
+        new = _stack(chosen, secrets_provider, said)
         _write_env(chosen, exported)
-        made += _configuration(chosen, wanted)
+        _configuration(chosen, wanted, said, new=new)
         chosen.requests.mkdir(parents=True, exist_ok=True)
-        if researcher is not None and not chosen.request(researcher).exists():
-            made += requests.write(chosen, researcher, key, factors, allowed_from, {}).lines()
+        if researcher is not None:
+            _request(chosen, researcher, key, factors, allowed_from, said)
     following = _next(chosen)
     if as_json:
-        echo_json({"stack": chosen.name, "made": made, "next": following})
+        echo_json({"stack": chosen.name, "said": said.lines, "next": following})
         return
-    for line in made or [f"Stack {chosen.name} is there: nothing to do"]:
-        typer.echo(line)
     typer.echo("Next:")
     for line in following:
         typer.echo(f"  {line}")
 
 
-def _check(stack: Stack, wanted: Mapping[str, str]) -> None:
-    """Raises ProblemsError for what `up` would refuse, and for what the stack is already."""
-    found = [
-        problem
-        for name, value in wanted.items()
-        for problem in setting_problems(stack.name, name.partition(":")[2], value)
-    ]
-    there = stack.values()
+class _Said:
+    """What is told as it happens: who is cut off has read it."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self.lines: list[str] = []
+        self._quiet = quiet
+
+    def __call__(self, line: str) -> None:
+        self.lines.append(line)
+        if not self._quiet:
+            typer.echo(line)
+
+
+def _chosen(name: str) -> Stack:
+    try:
+        return choose_stack(name)
+    except typer.BadParameter as error:
+        error.param_hint = "STACK"
+        raise
+
+
+def _check(
+    stack: Stack, kind: str, zones: str, on_destroy: str | None, wanted: Mapping[str, str]
+) -> None:
+    """Raises typer.BadParameter for what `up` would refuse, ProblemsError for what is otherwise."""
     for name, value in wanted.items():
-        if there.get(name, value) != value:
-            what = f"{name} is {there[name]} already, not {value}"
-            found.append(Problem(stack.config, None, what, "another name for another stack"))
-    if there and "secondlock:target" not in there and wanted:
-        what = f"stack {stack.name} is there already, on target local"
-        found.append(Problem(stack.config, None, what, "another name for another stack"))
+        for problem in setting_problems(stack.name, name.partition(":")[2], value):
+            what = problem.what.partition(": ")[2]
+            raise typer.BadParameter(what, param_hint=_HINTS[name])
+    there = stack.values()
+    if not there:
+        return
+    given = {"secondlock:target": kind, "secondlock:zones": zones}
+    given["secondlock:onDestroy"] = on_destroy or ""
+    found = []
+    for name, value in given.items():
+        has = there.get(name, "local" if name == "secondlock:target" else "")
+        if value and has != value:
+            what = f"{name} is {has or 'not set'} in this stack, not {value}"
+            mend = f"another name, or: pulumi config set {name} {value} --stack {stack.name}"
+            found.append(Problem(stack.config, None, what, mend))
     if found:
         raise ProblemsError(found)
 
 
 def _surroundings(
-    stack: Stack, backend: str | None, provider: str | None
-) -> tuple[dict[str, str], list[str]]:
-    """Backend and passphrase as variables that no shell has yet; and what was made of them."""
-    known = environment(stack, os.environ)
-    exported = {name: value for name, value in environment(stack, {}).items() if name in _STATE}
-    said, place = [], known.get(_BACKEND)
-    if place is not None and backend not in (None, place):
-        what = f"the state of stack {stack.name} is in {place} already, not in {backend}"
-        raise ProblemsError([Problem(None, None, what, "leave out --backend")])
+    stack: Stack, backend: str | None, provider: str | None, said: _Said
+) -> dict[str, str]:
+    """Backend and passphrase, as variables for the stack's own file; their places are told."""
+    own, known = environment(stack, {}), environment(stack, os.environ)
+    place = backend or known.get(_BACKEND)
+    has = own.get(_BACKEND) if stack.config.exists() else None
+    if has and place != has:
+        what = f"the state of stack {stack.name} is in {has}, not in {place}"
+        mend = "leave out --backend" if backend else f"unset {_BACKEND}"
+        raise ProblemsError([Problem(None, None, what, mend)])
     if place is None:
         folder = stack.state / "pulumi"
-        if backend is None:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            said.append(f"State: {shown(folder)}")
-        exported[_BACKEND] = backend or f"file://{folder}"
-    file = str(stack.state / "passphrase")
-    if provider is None and _WORDS not in known and known.get(_FILE, file) == file:
-        said += _passphrase(stack)
-        exported[_FILE] = file
-    return exported, said
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        place = f"file://{folder}"
+    said(f"State: {place}")
+    exported = {_BACKEND: place}
+    if provider is None and not _has_provider(stack):
+        exported |= _passphrase(stack, known, said)
+    return exported
 
 
-def _passphrase(stack: Stack) -> list[str]:
-    """A new one, unless something is encrypted with one that is lost. Raises ProblemsError."""
-    path = stack.state / "passphrase"
-    if path.exists():
-        return []
-    if stack.config.exists():
+def _has_provider(stack: Stack) -> bool:
+    """Whether a key of some service encrypts the stack's secrets, and no passphrase."""
+    return stack.config.exists() and "\nsecretsprovider:" in f"\n{stack.config.read_text()}"
+
+
+def _passphrase(stack: Stack, known: Mapping[str, str], said: _Said) -> dict[str, str]:
+    """That of the shell, or the stack's own file, made where nothing is encrypted yet."""
+    if _WORDS in known:
+        if not known[_WORDS]:
+            what = f"{_WORDS} is empty: everybody could read the seed"
+            raise ProblemsError([Problem(None, None, what, f"unset {_WORDS}")])
+        said(f"Passphrase: that of your shell ({_WORDS})")
+        return {}
+    path = Path(known.get(_FILE) or stack.state / "passphrase")
+    if path.exists() and path.read_text().strip():
+        said(f"Passphrase: {shown(path)}; keep a copy elsewhere, as carefully as a root password")
+        return {_FILE: str(path)}
+    if stack.config.exists() and "\nencryptionsalt:" in f"\n{stack.config.read_text()}":
         what = f"{shown(path)} is lost, and {shown(stack.config)} is encrypted with it"
-        raise ProblemsError([Problem(None, None, what, "bring it back, or export its passphrase")])
-    words = secrets.token_urlsafe(_SEED_BYTES) + "\n"
-    write_new(path, words.encode(), mode=0o600, mend="run it again")
-    return [f"Passphrase: {shown(path)}; keep a copy elsewhere, as carefully as a root password"]
+        raise ProblemsError([Problem(None, None, what, f"bring it back, or: export {_FILE}=FILE")])
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    replace(path, (secrets.token_urlsafe(_SEED_BYTES) + "\n").encode(), mode=0o600)
+    said(f"Passphrase: {shown(path)}, new; keep a copy elsewhere, as carefully as a root password")
+    return {_FILE: str(path)}
 
 
 def _write_env(stack: Stack, exported: Mapping[str, str]) -> None:
-    """What a new shell and `./secondlock` go by; a file that somebody wrote stays."""
+    """What a new shell and `./secondlock` go by; lines that somebody added stay."""
     path = stack.state / "env"
-    if path.exists() and not path.read_text().startswith(_OURS):
-        return
-    values = {"SECONDLOCK_STACK": stack.name, **_QUIET, **exported}
-    program = shutil.which("pulumi", path=environment(stack, os.environ)["PATH"])
-    programs = [Path(sys.executable).parent, *([Path(program).parent] if program else [])]
-    folders = ":".join(dict.fromkeys(shlex.quote(str(folder)) for folder in programs))
-    lines = [
-        _OURS + shlex.quote(str(path.relative_to(stack.root))),
-        *(f"export {name}={shlex.quote(value)}" for name, value in values.items()),
-        f'export PATH={folders}:"$PATH"',
-    ]
+    before = path.read_text().splitlines() if path.exists() else []
+    values = {"SECONDLOCK_STACK": stack.name, "PULUMI_SKIP_UPDATE_CHECK": "1", **exported}
+    ours = {f"export {name}={shlex.quote(value)}": name for name, value in values.items()}
+    if before and not before[0].startswith(_OURS):
+        said = [line for line, name in ours.items() if f"export {name}=" not in "\n".join(before)]
+        lines = [*before, *said]
+    else:
+        program = find_pulumi(environment(stack, os.environ))
+        programs = [Path(sys.executable).parent, *([Path(program).parent] if program else [])]
+        folders = ":".join(dict.fromkeys(shlex.quote(str(folder)) for folder in programs))
+        mine = tuple(f"export {name}=" for name in (*values, "PATH", *STATE))
+        head = _OURS + shlex.quote(str(path.relative_to(stack.root)))
+        kept = [line for line in before[1:] if not line.startswith(mine)]
+        lines = [head, *ours, f'export PATH={folders}:"$PATH"', *kept]
     replace(path, ("\n".join(lines) + "\n").encode(), mode=0o600)
 
 
-def _stack(stack: Stack, provider: str | None) -> list[str]:
-    """The stack in its backend. Raises ProblemsError, also where nobody is logged in there."""
-    if stack.name in stacks(stack):
-        return []
-    make_stack(stack, provider)
-    return [f"Stack: {stack.name}, its settings in {shown(stack.config)}"]
+def _stack(stack: Stack, provider: str | None, said: _Said) -> bool:
+    """Make sure of the stack in its backend; whether it is new there.
+
+    Raises ProblemsError, also where nobody is logged in there.
+    """
+    new = stack.name not in stacks(stack)
+    if new:
+        make_stack(stack, provider)
+    said(f"Stack: {stack.name}{', new' if new else ''}; its settings: {shown(stack.config)}")
+    return new
 
 
-def _configuration(stack: Stack, wanted: Mapping[str, str]) -> list[str]:
+def _configuration(stack: Stack, wanted: Mapping[str, str], said: _Said, *, new: bool) -> None:
     """The seed, its pinned fingerprint, and what the command line says."""
-    said, there = [], stack.values()
+    there = stack.values()
     if _SEED not in there and _FINGERPRINT not in there:
+        if not new and state(stack).resources:
+            what = f"stack {stack.name} is up, and {shown(stack.config)} does not have its seed"
+            raise ProblemsError([Problem(None, None, what, "bring the file back: git pull")])
         set_secret(stack, _SEED, secrets.token_hex(_SEED_BYTES))
-        said.append("Seed: new, encrypted there; every phone and host key follows from it")
+        said("Seed: new, encrypted there; every phone and host key follows from it")
     values = {name: value for name, value in wanted.items() if name not in there}
     if "secondlock:zones" in values and "aws:region" not in there:
         values["aws:region"] = split_zones(wanted["secondlock:zones"])[0][:-1]
@@ -236,13 +302,27 @@ def _configuration(stack: Stack, wanted: Mapping[str, str]) -> list[str]:
         values[_FINGERPRINT] = fingerprint(config_values(stack)[_SEED].value.strip())
     if values:
         set_config(stack, values)
-    return said
+
+
+def _request(
+    stack: Stack,
+    researcher: str,
+    key: Path | None,
+    factors: Factors,
+    allowed_from: list[str] | None,
+    said: _Said,
+) -> None:
+    path = stack.request(researcher)
+    if path.exists():
+        said(f"Request: {shown(path)} is there and stays as it is")
+        return
+    for line in requests.write(stack, researcher, key, factors, allowed_from, {}).lines():
+        said(line)
 
 
 def _next(stack: Stack) -> list[str]:
     """What to type now."""
-    env = stack.state / "env"
-    lines = [f". {shown(env)}"] if env.exists() else []
+    lines = [f". {shown(stack.state / 'env')}"]
     if not any(stack.requests.glob("*.yaml")):
         lines.append(command("request", "NAME", "--key", "NAME.pub", stack=stack))
     lines += target_of(stack.target()).steps(stack)

@@ -22,6 +22,7 @@ from cli.keys import read_keys
 from cli.options import JsonOption, ResearcherArgument, StackOption, echo_json, file_name
 from cli.project import Stack, check_researcher, choose_stack, command, pulumi, shown
 from infra.model.folder import Requests, load_folder
+from infra.model.networks import check_cidr
 from infra.model.problems import Problem, ProblemsError, RefusedError
 from infra.model.settings import split_zones
 from infra.model.text import visible
@@ -156,6 +157,23 @@ class Written:
             yield f"  key {line} from {shown(self.source) if self.source else '--'}"
         if self.guessed:
             yield f"  That is your own key: is it {self.researcher}'s? If not, edit the file."
+
+
+def check(
+    target: str,
+    researcher: str,
+    key: Path | None,
+    factors: Factors,
+    allowed_from: Sequence[str] | None,
+) -> None:
+    """What of a request can be checked before its stack is there. Raises as `write` does."""
+    check_researcher(researcher)
+    _keys(researcher, key, factors)
+    for cidr in allowed_from or targets.target_of(target).networks():
+        try:
+            check_cidr(cidr)
+        except RefusedError as error:
+            raise typer.BadParameter(str(error), param_hint="--from") from None
 
 
 def write(

@@ -102,7 +102,6 @@ def test_one_command_leads_to_a_plan_that_stands_and_another_changes_nothing(
     code, out, err = folder.init(*with_alice)
     assert (code, err) == (0, "")
     assert "pulumi up --stack lab" in out
-    assert "Plan" not in out
     private = [folder.state, folder.state / "pulumi"]
     assert _modes(private) == ["700"] * 2
     assert _modes([folder.state / name for name in ("passphrase", "env")]) == ["600"] * 2
@@ -110,9 +109,11 @@ def test_one_command_leads_to_a_plan_that_stands_and_another_changes_nothing(
     assert "secondlock:local:Machine" in preview
     assert folder.seed() not in out + folder.config.read_text()
 
+    with (folder.state / "env").open("a") as env:
+        env.write("export AWS_PROFILE=lab\n")
     before = folder.files()
     code, out, _ = folder.init(*with_alice)
-    assert (code, "nothing to do" in out) == (0, True)
+    assert (code, "stays as it is" in out, "keep a copy elsewhere" in out) == (0, True, True)
     assert folder.files() == before
 
 
@@ -132,37 +133,104 @@ def test_whatever_it_is_killed_at_it_goes_on(folder: Folder) -> None:
 
 
 def test_a_stack_in_ec2_has_its_region_and_needs_two_decisions(folder: Folder) -> None:
-    code, _, err = folder.init("--target", "aws")
+    aws = ("--target", "aws")
+    code, _, err = folder.init(*aws)
     assert (code, "--zones" in err) == (2, True)
-    zones = ("--target", "aws", "--zones", "eu-west-1a,eu-west-1b")
-    code, _, err = folder.init(*zones)
+    zones = ("--zones", "eu-west-1a,eu-west-1b")
+    code, _, err = folder.init(*aws, *zones)
     assert (code, "--on-destroy" in err) == (2, True)
-    code, _, err = folder.init("--target", "aws", "--zones", "here", "--on-destroy", "delete")
-    assert (code, "not an availability zone" in err) == (1, True)
+    code, _, err = folder.init(*aws, "--zones", "here", "--on-destroy", "delete")
+    assert (code, "--zones: 'here' is not an availability zone" in err) == (2, True)
+    alice = ("--researcher", "alice", "--key", str(folder.key))
+    code, _, err = folder.init(*aws, *zones, "--on-destroy", "delete", *alice)
+    assert (code, "where the researcher logs in from" in err) == (2, True)
     assert not folder.state.exists()
-    code, out, _ = folder.init(*zones, "--on-destroy", "snapshot", "--json")
+    code, out, _ = folder.init(*aws, *zones, "--on-destroy", "snapshot", "--json")
     assert code == 0
     assert "./secondlock image pin --stack lab" in json.loads(out)["next"]
     assert folder.pulumi("config", "get", "aws:region").strip() == "eu-west-1"
-    code, _, err = folder.init(
-        "--target", "aws", "--zones", "eu-west-1a,eu-west-1b", "--on-destroy", "delete"
-    )
-    assert (code, "is snapshot already, not delete" in err) == (1, True)
+    assert folder.init(*aws)[0] == 0
+    code, _, err = folder.init(*zones, "--on-destroy", "delete")
+    assert (code, "is snapshot in this stack, not delete" in err) == (1, True)
+    code, _, err = folder.init("--target", "local")
+    assert (code, "is aws in this stack, not local" in err) == (1, True)
 
 
-def test_a_passphrase_that_is_lost_is_not_replaced(folder: Folder) -> None:
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--researcher", "alice", "--key", "Pulumi.yaml"),
+        ("--researcher", "root", "--key", "alice.pub"),
+        ("--researcher", "alice", "--key", "alice.pub", "--from", "everywhere"),
+        ("--key", "alice.pub"),
+    ],
+)
+def test_what_is_wrong_with_the_first_request_is_told_before_anything_is_made(
+    folder: Folder, words: tuple[str, ...]
+) -> None:
+    before = folder.files()
+    code, _, err = folder.init(*words)
+    assert code != 0
+    assert "Traceback" not in err
+    assert folder.files() == before
+    assert not folder.state.exists()
+
+
+def test_a_passphrase_that_is_lost_or_none_is_not_replaced(folder: Folder) -> None:
     assert folder.init()[0] == 0
-    (folder.state / "passphrase").unlink()
+    passphrase = folder.state / "passphrase"
+    words = passphrase.read_text()
+    for break_it in (passphrase.unlink, passphrase.touch):
+        break_it()
+        code, _, err = folder.init()
+        assert (code, "is encrypted with it (bring it back" in err) == (1, True)
+    assert passphrase.read_text() == ""
+    passphrase.write_text(words)
+    folder.environment["PULUMI_CONFIG_PASSPHRASE"] = ""
     code, _, err = folder.init()
-    assert code == 1
-    assert "is encrypted with it (bring it back" in err
-    assert not (folder.state / "passphrase").exists()
+    assert (code, "everybody could read the seed" in err) == (1, True)
 
 
-def test_a_backend_that_is_not_to_be_had_is_told_and_another_can_be_named(folder: Folder) -> None:
+def test_another_stacks_shell_is_not_this_ones(folder: Folder) -> None:
+    """Who has just read one stack's environment file makes another."""
+    assert folder.init()[0] == 0
+    lab = folder.files()
+    folder.environment["PULUMI_BACKEND_URL"] = f"file://{folder.state}/pulumi"
+    folder.environment["PULUMI_CONFIG_PASSPHRASE_FILE"] = f"{folder.state}/passphrase"
+    with folder.start("init", "other") as process:
+        out, err = process.communicate(timeout=120)
+    assert (process.returncode, err) == (0, "")
+    other = folder.place / ".secondlock" / "other"
+    assert f"State: file://{other}/pulumi" in out
+    assert (other / "passphrase").read_text() != (folder.state / "passphrase").read_text()
+    assert lab.items() <= folder.files().items()
+
+
+def test_a_backend_of_the_shell_or_the_command_line_is_kept(folder: Folder) -> None:
     code, _, err = folder.init("--backend", f"file://{folder.place}/nowhere")
     assert (code, "pulumi does not find the state of stack lab" in err) == (1, True)
+    team = folder.place / "team"
+    team.mkdir()
+    folder.environment["PULUMI_BACKEND_URL"] = f"file://{team}"
     code, out, _ = folder.init()
-    assert (code, "State: " in out) == (0, True)
-    code, _, err = folder.init("--backend", "s3://elsewhere")
-    assert (code, "is in file://" in err) == (1, True)
+    assert (code, f"State: file://{team}" in out) == (0, True)
+    del folder.environment["PULUMI_BACKEND_URL"]
+    assert folder.init()[0] == 0
+    assert len(folder.seed()) == 64
+    folder.environment["PULUMI_BACKEND_URL"] = "s3://elsewhere"
+    code, _, err = folder.init()
+    assert (code, "unset PULUMI_BACKEND_URL" in err) == (1, True)
+
+
+def test_a_stack_whose_settings_are_lost_gets_no_other_seed(folder: Folder) -> None:
+    assert folder.init()[0] == 0
+    state = json.loads(folder.pulumi("stack", "export"))
+    urn = "urn:pulumi:lab::secondlock::pulumi:pulumi:Stack::secondlock-lab"
+    state["deployment"]["resources"] = [
+        {"urn": urn, "custom": False, "type": "pulumi:pulumi:Stack"}
+    ]
+    (folder.place / "state.json").write_text(json.dumps(state))
+    folder.pulumi("stack", "import", "--file", "state.json")
+    folder.config.unlink()
+    code, _, err = folder.init()
+    assert (code, "does not have its seed" in err) == (1, True)
