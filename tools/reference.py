@@ -27,7 +27,7 @@ _HEAD = """\
 Made of the code by `python -m tools.reference`; a test compares. How requests are written in
 general: [stacks/README.md](../stacks/README.md).
 """
-_SEED = "| `enrollmentSeed` | needed | The one secret: every phone and host key follows from it. |"
+_SEED = "| `enrollmentSeed` | needed | The one secret: `init` writes it, nobody ever by hand. |"
 
 
 def text() -> str:
@@ -120,7 +120,9 @@ def _flag(option: Any) -> str:
         return name
     kind = option.type_descriptor.annotation
     choices = [str(one.value) for one in list[Any](kind)] if isinstance(kind, EnumMeta) else []
-    return f"{name} {'|'.join(choices) or option.metavar or option.name.upper()}"
+    usual = getattr(option.default, "value", option.default) if option.show_default else None
+    more = f" (default: {usual})" if isinstance(usual, str) and usual else ""
+    return f"{name} {'|'.join(choices) or option.metavar or option.name.upper()}{more}"
 
 
 def _paragraphs(help_text: str | None) -> str:
