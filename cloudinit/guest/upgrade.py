@@ -112,9 +112,10 @@ def recover() -> None:
     if under_way is None:
         return
     _go(under_way["to"], under_way["from"])
-    run("systemctl", "daemon-reload")
-    run("nft", "-f", "/etc/nftables.conf")
     paths.UPGRADE.unlink()
+    run("systemctl", "daemon-reload")
+    # The unit that calls this may not do it itself.
+    run("systemctl", "reload", "--no-block", "nftables.service", check=False)
     told = {"wanted": under_way["to"], "error": "the power went in the middle of the upgrade"}
     paths.RUN.mkdir(mode=0o755, exist_ok=True)
     write(paths.UPGRADED, json.dumps({**told, "next_boot": []}) + "\n", 0o644)
