@@ -37,7 +37,7 @@ from infra.model.settings import SEED_KEY, setting_problems, split_zones
 _SEED, _FINGERPRINT = f"secondlock:{SEED_KEY}", "secondlock:seedFingerprint"
 _SEED_BYTES = 32
 _OURS = "# Written by `secondlock init`. To go on with plain pulumi: . "
-_BACKEND, _FILE = "PULUMI_BACKEND_URL", "PULUMI_CONFIG_PASSPHRASE_FILE"
+_BACKEND, _FILE = STATE
 _WORDS = "PULUMI_CONFIG_PASSPHRASE"
 _HINTS = {
     "secondlock:target": "--target",

@@ -114,18 +114,9 @@ class _MachineProvider(QuietProvider):
             )
             if differs
         ]
-        machine = _Machine(news)
         upgraded = _sha256(olds) != _sha256(news)
-        if upgraded and not replaces:
-            machine.voice.info(
-                f"{machine.name}: what runs there will be brought up to this Secondlock; sessions "
-                "and workspaces go on"
-            )
-        if older and not replaces:
-            machine.voice.info(
-                f"{machine.name} is behind: it keeps the {' and '.join(older)} that it was made "
-                f"with until `rebuild:` in its request is raised from {machine.made_of['rebuild']}"
-            )
+        if (upgraded or older) and not replaces:
+            _tell_coming(_Machine(news), upgraded, older)
         return dynamic.DiffResult(
             changes=bool(replaces or upgraded or not running or changed(olds, news, _FOLLOWED)),
             replaces=replaces,
@@ -165,6 +156,20 @@ class _MachineProvider(QuietProvider):
             qemu.stop(machine.directory)
         shutil.rmtree(machine.directory, ignore_errors=True)
         machine.voice.status("shut down and removed")
+
+
+def _tell_coming(machine: _Machine, upgraded: bool, older: list[str]) -> None:
+    """What a preview says of a machine that lives on."""
+    if upgraded:
+        machine.voice.info(
+            f"{machine.name}: what runs there will be brought up to this Secondlock; sessions "
+            "and workspaces go on"
+        )
+    if older:
+        machine.voice.info(
+            f"{machine.name} is behind: it keeps the {' and '.join(older)} that it was made "
+            f"with until `rebuild:` in its request is raised from {machine.made_of['rebuild']}"
+        )
 
 
 @contextmanager
