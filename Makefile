@@ -43,7 +43,7 @@ lint: setup ## ruff, mypy, import-linter and shellcheck
 	@$(IN_VENV) ruff check --quiet --output-format=concise
 	@$(IN_VENV) ruff format --check --quiet
 	@$(IN_VENV) mypy --no-error-summary
-	@$(IN_VENV) MYPYPATH=cloudinit mypy --no-error-summary cloudinit/guest/*.py
+	@$(IN_VENV) MYPYPATH=cloudinit mypy --no-error-summary -p guest
 	@$(IN_VENV) lint-imports --no-cache >/dev/null || { $(IN_VENV) lint-imports --no-cache; exit 1; }
 	@$(IN_VENV) shellcheck $$(git ls-files --cached --others --exclude-standard -- ':!*.j2' \
 		| xargs -r awk 'FNR == 1 && /^#!.*sh$$/ { print FILENAME } { nextfile }')
@@ -63,7 +63,7 @@ setup: ## Packages, Python environment and Pulumi CLI, each only if missing
 
 .PHONY: image
 image: setup ## The machines' golden image, made once and kept (FRESH=1: once more, today's packages)
-	@$(IN_VENV) python -m tools.image $(if $(FRESH),--fresh)
+	@$(IN_VENV) python -m image $(if $(FRESH),--fresh)
 
 .PHONY: lock
 lock: setup ## Pin the newest versions that requirements*.in allow

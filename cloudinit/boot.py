@@ -3,7 +3,7 @@
 cloud-init runs cloudinit/guest/stub.py as a boothook at the beginning of its network stage, at each
 boot, long before sshd. Until the bundle is there nothing of ours is, and the door stays shut. What
 the stub writes last (machine.json) says that all else is there: a first boot that was cut off is
-done again, a living machine keeps what it has until it is upgraded (guest/upgrade.py).
+done again, a living machine keeps what it has until it is upgraded (guest/upgrade/).
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import zlib
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from cloudinit.bundle import Target, bundle
-from cloudinit.render import HERE
+from cloudinit.bundle import bundle
+from cloudinit.facets import GUEST, Target
 
 # zlib's "window bits" for its largest window in gzip's format (zlib.h, deflateInit2).
 _GZIP = 31
@@ -90,7 +90,7 @@ def render_user_data(values: MachineValues) -> bytes:
 
 @functools.cache
 def _stub() -> str:
-    return (HERE / "guest" / "stub.py").read_text(encoding="utf-8")
+    return (GUEST / "stub.py").read_text(encoding="utf-8")
 
 
 def _known(values: MachineValues) -> dict[str, str]:

@@ -12,103 +12,18 @@ import io
 import json
 import lzma
 import tarfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Literal
+from pathlib import Path
+from typing import Any
 
+from cloudinit.facets import GUEST, Facet, Target, facets
 from cloudinit.install import File, render_install, render_workspaces
-from cloudinit.render import HERE, LIBRARY, render
-
-Target = Literal["local", "aws"]
+from cloudinit.render import LIBRARY, render
 
 _UNITS = "/etc/systemd/system"
-_SSHD = "/etc/ssh/sshd_config.d/00-secondlock.conf"
-# Template -> (path on the machine, mode). One template per subsystem.
-FILES: dict[str, tuple[str, str]] = {
-    "sshd.conf": (_SSHD, "0600"),
-    "ssh.service.conf": (f"{_UNITS}/ssh.service.d/secondlock.conf", "0644"),
-    "user@.service.conf": (f"{_UNITS}/user@.service.d/secondlock.conf", "0644"),
-    "pam-sshd": ("/etc/pam.d/sshd", "0644"),
-    "pam-sshd-password": ("/etc/pam.d/sshd-password", "0644"),
-    "logind.conf": ("/etc/systemd/logind.conf.d/secondlock.conf", "0644"),
-    "user-.slice.conf": (f"{_UNITS}/user-.slice.d/secondlock.conf", "0644"),
-    "fail2ban-jail.conf": ("/etc/fail2ban/jail.local", "0644"),
-    "fail2ban-filter.conf": ("/etc/fail2ban/filter.d/secondlock-sshd.conf", "0644"),
-    "fail2ban-flood.conf": ("/etc/fail2ban/filter.d/secondlock-flood.conf", "0644"),
-    "nftables.conf": ("/etc/nftables.conf", "0755"),
-    "chrony.conf": ("/etc/chrony/chrony.conf", "0644"),
-    "docker-daemon.json": ("/etc/docker/daemon.json", "0644"),
-    "docker.service.conf": (f"{_UNITS}/docker.service.d/secondlock.conf", "0644"),
-    "shell": (f"{LIBRARY}/shell", "0755"),
-    "containerd.service.conf": (f"{_UNITS}/containerd.service.d/secondlock.conf", "0644"),
-    "fail2ban.service.conf": (f"{_UNITS}/fail2ban.service.d/secondlock.conf", "0644"),
-    "chrony.service.conf": (f"{_UNITS}/chrony.service.d/secondlock.conf", "0644"),
-    "sudoers": ("/etc/sudoers.d/secondlock", "0440"),
-    "unattended-upgrades.conf": ("/etc/apt/apt.conf.d/52secondlock", "0644"),
-    "resolved.conf": ("/etc/systemd/resolved.conf.d/secondlock.conf", "0644"),
-    "nothing": (f"{LIBRARY}/nothing/README", "0644"),
-    "modprobe.conf": ("/etc/modprobe.d/secondlock.conf", "0644"),
-    "sysctl.conf": ("/etc/sysctl.d/60-secondlock.conf", "0644"),
-    "coredump.conf": ("/etc/systemd/coredump.conf.d/secondlock.conf", "0644"),
-    "profile.sh": ("/etc/profile.d/secondlock.sh", "0644"),
-    "issue": ("/etc/issue", "0644"),
-    "issue.net": ("/etc/issue.net", "0644"),
-    "journald.conf": ("/etc/systemd/journald.conf.d/secondlock.conf", "0644"),
-}
-UNITS = (
-    "secondlock-boot.service",
-    "secondlock-clock.service",
-    "secondlock-doorkeeper.service",
-    "secondlock-status.service",
-    "secondlock-status.timer",
-    "secondlock-jupyter@.service",
-    "secondlock-jupyter-proxy@.service",
-    "secondlock-jupyter-proxy@.socket",
-)
-# Program on the machine -> its module in cloudinit/guest/.
-PROGRAMS: dict[str, str] = {
-    "/usr/local/sbin/secondlock-sync": "sync",
-    "/usr/local/sbin/secondlock-status": "status",
-    f"{LIBRARY}/clockwatch": "clockwatch",
-    f"{LIBRARY}/doorkeeper": "doorkeeper",
-    f"{LIBRARY}/enter": "enter",
-    f"{LIBRARY}/verify": "verify",
-    f"{LIBRARY}/jupyter": "jupyter",
-    f"{LIBRARY}/jupyterport": "jupyterport",
-    f"{LIBRARY}/upgrade": "upgrade",
-}
 ABOUT = f"{LIBRARY}/bundle.json"
 """What a machine knows a bundle of ours by."""
-
-
-@dataclass(frozen=True)
-class _Own:
-    """What one target's machines alone have."""
-
-    units: tuple[str, ...]
-    programs: tuple[str, ...]
-    """Modules that are programs in `LIBRARY`."""
-    modules: tuple[str, ...] = ()
-    """Modules that other modules use."""
-
-
-_OWN: dict[Target, _Own] = {
-    "local": _Own(units=(), programs=()),
-    "aws": _Own(
-        units=(
-            "secondlock.target",
-            "secondlock-fetch.service",
-            "secondlock-fetch.timer",
-            "secondlock-gpu.service",
-            "secondlock-install.service",
-            "secondlock-ship.service",
-            "secondlock-ship.timer",
-            "secondlock-spot.service",
-        ),
-        programs=("firstboot", "ship", "spot"),
-        modules=("aws", "ebs", "ssm"),
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -138,18 +53,62 @@ def bundle(target: Target) -> Bundle:
 
 def files(target: Target) -> tuple[File, ...]:
     """All files of the target's bundle."""
-    own = _OWN[target]
-    others = {name for one in _OWN.values() for name in (*one.programs, *one.modules)}
-    absent = others - {*own.programs, *own.modules}
-    present = {source.stem for source in (HERE / "guest").glob("*.py")} - absent
+    here = facets(target)
     inside = (
-        *templates(target, FILES | units((*UNITS, *own.units))),
-        *modules(sorted(present)),
-        *launchers(PROGRAMS | {f"{LIBRARY}/{name}": name for name in own.programs}),
+        *_modules(GUEST.glob("*.py")),
+        *(file for facet in here for file in _of(facet, target)),
         *(_install() if target == "aws" else ()),
     )
     about = {"target": target, "files": sorted(path.lstrip("/") for path, _, _ in inside)}
-    return (*inside, (ABOUT, "0644", json.dumps(about) + "\n"))
+    return (*inside, (ABOUT, "0644", json.dumps(about | _told(here)) + "\n"))
+
+
+def templates(target: Target, *names: str) -> tuple[File, ...]:
+    """Some templates of facets, as files of a machine."""
+    return tuple(file for facet in facets(target) for file in _rendered(facet, target, names))
+
+
+def _of(facet: Facet, target: Target) -> Iterator[File]:
+    """They differ by target alone; none knows which machine."""
+    yield from _rendered(facet, target, _templates(facet))
+    yield from _modules(facet.folder.glob("*.py"))
+    for path, module in facet.programs.items():
+        yield path, "0755", _launcher(path, f"guest.{facet.name}", module)
+
+
+def _rendered(facet: Facet, target: Target, names: Collection[str]) -> Iterator[File]:
+    for name, (path, mode) in _templates(facet).items():
+        if name in names:
+            yield path, mode, _content(facet.folder, name, target)
+
+
+def _content(folder: Path, name: str, target: Target) -> str:
+    plain = folder / name
+    if plain.exists():
+        return plain.read_text(encoding="utf-8")
+    return render(folder / f"{name}.j2", target=target)
+
+
+def _templates(facet: Facet) -> dict[str, tuple[str, str]]:
+    return facet.files | {unit: (f"{_UNITS}/{unit}", "0644") for unit in facet.units}
+
+
+def _told(here: tuple[Facet, ...]) -> dict[str, Any]:
+    """What guest/services.py and guest/upgrade/ go by."""
+    return {
+        "boots": [unit for facet in here for unit in facet.boots],
+        "runs": [unit for facet in here for unit in facet.runs],
+        "restarts": [unit for facet in here for unit in facet.restarts],
+        "timers": [unit for facet in here for unit in facet.units if unit.endswith(".timer")],
+        "changed": {start: command for facet in here for start, command in facet.changed.items()},
+        "later": [start for facet in here for start in facet.later],
+    }
+
+
+def _modules(paths: Iterable[Path]) -> Iterator[File]:
+    for path in sorted(paths):
+        place = path.relative_to(GUEST.parent).as_posix()
+        yield f"{LIBRARY}/{place}", "0644", path.read_text(encoding="utf-8")
 
 
 def _install() -> tuple[File, ...]:
@@ -164,34 +123,7 @@ def _install() -> tuple[File, ...]:
     )
 
 
-def templates(target: Target, files: Mapping[str, tuple[str, str]]) -> tuple[File, ...]:
-    """Templates as files of a machine; they differ by target alone, none knows which machine."""
-    return tuple((path, mode, render(name, target=target)) for name, (path, mode) in files.items())
-
-
-def units(names: Iterable[str]) -> dict[str, tuple[str, str]]:
-    """Units as `templates` takes them."""
-    return {name: (f"{_UNITS}/{name}", "0644") for name in names}
-
-
-def modules(names: Iterable[str]) -> tuple[File, ...]:
-    """Modules of cloudinit/guest as files of a machine."""
-    return tuple(
-        (
-            f"{LIBRARY}/guest/{name}.py",
-            "0644",
-            (HERE / "guest" / f"{name}.py").read_text(encoding="utf-8"),
-        )
-        for name in names
-    )
-
-
-def launchers(programs: Mapping[str, str]) -> tuple[File, ...]:
-    """Programs, by path, of modules."""
-    return tuple((path, "0755", _launcher(path, module)) for path, module in programs.items())
-
-
-def _launcher(path: str, module: str) -> str:
+def _launcher(path: str, package: str, module: str) -> str:
     """Isolated (`-I`): no variable or folder of the caller's changes what root runs.
 
     A login waits for the verifier, which needs nothing but the standard library (`-S`). What is
@@ -202,6 +134,6 @@ def _launcher(path: str, module: str) -> str:
         f"#!/usr/bin/python3 {flags}\n"
         "import os, sys\n"
         f'sys.path.insert(0, os.path.realpath(__file__)[:-{len(path)}] + "{LIBRARY}")\n'
-        f"from guest import {module}\n"
+        f"from {package} import {module}\n"
         f"sys.exit({module}.main())\n"
     )

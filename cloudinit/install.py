@@ -5,14 +5,14 @@ from __future__ import annotations
 import base64
 from pathlib import Path
 
-from cloudinit.packages import PACKAGES, RELEASE
-from cloudinit.render import LIBRARY, render
+from cloudinit.facets import GUEST
+from cloudinit.render import render
+from image.packages import PACKAGES, RELEASE
 
 File = tuple[str, str, str]
 """Path on the machine, mode, content."""
 
-HERE = Path(__file__).resolve().parent
-TOOLS = HERE.parent / "tools" / "image"
+IMAGE = Path(__file__).resolve().parent.parent / "image"
 
 # QEMU's root channel has no meaning there; the rest is what the script itself and disks need.
 _LOCAL_ONLY = {"qemu-guest-agent"}
@@ -50,21 +50,11 @@ source (agent/setupcli/managers/verificationmanagers) give it."""
 
 def agent_key() -> str:
     """The public key AGENT_FINGERPRINT in base64, without the signatures of others."""
-    return (HERE / "ssm_agent_key.txt").read_text().strip()
+    return (IMAGE / "ssm_agent_key.txt").read_text().strip()
 
 
 PAM_SOURCES = ("build.sh", "pam_secondlock_ask.c")
-"""Of cloudinit/pam; every image compiles them: this script, or tools/image/pam.sh."""
-
-_WORKSPACE = "/usr/local/share/secondlock/workspace"
-# What the golden image has from tools/image too: file there, path and mode on the machine.
-_TOOLS = (
-    ("fetch-image", f"{LIBRARY}/fetch-image", "0755"),
-    ("secondlock-image.service", "/etc/systemd/system/secondlock-image.service", "0644"),
-    ("secondlock-jupyter", f"{_WORKSPACE}/secondlock-jupyter", "0755"),
-    ("constraints.py", f"{_WORKSPACE}/constraints.py", "0644"),
-    ("pip.conf", f"{_WORKSPACE}/pip.conf", "0644"),
-)
+"""Of image/pam; every image compiles them: this script, or image/pam.sh."""
 
 
 def render_install(image: str | None) -> str:
@@ -73,7 +63,7 @@ def render_install(image: str | None) -> str:
     `image`, the workspaces' (`name@sha256:digest`), is fetched where it is given. Holds no secret.
     """
     return render(
-        "install.sh",
+        GUEST / "install" / "install.sh.j2",
         packages=AWS_PACKAGES,
         release=RELEASE,
         driver_packages=DRIVER_PACKAGES,
@@ -81,7 +71,7 @@ def render_install(image: str | None) -> str:
         toolkit_fingerprint=TOOLKIT_FINGERPRINT,
         agent_version=AGENT_VERSION,
         agent_key=agent_key(),
-        pam_sources=[(name, _encoded(HERE / "pam" / name)) for name in PAM_SOURCES],
+        pam_sources=[(name, _encoded(IMAGE / "pam" / name)) for name in PAM_SOURCES],
         image=image,
     )
 
@@ -91,7 +81,6 @@ def _encoded(path: Path) -> str:
 
 
 def render_workspaces() -> str:
-    """The script that comes after: what the golden image has from tools/image too."""
-    tools = [(path, mode, (TOOLS / name).read_text()) for name, path, mode in _TOOLS]
-    toolbox = (TOOLS / "toolbox.sh").read_text()
-    return render("workspaces.sh", files=tools, toolbox=toolbox)
+    """The script that comes after: what every image has besides packages."""
+    toolbox = (IMAGE / "toolbox.sh").read_text(encoding="utf-8")
+    return render(GUEST / "install" / "workspaces.sh.j2", toolbox=toolbox)

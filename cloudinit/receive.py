@@ -5,7 +5,7 @@ It is the stub and a few lines: so it works on machines whose own programs are o
 
 from __future__ import annotations
 
-from cloudinit.render import HERE
+from cloudinit.facets import GUEST
 
 _RECEIVE = """
 content, digest = sys.stdin.buffer.read(), sys.argv[1]
@@ -21,6 +21,6 @@ os.execv(upgrade, [upgrade, "start", *sys.argv[1:]])
 def receiver() -> str:
     """A program for `python3 -c`: its argument is the SHA-256, its standard input the bundle.
 
-    It prints what cloudinit/guest/upgrade.py reports.
+    It prints what cloudinit/guest/upgrade/change.py reports.
     """
-    return (HERE / "guest" / "stub.py").read_text(encoding="utf-8") + _RECEIVE
+    return (GUEST / "stub.py").read_text(encoding="utf-8") + _RECEIVE

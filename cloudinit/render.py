@@ -1,4 +1,4 @@
-"""The templates of this folder, and what they have in common."""
+"""The templates of machines' files, and what they have in common."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from typing import Any
 
 import jinja2
 
-HERE = Path(__file__).resolve().parent
+from cloudinit.facets import GUEST
+
 LIBRARY = "/usr/local/lib/secondlock"
 """Where programs of ours are on a machine."""
 
 _ENVIRONMENT = jinja2.Environment(
-    loader=jinja2.FileSystemLoader(HERE / "templates"),
+    loader=jinja2.FileSystemLoader(GUEST),
     undefined=jinja2.StrictUndefined,
     autoescape=False,  # noqa: S701 (configuration and shell, not HTML; values are our constants)
     trim_blocks=True,
@@ -21,6 +22,9 @@ _ENVIRONMENT = jinja2.Environment(
 )
 
 
-def render(template: str, **values: Any) -> str:
-    """The text of `templates/<template>.j2`. Raises jinja2.UndefinedError for a value not given."""
-    return _ENVIRONMENT.get_template(f"{template}.j2").render(values)
+def render(template: Path, **values: Any) -> str:
+    """The text of a template below cloudinit/guest/.
+
+    Raises jinja2.UndefinedError for a value not given.
+    """
+    return _ENVIRONMENT.get_template(template.relative_to(GUEST).as_posix()).render(values)

@@ -114,7 +114,7 @@ def main(known: dict[str, str]) -> None:
         run("systemctl", "disable", "--quiet", "--now", "ssh.service", "ssh.socket")
     digest = known["bundle"]
     sys.path.insert(0, f"{unpack(get(known), digest)}/{LIBRARY}")
-    from guest import versions
+    from guest.upgrade import versions
 
     versions.link(digest, ROOT)
     versions.switch(digest, ROOT)

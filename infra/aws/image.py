@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pulumi
 import pulumi_aws as aws
 
-from cloudinit.image_components import render_agent, render_components
+from image.components import render_agent, render_components
 from infra.aws import policies
 from infra.aws.leftovers import Leftovers
 from infra.aws.network import EGRESS

@@ -35,9 +35,10 @@ class _Watch(NamedTuple):
     what: str
 
 
-# The lines are those of cloudinit/guest/status.py. The names of researchers are keys there, which
-# JSON patterns cannot pass over: hence the expression, for `"frozen": true` in any spelling. It
-# could also match a made-up user name in an authentication line: a false alarm, never a missed one.
+# The lines are those of cloudinit/guest/status/line.py. The names of researchers are keys there,
+# which JSON patterns cannot pass over: hence the expression, for `"frozen": true` in any spelling.
+# It could also match a made-up user name in an authentication line: a false alarm, never a missed
+# one.
 _WATCHES = (
     _Watch(
         "brute-force",

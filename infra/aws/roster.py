@@ -70,7 +70,7 @@ class Rosters(pulumi.ComponentResource):
 def naming_bundle(machines: Sequence[MachinePlan], back: bool) -> list[MachinePlan]:
     """The machines, their rosters with the bundle that they are to go on to.
 
-    `back` allows one that a machine has gone on from before (cloudinit/guest/upgrade.py).
+    `back` allows one that a machine has gone on from before (cloudinit/guest/upgrade/change.py).
     """
     named = {"bundle": bundle("aws").digest, **({"older_bundle": True} if back else {})}
     return [

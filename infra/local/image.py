@@ -1,6 +1,6 @@
 """The golden image: what every local machine's root disk starts from.
 
-`make image` (tools/image) builds it once for each recipe, `make image FRESH=1` once more with
+`make image` (image/) builds it once for each recipe, `make image FRESH=1` once more with
 today's packages, beside the builds that machines rest on; this module names and finds them.
 """
 
@@ -16,18 +16,18 @@ from pathlib import Path
 from infra.model.problems import Problem, ProblemsError
 
 _ROOT = Path(__file__).resolve().parent.parent.parent
-_SCRIPTS = _ROOT / "tools" / "image"
+_IMAGE = _ROOT / "image"
+_INSIDE = _ROOT / "cloudinit" / "guest" / "workspace" / "inside"
 # Files that only arrange the work: a change of theirs makes no other image.
 _NOT_CONTENT = {"__init__.py", "__main__.py", "tensorflow-requirements.in"}
+_NOT_LOCAL = {"components.py", "ssm_agent_key.txt"}
 _TENSORFLOW = (
     "tensorflow.py",
     "tensorflow.sh",
     "tensorflow-requirements.txt",
     "rootfs.py",
-    "constraints.py",
-    "pip.conf",
 )
-
+_OF_WORKSPACES = ("constraints.py", "pip.conf")  # in TensorFlow's image too
 
 # What a build after the first has behind its recipe's name.
 _STAMP = "-%Y%m%dT%H%M%S"
@@ -110,15 +110,20 @@ def fresh_folder() -> Path:
 
 
 def _recipe() -> str:
-    scripts = [path for path in _SCRIPTS.iterdir() if path.is_file()]
-    content = [path for path in scripts if path.name not in _NOT_CONTENT]
-    pam = [path for path in (_ROOT / "cloudinit" / "pam").iterdir() if path.is_file()]
-    return recipe([*content, _ROOT / "cloudinit" / "packages.py", *pam])
+    files = [
+        path for place in (_IMAGE, _IMAGE / "pam") for path in place.iterdir() if path.is_file()
+    ]
+    content = [path for path in files if path.name not in _NOT_CONTENT | _NOT_LOCAL]
+    return recipe([*content, *(_INSIDE / name for name in _OF_WORKSPACES)])
 
 
 def tensorflow_folder() -> Path:
     """Where the TensorFlow image of today's recipe is, or will be: `rootfs.tar`."""
-    return _cache() / "tensorflow" / recipe([_SCRIPTS / name for name in _TENSORFLOW])
+    return _cache() / "tensorflow" / recipe(_of_tensorflow())
+
+
+def _of_tensorflow() -> list[Path]:
+    return [*(_IMAGE / name for name in _TENSORFLOW), *(_INSIDE / name for name in _OF_WORKSPACES)]
 
 
 def recipe(files: list[Path]) -> str:

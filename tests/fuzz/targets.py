@@ -42,7 +42,7 @@ from tests.unit.test_requests import (
 )
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "cloudinit"))
-_roster: Any = importlib.import_module("guest.roster")
+_roster: Any = importlib.import_module("guest.roster.document")
 _GuestError: Any = importlib.import_module("guest.system").GuestError
 
 _CASES = Path(__file__).parents[1] / "unit"

@@ -7,11 +7,12 @@ import io
 import lzma
 import tarfile
 
-from cloudinit.bundle import Target, bundle
+from cloudinit.bundle import bundle
+from cloudinit.facets import Target
 
 LIBRARY = "usr/local/lib/secondlock"
 SSHD = "etc/ssh/sshd_config.d/00-secondlock.conf"
-VERIFY = f"{LIBRARY}/guest/verify.py"
+VERIFY = f"{LIBRARY}/guest/ssh/verify.py"
 
 
 def changed(path: str, old: str, new: str, target: Target = "local") -> bytes:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from cloudinit.bundle import files
 
 if TYPE_CHECKING:
-    from cloudinit.bundle import Target
+    from cloudinit.facets import Target
     from tests.machine.client import Client
     from tests.machine.machine import Machine
 

@@ -167,7 +167,7 @@ def test_a_changed_bundle_reaches_running_machines_and_one_of_before_does_not(
     first, ours = _bundle(stack, "alice"), stack.place / "cloudinit"
     ours.unlink()
     shutil.copytree(ROOT / "cloudinit", ours)
-    issue = ours / "templates/issue.j2"
+    issue = ours / "guest/ssh/issue.j2"
     issue.write_text(f"Of a later day. {issue.read_text()}")
     assert "alice: what runs there will be brought up" in stack.succeed("preview")
     stack.up()

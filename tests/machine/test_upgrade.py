@@ -78,7 +78,7 @@ def test_ten_kills_leave_one_whole_version_and_the_upgrade_ends(
         machine.succeed(f"timeout 60 sh -c 'until {kill}; do sleep 0.05; done'")
         # Whatever it was at: what a login runs is of one version.
         whole = version(machine)
-        for file in ("verify", "guest/verify.py", "guest/codes.py"):
+        for file in ("verify", "guest/ssh/verify.py", "guest/ssh/codes.py"):
             assert f"/{whole}/" in machine.succeed(f"realpath /{LIBRARY}/{file}")
         time.sleep(random.uniform(0, 4))  # noqa: S311
     machine.wait_for("test -e /run/secondlock/upgraded.json", timeout=300)
@@ -95,7 +95,7 @@ def test_ten_kills_leave_one_whole_version_and_the_upgrade_ends(
             ("etc/nftables.conf", "policy drop", "policy perhaps", "nft failed"),
             ("etc/sudoers.d/secondlock", "NOPASSWD", "NOWORD", "visudo failed"),
             ("etc/pam.d/sshd", "pam_loginuid.so", "pam_nobody_has.so", "has no pam_nobody_has.so"),
-            (f"{LIBRARY}/guest/enter.py", "import json", "import jsonn", "do not load"),
+            (f"{LIBRARY}/guest/workspace/enter.py", "import json", "import jsonn", "do not load"),
             (f"{LIBRARY}/bundle.json", "local", "aws", "another target's"),
         ),
         # What no look at the files tells: after the switch no code would open the door.

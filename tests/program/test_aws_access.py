@@ -17,7 +17,7 @@ from pulumi.runtime.mocks import MockMonitor
 from pulumi.runtime.rpc import _special_secret_sig, _special_sig_key
 
 from cloudinit.bundle import bundle
-from cloudinit.image_components import render_components
+from image.components import render_components
 from infra.aws import facts as facts_module
 from infra.aws.access import Access
 from infra.aws.bundles import Bundles
@@ -330,7 +330,7 @@ def test_the_number_of_alarms_does_not_depend_on_the_machines(engine: _Engine) -
 
 
 def _status(**values: Any) -> str:
-    """A line as cloudinit/guest/status.py writes it."""
+    """A line as cloudinit/guest/status/line.py writes it."""
     line = {
         "bans": [],
         "clock": {"offset_seconds": 0.0001, "source": "169.254.169.123", "synchronised": True},

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from image.rootfs import scratch_for_namespace
 from tests.proofs.standins import StandIns
 from tests.proofs.stock import Installed, install_on_stock
-from tools.image.rootfs import scratch_for_namespace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cloudinit import install
-from cloudinit.packages import RELEASE
+from image.kernel import write_vmlinux
+from image.packages import RELEASE
+from image.rootfs import FOLDER, KEYS, mirror, namespace_env, sources, write_disk
 from infra.local.image import GoldenImage
-from tools.image.kernel import write_vmlinux
-from tools.image.rootfs import FOLDER, KEYS, mirror, namespace_env, sources, write_disk
 from tools.steps import Step, run_logged
 
 if TYPE_CHECKING:
@@ -71,13 +71,13 @@ print(json.dumps({
 }))
 """
 # Loading about a hundred profiles of desktop programs is the slowest part of an emulated boot, as
-# tools/image/customize.sh says, which does the same.
+# image/customize.sh says, which does the same.
 PROFILES = r"""
 for profile in $(chroot "$1" dpkg -L apparmor | grep -x '/etc/apparmor\.d/[^/]*'); do
     [ ! -f "$1$profile" ] || rm "$1$profile"
 done
 """
-# The least that a login enters, from the system's own files; tools/image/docker.sh takes it for the
+# The least that a login enters, from the system's own files; image/docker.sh takes it for the
 # workspaces' image, under that one's name.
 WORKSPACE = r"""
 set -eu

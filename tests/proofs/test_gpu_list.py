@@ -14,10 +14,10 @@ import pytest
 import yaml
 
 from cloudinit.install import DRIVER
-from cloudinit.packages import RELEASE
-from tools.image.rootfs import KEYS, mirror
+from image.packages import RELEASE
+from image.rootfs import KEYS, mirror
 
-gpu: Any = importlib.import_module("guest.gpu")
+gpu: Any = importlib.import_module("guest.gpu.devices")
 
 SOURCE = Path(__file__).parent / "cdi"
 # What `libcuda1` and `nvidia-smi` bring by their dependencies, and a GPU's program loads.

@@ -23,13 +23,13 @@ from tests.web_page import web_page
 if TYPE_CHECKING:
     from pathlib import Path
 
-aws: Any = importlib.import_module("guest.aws")
+aws: Any = importlib.import_module("guest.aws.api")
 paths: Any = importlib.import_module("guest.paths")
-roster: Any = importlib.import_module("guest.roster")
-ssm: Any = importlib.import_module("guest.ssm")
-spot: Any = importlib.import_module("guest.spot")
-state: Any = importlib.import_module("guest.state")
-sync: Any = importlib.import_module("guest.sync")
+roster: Any = importlib.import_module("guest.roster.document")
+ssm: Any = importlib.import_module("guest.aws.ssm")
+spot: Any = importlib.import_module("guest.spot.notice")
+state: Any = importlib.import_module("guest.roster.state")
+sync: Any = importlib.import_module("guest.roster.sync")
 system: Any = importlib.import_module("guest.system")
 
 SEED = "9f1c6d0e7b2a4f538c9d0e1f2a3b4c5d6e7f8091a2b3c4d5e6f708192a3b4c5d"

@@ -14,8 +14,8 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-clockwatch: Any = importlib.import_module("guest.clockwatch")
-clock: Any = importlib.import_module("guest.clock")
+clockwatch: Any = importlib.import_module("guest.clock.watch")
+clock: Any = importlib.import_module("guest.clock.measured")
 
 
 def _answer(asked: bytes, ahead: float = 0.0, stratum: int = 4, cookie: bytes = b"") -> bytes:

@@ -19,11 +19,11 @@ from typing import Any
 import pyotp
 import pytest
 
-codes: Any = importlib.import_module("guest.codes")
-legacy: Any = importlib.import_module("guest.legacy")
-restored: Any = importlib.import_module("guest.restored")
-sync: Any = importlib.import_module("guest.sync")
-verify: Any = importlib.import_module("guest.verify")
+codes: Any = importlib.import_module("guest.ssh.codes")
+legacy: Any = importlib.import_module("guest.ssh.legacy")
+restored: Any = importlib.import_module("guest.volumes.restored")
+sync: Any = importlib.import_module("guest.roster.sync")
+verify: Any = importlib.import_module("guest.ssh.verify")
 
 NAME, STEP = "alice", 30
 AT_ONCE, ROUNDS = 20, int(os.environ.get("SECONDLOCK_ROUNDS", "3"))
@@ -65,7 +65,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(os, "fchown", lambda *_: None)
     monkeypatch.setattr(legacy, "TOTP", tmp_path / "totp")
     monkeypatch.setattr(legacy, "FAILLOCK", tmp_path / "faillock")
-    monkeypatch.setattr(verify.clock, "offset", lambda: None)
+    monkeypatch.setattr(verify.measured, "offset", lambda: None)
     monkeypatch.setenv("SSH_AUTH_INFO_0", "publickey ssh-ed25519 AAAA\n")
     return tmp_path
 
@@ -202,12 +202,12 @@ def test_a_clock_set_back_brings_no_code_back(
 def test_no_code_is_looked_at_while_the_clock_is_known_to_be_wrong(
     phone: Phone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(verify.clock, "offset", lambda: 660.0)
+    monkeypatch.setattr(verify.measured, "offset", lambda: 660.0)
     entered, words = _answer(phone.wrong())
     assert not entered
     assert "660 s behind" in words
     assert _enters(phone.emergency[0])
-    monkeypatch.setattr(verify.clock, "offset", lambda: 0.1)
+    monkeypatch.setattr(verify.measured, "offset", lambda: 0.1)
     _calm()
     assert _enters(phone.code())
     assert codes.read(codes.SPENT, NAME)["wrong"] == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-doorkeeper: Any = importlib.import_module("guest.doorkeeper")
+doorkeeper: Any = importlib.import_module("guest.ssh.doorkeeper")
 
 
 def _process(pid: int, parent: int, title: str, busy: float = 0.5) -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-ebs: Any = importlib.import_module("guest.ebs")
+ebs: Any = importlib.import_module("guest.aws.ebs")
 system: Any = importlib.import_module("guest.system")
 
 GIB = 2**30

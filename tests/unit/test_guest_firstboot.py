@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-firstboot: Any = importlib.import_module("guest.firstboot")
+firstboot: Any = importlib.import_module("guest.install.firstboot")
 
 ENABLED = "systemctl enable secondlock.target"
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-gpu: Any = importlib.import_module("guest.gpu")
+gpu: Any = importlib.import_module("guest.gpu.devices")
 
 # What NVIDIA's driver writes in /proc/driver/nvidia, the closed module and the open one.
 VERSIONS = [

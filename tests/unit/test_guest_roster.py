@@ -19,7 +19,7 @@ from tests.unit.test_requests import ECDSA, KEY, OF_ORDER_8, P, ed25519_of, rsa_
 
 # The guest's code is the package `guest` on the machine; mypy checks it under that name.
 sys.path.insert(0, str(Path(__file__).parents[2] / "cloudinit"))
-roster: Any = importlib.import_module("guest.roster")
+roster: Any = importlib.import_module("guest.roster.document")
 GuestError: Any = importlib.import_module("guest.system").GuestError
 
 CASES = Path(__file__).parent / "rosters_that_failed"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-ship: Any = importlib.import_module("guest.ship")
+ship: Any = importlib.import_module("guest.ship.journal")
 
 DAY = 86_400_000
 

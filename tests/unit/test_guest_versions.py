@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-versions: Any = importlib.import_module("guest.versions")
+versions: Any = importlib.import_module("guest.upgrade.versions")
 
 OLD, NEW = "a" * 64, "b" * 64
 PAM, UNIT, GONE, CHRONY = (

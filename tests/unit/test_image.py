@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from image import rootfs, tensorflow
+from image.kernel import write_vmlinux
 from infra.local.image import (
     fresh_folder,
     golden_image,
@@ -18,8 +20,6 @@ from infra.local.image import (
     recipe,
 )
 from infra.model.problems import ProblemsError
-from tools.image import rootfs, tensorflow
-from tools.image.kernel import write_vmlinux
 from tools.steps import StepError
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def _distribution(place: Path, name: str, version: str, *requires: str) -> None:
 
 def _constraints(place: Path) -> list[str]:
     """What the script prints where just the distributions of `place` are installed."""
-    script = rootfs.FOLDER / "constraints.py"
+    script = rootfs.INSIDE / "constraints.py"
     done = subprocess.run(
         [sys.executable, "-S", script],
         env={"PYTHONPATH": str(place)},

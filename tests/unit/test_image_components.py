@@ -15,13 +15,13 @@ from typing import Any
 import pytest
 import yaml
 
-from cloudinit import image_components
-from cloudinit.image_components import LIMIT, render_agent, render_components
 from cloudinit.install import AWS_PACKAGES, DRIVER_PACKAGES, render_install
-from cloudinit.packages import PACKAGES
+from image import components as image_components
+from image.components import LIMIT, render_agent, render_components
+from image.packages import PACKAGES
 
-gpu: Any = importlib.import_module("guest.gpu")
-workspace: Any = importlib.import_module("guest.workspace")
+gpu: Any = importlib.import_module("guest.gpu.devices")
+workspace: Any = importlib.import_module("guest.workspace.containers")
 IMAGE = "tensorflow/tensorflow@sha256:" + "a" * 64
 SHELLCHECK = Path(sys.executable).parent / "shellcheck"
 

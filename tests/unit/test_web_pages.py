@@ -10,7 +10,7 @@ import pytest
 from cli.aws import session as on_the_computer
 from tests.web_page import PAGE
 
-on_the_machine: Any = importlib.import_module("guest.aws")
+on_the_machine: Any = importlib.import_module("guest.aws.api")
 GuestError: Any = importlib.import_module("guest.system").GuestError
 
 ASKERS = [on_the_computer._refuse_web_page, on_the_machine._refuse_web_page]

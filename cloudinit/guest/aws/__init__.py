@@ -1,0 +1,1 @@
+"""How a machine in EC2 asks AWS, and finds its disk."""

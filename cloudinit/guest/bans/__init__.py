@@ -1,0 +1,1 @@
+"""fail2ban: who has no key is turned away for a while."""

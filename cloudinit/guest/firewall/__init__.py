@@ -1,0 +1,1 @@
+"""Which networks reach the machine."""

@@ -1,0 +1,1 @@
+"""The machine's GPUs, as Docker hands them on by their CDI names."""

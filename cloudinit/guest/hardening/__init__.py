@@ -1,0 +1,1 @@
+"""The kernel and the services that no other facet has."""

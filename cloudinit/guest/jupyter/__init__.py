@@ -1,0 +1,1 @@
+"""Jupyter at port 8888 of a dedicated machine's loopback."""

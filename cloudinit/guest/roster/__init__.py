@@ -1,0 +1,1 @@
+"""Who may enter: a roster is checked whole, then applied."""

@@ -1,0 +1,200 @@
+"""Researchers as the machine's accounts: made, changed, and ended."""
+
+import base64
+import grp
+import os
+import pwd
+import time
+from contextlib import suppress
+
+from guest import paths
+from guest.jupyter import port
+from guest.roster.document import Researcher
+from guest.ssh import codes, doorkeeper, legacy
+from guest.system import GuestError, folder, kill_group, run, write
+from guest.workspace import containers
+
+GROUPS = {"key+totp": "secondlock-key", "password+totp": "secondlock-password"}
+ALL = "secondlock"
+ROUNDS = 50  # of ending what runs in someone's name; one or two do
+
+
+def make_groups() -> None:
+    """Make sure of the groups that sshd and sudo look at."""
+    for group in (ALL, *GROUPS.values()):
+        run("groupadd", "--system", "--force", group)
+
+
+def _entry(name: str) -> pwd.struct_passwd | None:
+    try:
+        return pwd.getpwnam(name)
+    except KeyError:
+        return None
+
+
+def _is_group(name: str) -> bool:
+    try:
+        grp.getgrnam(name)
+    except KeyError:
+        return False
+    return True
+
+
+def everybody() -> set[str]:
+    """Who may log in as the machine's accounts have it, whatever its memory says."""
+    return set(grp.getgrnam(ALL).gr_mem) if _is_group(ALL) else set()
+
+
+def groups_of(name: str) -> set[str]:
+    """The names of the groups that the account is in; none where there is no account."""
+    entry = _entry(name)
+    if entry is None:
+        return set()
+    return {grp.getgrgid(gid).gr_name for gid in os.getgrouplist(name, entry.pw_gid)}
+
+
+def _account(researcher: Researcher, uid: int) -> bool:
+    name, groups = researcher.name, f"{ALL},{GROUPS[researcher.factors]}"
+    entry = _entry(name)
+    if entry is not None and entry.pw_uid != uid:
+        raise GuestError(f"the account {name} has uid {entry.pw_uid}, not its allotted {uid}")
+    if entry is None:
+        if not _is_group(name):  # one that is there was left when this was cut off
+            run("groupadd", "--gid", str(uid), name)
+        run(
+            "useradd", "--uid", str(uid), "--gid", str(uid), "--groups", groups,
+            "--home-dir", str(paths.HOME / name), "--no-create-home", "--shell", str(paths.SHELL),
+            "--password", "*", name,
+        )  # fmt: skip
+        return True
+    shell = str(paths.SHELL)
+    if entry.pw_shell == shell and groups_of(name) - {name} == set(groups.split(",")):
+        return False
+    run("usermod", "--expiredate", "", "--shell", shell, "--groups", groups, name)
+    return True
+
+
+def enroll(researcher: Researcher, known_before: bool) -> bool:
+    """Bind the enrollment's codes; True where it is another than before.
+
+    `known_before`: this enrollment was in an earlier roster. Raises GuestError.
+    """
+    wanted = {
+        "enrollment": researcher.enrollment,
+        "method": researcher.factors,
+        "secret": base64.b32decode(researcher.totp_secret).hex(),
+        "emergency": list(researcher.emergency_codes),
+    }
+    name = researcher.name
+    older = legacy.slate(name, wanted) if known_before else None
+    try:
+        new = codes.enroll(name, wanted, known_before, older)
+    except (codes.CodesError, OSError) as error:
+        raise GuestError(f"the codes of {name} cannot be kept: {error}") from None
+    legacy.forget(name)
+    return new
+
+
+def apply(researcher: Researcher, uid: int, known_before: bool) -> list[str]:
+    """Make the account as the roster says; returns what changed, in words."""
+    name = researcher.name
+    # Whoever asks for a workspace in the middle of a change that ends sessions gets none.
+    differs = _differs(researcher)
+    if researcher.end_sessions and differs:
+        containers.shut(name)
+    changed = []
+    if _account(researcher, uid):
+        changed.append(f"{name}: account")
+    # Before the enrollment that it comes with: if this is cut off, the next time does it again. The
+    # state volume may remember an enrollment whose account went with the old root disk.
+    if researcher.password is not None and (differs or changed):
+        run("chpasswd", stdin=f"{name}:{researcher.password}\n")
+    if write(paths.AUTHORIZED_KEYS / name, _keys(researcher), 0o644):
+        changed.append(f"{name}: keys")
+    if enroll(researcher, known_before):
+        changed.append(f"{name}: enrollment")
+    _home(name, uid)
+    if containers.is_shut(name):
+        end_sessions(name)
+        containers.open_again(name)
+        changed.append(f"{name}: sessions ended")
+    return changed
+
+
+def _keys(researcher: Researcher) -> str:
+    if researcher.password is not None:
+        return ""
+    return "".join(f"{key}\n" for key in researcher.ssh_keys)
+
+
+def _differs(researcher: Researcher) -> bool:
+    """Whether anything of what opens the door for this person is to change."""
+    with suppress(OSError, codes.CodesError):
+        bound = codes.issued(researcher.name)
+        return (
+            bound is None
+            or bound["enrollment"] != researcher.enrollment
+            or bound["method"] != researcher.factors
+            or (paths.AUTHORIZED_KEYS / researcher.name).read_text() != _keys(researcher)
+        )
+    return True
+
+
+def _home(name: str, uid: int) -> None:
+    home = paths.HOME / name
+    if not home.is_dir():
+        folder(home, 0o700, uid, uid)
+        folder(home / "notebooks", 0o700, uid, uid)
+    folder(paths.HOME / ".tmp", 0o711)
+    folder(paths.HOME / ".tmp" / name, 0o700, uid, uid)
+    folder(paths.SOCKETS, 0o711)
+    folder(paths.SOCKETS / name, 0o700, uid, uid)
+    place = paths.WORKSPACES / name
+    folder(place, 0o755)
+    users = f"root:x:0:0:root:/root:/bin/bash\n{name}:x:{uid}:{uid}:{name}:{home}:/bin/bash\n"
+    write(place / "passwd", users, 0o644)
+    write(place / "group", f"root:x:0:\n{name}:x:{uid}:\n", 0o644)
+
+
+def end_sessions(name: str) -> None:
+    """End the researcher's sessions and everything that runs in their name.
+
+    Their workspace has to be shut before (`containers.shut`): an open connection that goes on
+    asking would get another. Connections go first, by control groups, which outrun a program that
+    goes on starting others; then the workspace. Raises GuestError where something is left.
+    """
+    uid = pwd.getpwnam(name).pw_uid
+    port.stop(name)
+    for _ in range(ROUNDS):
+        kill_group(f"user.slice/user-{uid}.slice")
+        doorkeeper.end_logins(name)
+        run("pkill", "-KILL", "-u", str(uid), check=False)
+        containers.remove(name)
+        if not run("pgrep", "-u", str(uid), check=False).strip():
+            return
+        time.sleep(0.2)
+    raise GuestError(f"something of {name} still runs")
+
+
+def is_active(name: str) -> bool:
+    """Whether `remove` has still to be done, or done again, for this account."""
+    return ALL in groups_of(name)
+
+
+def remove(name: str) -> None:
+    """Shut the researcher out: no login first, then no session. The home stays on its volume.
+
+    The groups go last: after an interruption `is_active` says that this has to be done again.
+    """
+    containers.shut(name)
+    (paths.AUTHORIZED_KEYS / name).unlink(missing_ok=True)
+    try:
+        codes.forget(name)
+    except codes.CodesError as error:
+        raise GuestError(f"the codes of {name} cannot be removed: {error}") from None
+    legacy.forget(name)
+    run("usermod", "--expiredate", "1", "--password", "*", name)
+    port.withdraw(name)
+    run("crontab", "-r", "-u", name, check=False)
+    end_sessions(name)
+    run("usermod", "--groups", "", name)

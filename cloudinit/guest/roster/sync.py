@@ -1,0 +1,245 @@
+"""secondlock-sync: make the machine as its roster says.
+
+`apply` reads a roster from standard input and prints one JSON object, `fetch` gets it from AWS;
+`boot` mounts the volumes of a machine that already has one; `serial` says which it has. A refused
+roster changes nothing.
+`settle` is what the first boot leaves for when the door is open.
+"""
+
+import contextlib
+import json
+import os
+import pwd
+import sys
+import time
+from typing import Any
+
+from guest import paths, services
+from guest.firewall import rules
+from guest.jupyter import port
+from guest.roster import accounts, state
+from guest.roster.document import MAX_BYTES, Researcher, Roster, parse
+from guest.roster.state import State
+from guest.ssh import door
+from guest.system import GuestError, alone, folder, run, write
+from guest.upgrade import change
+from guest.volumes import mounts, restored
+from guest.workspace import containers
+
+PROGRAM = "/usr/local/sbin/secondlock-sync"
+
+
+def _refuse_old(roster: Roster, known: State) -> None:
+    """Neither an older roster nor a retired enrollment comes back."""
+    if (roster.modified, roster.serial) < (known.modified, known.serial):
+        raise GuestError(f"roster {roster.serial} is older than {known.serial}, which is applied")
+    for name, researcher in roster.researchers.items():
+        if researcher.enrollment in known.retired | roster.retired:
+            raise GuestError(
+                f"the enrollment of {name} was retired and cannot come back"
+                f" (mend: secondlock rotate {name} --stack {roster.stack})"
+            )
+
+
+def _refuse_foreign(roster: Roster, machine: dict[str, str]) -> None:
+    if (roster.stack, roster.machine) != (machine["stack"], machine["machine"]):
+        raise GuestError("the roster is another machine's")
+
+
+def _remember(roster: Roster, known: State) -> None:
+    """What this roster retires stays retired."""
+    known.retired |= roster.retired
+    known.enrollments = {name: each.enrollment for name, each in roster.researchers.items()}
+    known.serial, known.modified = roster.serial, roster.modified
+
+
+def _retire_replaced(roster: Roster, known: State) -> None:
+    """Before anything is bound anew: if this roster is cut off half-way, none that it replaced
+    comes back with its used codes good again."""
+    here = {name: each.enrollment for name, each in roster.researchers.items()}
+    replaced = set(known.enrollments.values()) - set(here.values())
+    if not replaced <= known.retired:
+        known.retired |= replaced
+        state.save(known)
+
+
+def _allot(roster: Roster, known: State) -> None:
+    """Uids, remembered before any account is made: none is given twice, whatever is cut off."""
+    new = set(roster.researchers) - set(known.uids)
+    for name in sorted(new):
+        known.uid(name)
+    if new:
+        state.save(known)
+
+
+def _bound_before(researcher: Researcher, roster: Roster, known: State) -> bool:
+    """By this volume's own memory; where it has none, or an old one, by its sender's too."""
+    if known.enrollments.get(researcher.name) == researcher.enrollment:
+        return True
+    lacking = not known.serial or restored.forgot()
+    return lacking and roster.bound_before(researcher.enrollment)
+
+
+def _apply(roster: Roster) -> list[str]:
+    machine = json.loads(paths.MACHINE.read_text())
+    _refuse_foreign(roster, machine)
+    door.check_host_key(roster.host_key)
+    mounts.mount_all(roster.new_volumes)
+    known = state.load()
+    _refuse_old(roster, known)
+    for place in (paths.AUTHORIZED_KEYS, paths.WORKSPACES):
+        folder(place, 0o755)
+    accounts.make_groups()
+    _retire_replaced(roster, known)
+    _allot(roster, known)
+    changed = []
+    # By the accounts too: a roster that was cut off may have made some that nothing remembers.
+    for name in sorted((set(known.uids) | accounts.everybody()) - set(roster.researchers)):
+        if accounts.is_active(name):
+            accounts.remove(name)
+            changed.append(f"{name}: removed")
+    for name, researcher in sorted(roster.researchers.items()):
+        uid = known.uid(name)
+        changed += accounts.apply(researcher, uid, _bound_before(researcher, roster, known))
+    _remember(roster, known)
+    state.save(known)
+    restored.caught_up()
+    if rules.let_in(roster.allowed_from, machine["target"]):
+        changed.append("firewall")
+    if door.open_door(roster.host_key):
+        changed.append("host key")
+    first = services.prepare()
+    if first:
+        # In the background: it takes seconds, which nobody has to wait for.
+        run("systemd-run", "--quiet", "--collect", "--no-block", PROGRAM, "settle")
+    # A shared machine offers none.
+    if len(roster.researchers) == 1:
+        (name,) = roster.researchers
+        port.offer(name, at_once=not first)
+    return changed
+
+
+def _take(text: str | bytes) -> int:
+    """Check and apply a roster; the exit code is 1 where it was refused."""
+    with alone():
+        try:
+            roster = parse(text)
+            changed = _apply(roster)
+            os.sync()  # what is said to be applied outlives a power cut
+        except (GuestError, OSError) as error:
+            write(paths.ERROR, f"{error}\n", 0o644)
+            print(json.dumps({"applied": False, "error": str(error)}))
+            return 1
+        paths.ERROR.unlink(missing_ok=True)
+        print(json.dumps({"applied": True, "serial": roster.serial, "changed": changed}))
+    return 0
+
+
+def apply() -> int:
+    """Take a roster from standard input."""
+    return _take(sys.stdin.buffer.read(MAX_BYTES + 1))
+
+
+def fetch() -> int:
+    """Take the roster that AWS holds, unless it is applied already.
+
+    Without one the last stays, the status says why, and tries become rarer.
+    """
+    import hashlib
+
+    from guest.aws import api, ssm
+
+    patience = api.Patience("fetch")
+    if patience.waits():
+        return 0
+    try:
+        text = ssm.get(json.loads(paths.MACHINE.read_text()))
+        mark = hashlib.sha256(text.encode()).hexdigest()
+        applied = paths.APPLIED.exists() and paths.APPLIED.read_text() == mark
+        if applied:
+            mounts.grow()
+    except GuestError as error:
+        patience.failed()
+        write(paths.ERROR, f"{error}\n", 0o644)
+        print(error)
+        return 1
+    if not applied and _take(text):
+        patience.failed()
+        with contextlib.suppress(ValueError):  # a bundle may be what mends it
+            _follow(json.loads(text)["roster"])
+        return 1
+    write(paths.APPLIED, mark, 0o600)
+    paths.ERROR.unlink(missing_ok=True)
+    patience.worked()
+    return _follow(json.loads(text)["roster"])
+
+
+def _follow(roster: dict[str, Any]) -> int:
+    """Go on to the bundle that the roster names, if it is another than ours."""
+    from guest.aws import api
+
+    back = roster.get("older_bundle") is True
+    digest: Any = roster.get("bundle")
+    if not change.wanted(digest, back):
+        return 0
+    patience = api.Patience(f"upgrade-{digest[:16]}")
+    if patience.waits():
+        return 0
+    patience.failed()  # until it has worked
+    try:
+        change.fetch(json.loads(paths.MACHINE.read_text()), digest)
+        code = change.start(digest, *(["--back"] if back else []))
+    except GuestError as error:
+        write(paths.ERROR, f"{error}\n", 0o644)
+        print(error)
+        return 1
+    if not change.wanted(digest, back):  # it runs, or would be refused again
+        patience.worked()
+    return code
+
+
+def boot() -> int:
+    """Mount the volumes again after a restart; without them sshd finds no host key.
+
+    Whoever applies a roster meanwhile mounts them too, and then has sshd started, which waits for
+    us: so we do not wait for them.
+    """
+    try:
+        change.recover()
+    except (GuestError, OSError, ValueError, KeyError) as error:
+        write(paths.ERROR, f"an upgrade cannot be undone: {error}\n", 0o644)
+    while not mounts.mounted():
+        try:
+            with alone(wait=False):
+                mounts.mount_all(may_format=False)
+        except BlockingIOError:
+            time.sleep(0.2)
+        except GuestError as error:
+            write(paths.ERROR, f"{error}\n", 0o644)
+            print(error, file=sys.stderr)
+            return 1
+    return 0
+
+
+def serial() -> int:
+    """Print the serial of the applied roster; 0 where there is none yet."""
+    print(state.load().serial)
+    return 0
+
+
+def settle() -> int:
+    """Make a dedicated machine's workspace before the first login asks for it; start the rest."""
+    people = [*state.load().enrollments]
+    try:
+        if len(people) == 1:
+            containers.ensure(pwd.getpwnam(people[0]))
+            port.offer(people[0])
+    finally:
+        services.settle()
+    return 0
+
+
+def main() -> int:
+    """The command line: `secondlock-sync apply|fetch|boot|serial|settle`."""
+    commands = (apply, fetch, boot, serial, settle)
+    return {each.__name__: each for each in commands}[sys.argv[1]]()

@@ -1,0 +1,1 @@
+"""The machine in one JSON line a minute."""

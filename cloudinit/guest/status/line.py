@@ -1,0 +1,92 @@
+"""secondlock-status: the machine in one JSON line."""
+
+import datetime as dt
+import json
+import os
+import sys
+from typing import Any
+
+from guest import paths
+from guest.bans import report as bans
+from guest.clock import report as clock
+from guest.gpu import devices
+from guest.roster import accounts, state
+from guest.ssh import report as ssh
+from guest.status import logins
+from guest.system import GuestError, write
+from guest.upgrade import change
+from guest.workspace import containers
+
+
+def _now() -> dt.datetime:
+    return dt.datetime.now(dt.timezone.utc)
+
+
+def _workspace(name: str) -> tuple[str, bool]:
+    try:
+        return containers.state(name)
+    except GuestError:
+        return "unknown", False
+
+
+def _researcher(name: str, uid: int, sessions: dict[int, int], last: str | None) -> dict[str, Any]:
+    groups = accounts.groups_of(name)
+    workspace_state, has_gpu = _workspace(name)
+    return {
+        "factors": "password+totp" if "secondlock-password" in groups else "key+totp",
+        **ssh.of_codes(name),
+        "sessions": sessions.get(uid, 0),
+        "last_login": last,
+        "workspace": workspace_state,
+        "gpu": has_gpu,
+    }
+
+
+def _full() -> str | None:
+    """A full state volume lets nobody in: say so before they call."""
+    if not os.path.ismount(paths.STATE):
+        return "the state volume is not mounted"
+    space = os.statvfs(paths.STATE)
+    if space.f_bavail * space.f_frsize < 64 * 1024:
+        return "the state volume is full: codes cannot be used up, so logins are refused"
+    root = os.statvfs("/")
+    if root.f_bavail * root.f_frsize < 64 * 1024 * 1024:
+        return "the system disk is full: workspaces cannot be made, and logins are not recorded"
+    return None
+
+
+def collect() -> dict[str, Any]:
+    """Everything `secondlock status` shows; a part that cannot be read says so in `error`."""
+    machine = json.loads(paths.MACHINE.read_text())
+    error = paths.ERROR.read_text().strip() if paths.ERROR.exists() else _full()
+    try:
+        known = state.load()
+    except GuestError as fault:
+        known, error = state.State(), str(fault)
+    sessions, last = ssh.sessions(), logins.last()
+    return {
+        "time": _now().strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "stack": machine["stack"],
+        "machine": machine["machine"],
+        "serial": known.serial,
+        "error": error,
+        "bundle": change.report(),
+        "clock": clock.report(),
+        "bans": bans.report(),
+        "gpu": devices.report(),
+        "researchers": {
+            name: _researcher(name, known.uids[name], sessions, last.get(name))
+            for name in sorted(known.enrollments)
+        },
+        "idle": {"load1": round(os.getloadavg()[0], 2), "sessions": sum(sessions.values())},
+    }
+
+
+def main() -> int:
+    """Write the line to its file and, without `--quiet`, print it."""
+    paths.RUN.mkdir(mode=0o755, exist_ok=True)
+    line = json.dumps(collect(), sort_keys=True)
+    write(paths.STATUS, line + "\n", 0o600)
+    if "--quiet" not in sys.argv and sys.argv[0].endswith("status"):
+        print(line)
+    return 0

@@ -1,0 +1,1 @@
+"""Another bundle, while people work."""

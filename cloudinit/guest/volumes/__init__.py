@@ -1,0 +1,1 @@
+"""The disks that outlive the machine: homes, and what it has to remember."""

@@ -1,0 +1,127 @@
+"""The machine's two data volumes: state (root only) and home."""
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from guest import paths
+from guest.ssh import codes
+from guest.system import GuestError, folder, run
+from guest.volumes import restored
+
+PATIENCE = 60  # seconds
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A volume, known by its virtio serial; `label` is its file system's."""
+
+    device: Path
+    label: str
+    mountpoint: Path
+    options: str
+    mode: int
+
+
+VOLUMES = (
+    Volume(
+        Path("/dev/disk/by-id/virtio-sl-state"),
+        "sl-state",
+        paths.STATE,
+        # `sync`: a crash just after a login must not make its code good again.
+        "noatime,nodev,nosuid,noexec,sync",
+        0o700,
+    ),
+    Volume(
+        Path("/dev/disk/by-id/virtio-sl-home"), "sl-home", paths.HOME, "noatime,nodev,nosuid", 0o755
+    ),
+)
+
+
+def _make(volume: Volume, may_format: bool) -> bool:
+    """Make the file system where there is none of ours; whether that was done.
+
+    The label comes last: one without it is what an interrupted first time left.
+    """
+    device = str(volume.device)
+    # blkid says nothing only where it finds no signature at all (blkid(8)).
+    found = run("blkid", "-p", "-o", "value", "-s", "TYPE", "-s", "LABEL", device, check=False)
+    if volume.label in found.split():
+        return False
+    if not may_format:
+        raise GuestError(f"the volume {volume.label} is not new and holds no file system of ours")
+    if found.strip() not in ("", "ext4"):
+        raise GuestError(f"the volume {volume.label} holds another's file system")
+    run("mkfs.ext4", "-qF", "-m", "1", "-E", "nodiscard", device)
+    run("tune2fs", "-L", volume.label, device)
+    return True
+
+
+def _mount(volume: Volume, may_format: bool) -> None:
+    if os.path.ismount(volume.mountpoint):
+        return
+    # Early in a boot udev may not have named it yet.
+    if not volume.device.exists():
+        run("udevadm", "wait", f"--timeout={PATIENCE}", str(volume.device), check=False)
+    if not volume.device.exists():
+        raise GuestError(f"the volume {volume.label} is not attached")
+    new = _make(volume, may_format)
+    volume.mountpoint.mkdir(parents=True, exist_ok=True)
+    run("mount", "-t", "ext4", "-o", volume.options, str(volume.device), str(volume.mountpoint))
+    if not new:
+        run("resize2fs", str(volume.device), check=False)
+    folder(volume.mountpoint, volume.mode)
+
+
+def _on_aws() -> bool:
+    return bool(json.loads(paths.MACHINE.read_text())["target"] == "aws")
+
+
+def _parts(may_format: bool) -> Iterator[tuple[Volume, bool]]:
+    """The volumes as partitions of the one that a machine on AWS has, and whether each is new.
+
+    Whoever goes on to the next has mounted this one.
+    """
+    from guest.aws import ebs
+
+    device = ebs.disk()
+    found = ebs.parts(device) if may_format else ebs.table(device)
+    for volume in VOLUMES:
+        part = found.get(volume.label)
+        if part is None:
+            raise GuestError(f"the volume {volume.label} is not there yet")
+        yield replace(volume, device=part.device), part.new and may_format
+        if part.new:
+            ebs.finished(device, volume.label)
+
+
+def mounted() -> bool:
+    """Whether both volumes are in their places."""
+    return all(os.path.ismount(volume.mountpoint) for volume in VOLUMES)
+
+
+def mount_all(may_format: bool) -> None:
+    """Mount both volumes; make a file system only where there is none and the roster says new.
+
+    On AWS a state volume that was restored has its codes voided. Raises GuestError naming the
+    volume.
+    """
+    if not mounted():
+        local = ((volume, may_format) for volume in VOLUMES)
+        for volume, new in _parts(may_format) if _on_aws() else local:
+            _mount(volume, new)
+    for place in (codes.CODES, codes.SPENT, codes.WITNESS):
+        folder(Path(place), 0o700)
+    if _on_aws():
+        from guest.aws import ebs
+
+        restored.look(ebs.volume_of(paths.STATE))
+
+
+def grow() -> None:
+    """Let home on AWS have what was added to the volume. Raises GuestError."""
+    from guest.aws import ebs
+
+    ebs.grow(ebs.disk())

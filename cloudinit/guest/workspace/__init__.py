@@ -1,0 +1,1 @@
+"""The way into a researcher's container, and Docker, which keeps it."""

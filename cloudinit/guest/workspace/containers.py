@@ -1,0 +1,319 @@
+"""A researcher's TensorFlow container: made at the first login, entered by `runc exec`."""
+
+import fcntl
+import json
+import os
+import pwd
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from guest import paths
+from guest.gpu import devices
+from guest.system import GuestError, folder, kill_group
+from guest.workspace import docker, limits
+
+RUNC = "/usr/sbin/runc"
+# Where Docker's runc keeps the containers that it runs (dockerd(8), namespace "moby").
+RUNC_ROOT = Path("/run/docker/runtime-runc/moby")
+TOOLS = "/usr/local/share/secondlock/workspace"
+# What the image has comes first; what it lacks is in the tools (image/toolbox.sh).
+SEARCH_PATH = f"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:{TOOLS}"
+# What pip must leave as it is for TensorFlow's sake: an image of one's own is asked for it, ours
+# brings it (inside/constraints.py). The place is the one that inside/pip.conf names.
+CONSTRAINTS = "/usr/local/share/secondlock/constraints.txt"
+CONSTRAINTS_FILE = "constraints.txt"
+CONSTRAINTS_SECONDS = 60
+FETCH = "/usr/local/lib/secondlock/fetch-image"
+# What it says of an image that is not here yet, or cannot be fetched.
+NOTE = paths.RUN / "image"
+MIB = 1024 * 1024
+# What the machine keeps for itself: sshd must answer while a workspace eats all it may have.
+RESERVED_MEMORY = 512 * MIB
+STOPPED = 30  # seconds
+# Of the processors' time, where services have 1024: all that they leave, and little more.
+SHARES = 64
+
+
+def _pids() -> int:
+    """Processes and threads of one workspace: what libraries start grows with the processors, and
+    what starts without end must not take the kernel's time from the machine."""
+    return 1024 + 256 * (os.cpu_count() or 1)
+
+
+def container_name(user: str) -> str:
+    """The workspace's container, by its researcher."""
+    return f"workspace-{user}"
+
+
+@contextmanager
+def _alone(user: str) -> Iterator[None]:
+    """Two logins at once must not make two containers."""
+    folder(paths.RUN / "workspaces", 0o700)
+    with (paths.RUN / "workspaces" / f"{user}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def search_path(account: pwd.struct_passwd) -> str:
+    """The PATH of what runs there: what a researcher installed goes first, as pip expects it."""
+    return f"{account.pw_dir}/.local/bin:{SEARCH_PATH}"
+
+
+def _pip_binds(image: str, files: Path) -> list[str]:
+    """pip's settings for an image of one's own, where the system's Python looks for them and no
+    virtual environment does (`sys.prefix`; pip's user guide, "Configuration")."""
+    if "@" not in image:
+        return []
+    places = [f"{TOOLS}/pip.conf:{prefix}/pip.conf:ro" for prefix in ("/usr", "/usr/local")]
+    return [f"{files}/{CONSTRAINTS_FILE}:{CONSTRAINTS}:ro", *places]
+
+
+def _constrain_pip(account: pwd.struct_passwd, container: str) -> None:
+    """Ask the image's own Python for CONSTRAINTS; with none, or without an answer, pip is free."""
+    command = ["python3", "-I", f"{TOOLS}/constraints.py"]
+    environment = {"PATH": SEARCH_PATH}
+    argv = enter_command(account, container, command, environment, terminal=False)
+    with suppress(subprocess.TimeoutExpired):
+        asked = subprocess.run(
+            argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=CONSTRAINTS_SECONDS,
+            check=False,
+        )  # fmt: skip
+        if asked.returncode == 0:
+            # The same file: the container has this one.
+            (paths.WORKSPACES / account.pw_name / CONSTRAINTS_FILE).write_bytes(asked.stdout)
+
+
+def _total_memory() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _definition(account: pwd.struct_passwd, image: str) -> dict[str, Any]:
+    """The container as Docker's API takes it (Engine API, ContainerCreate)."""
+    memory = max(_total_memory() - RESERVED_MEMORY, RESERVED_MEMORY)
+    files = paths.WORKSPACES / account.pw_name
+    return {
+        "Image": image,
+        "User": f"{account.pw_uid}:{account.pw_gid}",
+        "WorkingDir": account.pw_dir,
+        "Entrypoint": ["sleep"],
+        "Cmd": ["infinity"],
+        "Env": [f"HOME={account.pw_dir}", f"USER={account.pw_name}", f"PATH={SEARCH_PATH}"],
+        "HostConfig": {
+            "NetworkMode": "host",
+            "CapDrop": ["ALL"],
+            "SecurityOpt": ["no-new-privileges"],
+            "ReadonlyRootfs": True,
+            "Init": True,
+            "Memory": memory,
+            "MemorySwap": memory,
+            "CpuShares": SHARES,
+            "NanoCpus": (os.cpu_count() or 1) * 10**9,
+            "PidsLimit": _pids(),
+            "ShmSize": memory // 4,
+            "IpcMode": "private",
+            "RestartPolicy": {"Name": "unless-stopped"},
+            # What runs in it can write as much as it likes to where its first process does.
+            "LogConfig": {"Type": "none"},
+            "DeviceRequests": devices.requests(devices.offered()),
+            "Binds": [
+                f"{account.pw_dir}:{account.pw_dir}",
+                f"{paths.HOME}/.tmp/{account.pw_name}:/tmp",
+                f"{paths.HOME}/.tmp/{account.pw_name}:/var/tmp",
+                f"{paths.SOCKETS}/{account.pw_name}:/run/secondlock",
+                f"{files}/passwd:/etc/passwd:ro",
+                f"{files}/group:/etc/group:ro",
+                f"{TOOLS}:{TOOLS}:ro",
+                f"{TOOLS}/profile.sh:/etc/profile.d/secondlock.sh:ro",
+                f"{TOOLS}/tmux.conf:/etc/tmux.conf:ro",
+                # Where sshd's and every client's Subsystem looks for it.
+                f"{TOOLS}/sftp-server:/usr/lib/openssh/sftp-server:ro",
+                *_pip_binds(image, files),
+            ],
+        },
+    }
+
+
+def _inspect(user: str) -> Any:
+    return docker.call("GET", f"/containers/{container_name(user)}/json", missing_ok=True)
+
+
+def state(user: str) -> tuple[str, bool]:
+    """`running`, `stopped` or `none`, with what is the matter with its image; and whether it has
+    the machine's GPU."""
+    found = _inspect(user)
+    if found is None:
+        with suppress(OSError):
+            return NOTE.read_text().strip(), False
+        return "none", False
+    has = bool(devices.held(found["HostConfig"]))
+    return "running" if found["State"]["Running"] else "stopped", has
+
+
+def _remembered(user: str) -> tuple[str, list[str]]:
+    """The container's id and its devices, as `ensure` last saw them in this boot."""
+    with suppress(OSError, ValueError):
+        found, *given = (paths.RUN / "workspaces" / f"{user}.id").read_text().split()
+        return found, given
+    return "", []
+
+
+def _remember(user: str, container: Any) -> None:
+    words = [container["Id"], *devices.held(container["HostConfig"])]
+    (paths.RUN / "workspaces" / f"{user}.id").write_text(" ".join(words))
+
+
+def running(user: str) -> str | None:
+    """The container's id, when runc itself says that it is there: spares Docker a question.
+
+    None also where its devices are not those of the machine.
+    """
+    found, given = _remembered(user)
+    there = bool(found) and (RUNC_ROOT / found / "state.json").exists()
+    return found if there and given == devices.offered() else None
+
+
+def complaint(user: str) -> str | None:
+    """What the researcher has to know of the workspace that they enter."""
+    return devices.complaint(_remembered(user)[1])
+
+
+def _is_outdated(container: Any) -> bool:
+    """Whether to make it again: its devices are not the machine's, and nobody is in it.
+
+    Without its list a container that names it does not start (Docker: "unresolvable CDI devices").
+    """
+    if devices.held(container["HostConfig"]) == devices.offered():
+        return False
+    return not container["State"]["Running"] or _is_empty(container["State"]["Pid"])
+
+
+def _is_empty(first: int) -> bool:
+    """Whether nothing runs but Docker's init and what it was told to run (cgroups(7))."""
+    try:
+        group = Path(f"/proc/{first}/cgroup").read_text().strip().rpartition("::/")[2]
+        return len(Path("/sys/fs/cgroup", group, "cgroup.procs").read_text().split()) <= 2
+    except OSError:
+        return False
+
+
+def _fetch(image: str) -> None:
+    """Have an image that is not here fetched; the program shows the person how far it is.
+
+    The golden image brings it, and runs it before anybody asks (image).
+    """
+    if docker.call("GET", f"/images/{image}/json", missing_ok=True) is not None:
+        return
+    # Standard output is the session's data.
+    if subprocess.run([FETCH], stdout=2, check=False).returncode != 0:
+        raise GuestError("its image is not here")
+
+
+def ensure(account: pwd.struct_passwd) -> str:
+    """The id of the researcher's running container; made or started where it is not.
+
+    One whose devices are not those of the machine is made again when nobody is in it. Raises
+    GuestError in Docker's words.
+    """
+    user = account.pw_name
+    if is_shut(user):
+        raise GuestError("your sessions are being ended; connect again in a moment")
+    if known := running(user):
+        return known
+    image = json.loads(paths.MACHINE.read_text())["image"]
+    _fetch(image)
+    devices.prepare()
+    with _alone(user):
+        if is_shut(user):  # since we looked
+            raise GuestError("your sessions are being ended; connect again in a moment")
+        found = _inspect(user)
+        if found is not None and _is_outdated(found):
+            docker.call("DELETE", f"/containers/{found['Id']}?force=true")
+            found = None
+        ask_for_pip = found is None and "@" in image
+        if found is None:
+            (paths.WORKSPACES / user / CONSTRAINTS_FILE).touch(0o644)
+            path = f"/containers/create?name={container_name(user)}"
+            docker.call("POST", path, _definition(account, image))
+            found = _inspect(user)
+        docker.call("POST", f"/containers/{found['Id']}/start")
+        if ask_for_pip:
+            _constrain_pip(account, found["Id"])
+        _remember(user, found)
+    return str(found["Id"])
+
+
+def shut(user: str) -> None:
+    """From now on nobody enters this workspace, and none is made, until `open_again`.
+
+    A mark in /run: whatever cuts off the one who set it, it stays, and at a restart nothing runs.
+    """
+    folder(paths.SHUT, 0o700)
+    (paths.SHUT / user).touch()
+
+
+def is_shut(user: str) -> bool:
+    """Whether the workspace is shut."""
+    return (paths.SHUT / user).exists()
+
+
+def open_again(user: str) -> None:
+    """Let the person in again."""
+    (paths.SHUT / user).unlink(missing_ok=True)
+
+
+def stop(user: str) -> None:
+    """End all that runs in it, however full it is; it starts anew, with its home as it was.
+
+    Raises GuestError where Docker has not noticed within `STOPPED` seconds.
+    """
+    with _alone(user):
+        before = _inspect(user)
+        if before is None or not before["State"]["Running"]:
+            return
+        kill_group(limits.group(before["Id"]))
+        deadline = time.monotonic() + STOPPED
+        while (found := _inspect(user)) and found["State"]["StartedAt"] == before["State"][
+            "StartedAt"
+        ]:
+            if not found["State"]["Running"]:
+                return
+            if time.monotonic() > deadline:
+                raise GuestError("what ran in it was ended, but Docker does not say so")
+            time.sleep(0.2)
+
+
+def remove(user: str) -> None:
+    """End the container and all that runs in it.
+
+    By its control group first: Docker cannot end what starts processes faster than it counts them.
+    """
+    with _alone(user):
+        if found := _inspect(user):
+            kill_group(limits.group(found["Id"]))
+        (paths.RUN / "workspaces" / f"{user}.id").unlink(missing_ok=True)
+        docker.call("DELETE", f"/containers/{container_name(user)}?force=true", missing_ok=True)
+
+
+def enter_command(
+    account: pwd.struct_passwd,
+    container: str,
+    command: list[str],
+    environment: Mapping[str, str],
+    terminal: bool,
+) -> list[str]:
+    """The `runc exec` that runs a command in the workspace, as the researcher.
+
+    runc rather than `docker exec`: the process stays in the session's audit trail (loginuid) and
+    ends with the connection.
+    """
+    argv = [RUNC, "--root", str(RUNC_ROOT), "exec"]
+    if terminal:
+        argv.append("--tty")
+    argv += ["--user", f"{account.pw_uid}:{account.pw_gid}", "--cwd", account.pw_dir]
+    for name, value in environment.items():
+        argv += ["--env", f"{name}={value}"]
+    return [*argv, container, *command]

@@ -1,0 +1,1 @@
+"""Building of the golden image: `python -m image`, which `make image` calls."""

@@ -1,0 +1,22 @@
+"""`python -m image`: build the golden image, or do nothing where it is there.
+
+`--fresh` builds it once more, with the packages of today.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from image.build import build
+from infra.local.image import GoldenImage
+from tools.emulation import require_avx
+from tools.steps import exit_code
+
+
+def _build() -> None:
+    image = GoldenImage(build(fresh="--fresh" in sys.argv[1:]))
+    require_avx(image.kernel)
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code(_build))
