@@ -20,7 +20,7 @@ def commands(page: str, section: str) -> str:
 
 def test_a_home_comes_back_through_no_link_of_its_owner(tmp_path: Path) -> None:
     lines = re.findall(
-        r"^# (.*/home/.*)$", commands("teams.md", "A home out of its snapshot"), re.M
+        r"^# (.*/home/.*)$", commands("how-to/restore-a-home.md", "Copy it back"), re.M
     )
     script = (
         "\n".join(lines)
@@ -49,7 +49,9 @@ def test_the_reference_is_that_of_the_code() -> None:
 
 
 def test_every_test_that_a_promise_names_is_there() -> None:
-    named = re.findall(r"`(\w+/test_\w+\.py)::(\w+)`", (DOCS / "promises.md").read_text())
+    named = re.findall(
+        r"`(\w+/test_\w+\.py)::(\w+)`", (DOCS / "reference" / "promises.md").read_text()
+    )
     assert len(named) > 50
     for file, test in named:
         assert f"def {test}(" in (DOCS.parent / "tests" / file).read_text(), f"{file}::{test}"
