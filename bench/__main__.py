@@ -13,7 +13,8 @@ from rich.console import Console
 from bench import aws, bundle, login, names, plan, upgrade
 from bench.table import Row, markdown, terminal
 
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = ROOT / "docs" / "reference" / "benchmarks.md"
 MEASURES = {
     "bundle": bundle.measure,
     "plan": plan.measure,

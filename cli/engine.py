@@ -334,7 +334,8 @@ def _translated(stack: Stack, words: Sequence[str], message: str) -> Problem:
     if "must be set for login" in message or "unable to open state" in message:
         what = f"pulumi does not find the state of stack {stack.name}"
         if not (stack.state / "pulumi").exists():
-            what += "; a group's is elsewhere (docs/teams.md), a new one can be in the project"
+            what += "; a group's is elsewhere (docs/how-to/several-admins.md), a new one can be in "
+            what += "the project"
         return Problem(None, None, what, _backend_mend(stack))
     lines = [line.removeprefix("error: ") for line in message.splitlines() if line.strip()]
     said = lines[-1] if lines else "it failed without a word"

@@ -232,7 +232,9 @@ def _hint(everything: dict[str, Machine]) -> None:
     if missing:
         programs = " and ".join(missing)
         typer.echo(
-            f"Private machines need {programs} on PATH here: docs/aws.md says how.", err=True
+            f"Private machines need {programs} on PATH here: docs/how-to/private-machines.md "
+            "says how.",
+            err=True,
         )
 
 

@@ -1,4 +1,4 @@
-"""docs/reference.md, made of the code: `python -m tools.reference` writes it.
+"""docs/reference/reference.md, made of the code: `python -m tools.reference` writes it.
 
 Fields and settings are those of the models, commands those of the command line.
 """
@@ -20,12 +20,25 @@ from infra.model.person import InstanceRequest
 from infra.model.settings import AwsSettings, Settings
 from tools.steps import ROOT
 
-PAGE = ROOT / "docs" / "reference.md"
+PAGE = ROOT / "docs" / "reference" / "reference.md"
 _HEAD = """\
 # Reference
 
 Made of the code by `python -m tools.reference`; a test compares. How requests are written in
-general: [stacks/README.md](../stacks/README.md).
+general: [stacks/README.md](../../stacks/README.md).
+"""
+_COMMANDS = """
+## Commands
+
+Every command takes `--json`, and all but `init` and `admin-policy` take `--stack`;
+`./secondlock COMMAND --help` says the same as here.
+
+| exit code | meaning |
+|---|---|
+| 0 | done |
+| 1 | something is wrong: the message names what mends it; `--json` has it under `problems` |
+| 2 | wrong usage |
+| 130 | interrupted |
 """
 _SEED = "| `enrollmentSeed` | needed | The one secret: `init` writes it, nobody ever by hand. |"
 
@@ -47,7 +60,7 @@ def text() -> str:
             _SEED,
             "\nFor the target `aws`, beside `aws:region` and the rest of Pulumi's own settings:\n",
             *_settings(AwsSettings, {*Settings.model_fields} - {"tensorflow_image"}),
-            "\n## Commands\n",
+            _COMMANDS,
             *_commands(),
         ]
     )

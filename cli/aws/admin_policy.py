@@ -60,8 +60,8 @@ def admin_policy(
 ) -> None:
     """Print an IAM policy that `pulumi up` and `destroy` on aws need: one of three.
 
-    All are needed; one would be too long. docs/aws.md shows how to attach them. It is JSON with
-    and without --json, and AWS is not asked.
+    All are needed; one would be too long. docs/how-to/machines-in-ec2.md shows how to attach
+    them. It is JSON with and without --json, and AWS is not asked.
     """
     del as_json  # for programs that give it to every command
     _check_partition(partition)

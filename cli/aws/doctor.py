@@ -416,7 +416,7 @@ def _session_manager(here: _Here) -> Iterator[Finding]:
     missing = [name for name in ("aws", "session-manager-plugin") if shutil.which(name) is None]
     if private and missing:
         what = f"logins to private machines need {' and '.join(missing)}, not on PATH here"
-        yield note("tools", what, "docs/aws.md, Private machines")
+        yield note("tools", what, "docs/how-to/private-machines.md")
 
 
 def _against(here: _Here, check: str, quota: Quota, need: int, used: int) -> Finding:

@@ -156,7 +156,7 @@ def refusal(service: str, error: ClientError) -> Problem:
         what, mend = f"AWS is asked too often ({action}: {code})", "try again in a minute"
     else:
         what = f"AWS: {action}: {code}: {' '.join(said.split()):.200}"
-        mend = "docs/aws.md says what an account needs"
+        mend = "docs/how-to/machines-in-ec2.md says what an account needs"
     return Problem(None, None, what, mend)
 
 

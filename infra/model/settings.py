@@ -1,7 +1,7 @@
 """A stack's own settings: the values under `secondlock:` in its Pulumi configuration.
 
 Each is said once: its name, how it is read and checked, what it is without, and what it means. The
-table in docs/reference.md is made of it.
+table in docs/reference/reference.md is made of it.
 """
 
 from __future__ import annotations

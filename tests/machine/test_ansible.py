@@ -1,4 +1,4 @@
-"""Ansible over a connection that a person opened, as docs/guide.md says."""
+"""Ansible over a connection that a person opened, as docs/how-to/programs.md says."""
 
 from __future__ import annotations
 

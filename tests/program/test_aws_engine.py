@@ -1,7 +1,8 @@
 """The target aws, end to end: the real engine and the real provider against moto's server.
 
 moto knows no IAM conditions, no Image Builder, no spot capacity and no GPU: what it cannot show is
-in test_policies.py and the tests with mocks, and what nobody has shown is in docs/aws.md.
+in test_policies.py and the tests with mocks, and what nobody has shown is in
+docs/explanation/aws-proof.md.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 GOAL = 80  # of 100
-ANSWERS = Path(__file__).parents[2] / "docs" / "hardening.md"
+ANSWERS = Path(__file__).parents[2] / "docs" / "explanation" / "hardening.md"
 PARTS = {
     "usr/sbin/lynis": "lynis",
     "usr/share/lynis/include": "include",

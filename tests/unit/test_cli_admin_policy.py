@@ -14,7 +14,7 @@ from infra.aws import policies
 from infra.aws.facts import Facts
 from tests.unit.iam import Request, allows
 
-DOCS = Path(__file__).resolve().parents[2] / "docs"
+REFERENCE = Path(__file__).resolve().parents[2] / "docs" / "reference"
 ACCOUNT, REGION, STACK = "111122223333", "eu-central-1", "gpu"
 HERE = f"{REGION}:{ACCOUNT}"
 FACTS = Facts("aws", "amazonaws.com", ACCOUNT, REGION)
@@ -150,8 +150,8 @@ def test_iam_takes_them_in_every_region_of_every_partition() -> None:
 def test_docs_have_these_policies(capsys: pytest.CaptureFixture[str]) -> None:
     for part in documents():
         assert main(["admin-policy", part]) == 0
-        mend = f"./secondlock admin-policy {part} > docs/aws-admin-policy-{part}.json"
-        text = (DOCS / f"aws-admin-policy-{part}.json").read_text()
+        mend = f"./secondlock admin-policy {part} > docs/reference/aws-admin-policy-{part}.json"
+        text = (REFERENCE / f"aws-admin-policy-{part}.json").read_text()
         assert capsys.readouterr().out == text, mend
 
 
