@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TypeAlias
 
-    from infra.enrollment import Factors
-
     Refusal: TypeAlias = Callable[[paramiko.Transport, str], object]
 
 GOAL = 1.1
@@ -56,7 +54,7 @@ def _answer(transport: paramiko.Transport, name: str) -> object:
     return transport.auth_interactive(name, lambda _t, _w, prompts: [WRONG for _ in prompts])
 
 
-def _row(machine: Machine, factors: Factors, what: str, offer: Refusal) -> Row:
+def _row(machine: Machine, factors: str, what: str, offer: Refusal) -> Row:
     there = machine.researcher(factors).name
     names = {there: list[float](), "r999": list[float]()}
     for _ in range(ROUNDS):

@@ -12,7 +12,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import (
     AfterValidator,
@@ -22,9 +22,13 @@ from pydantic import (
     Field,
     StringConstraints,
     ValidationError,
+    model_validator,
 )
 
 from cli.project import Stack, command, pulumi
+from cloudinit.guest.methods import METHODS
+from infra import factors
+from infra.model.fields import Method
 from infra.model.names import NAME_PATTERN
 from infra.model.problems import Problem, ProblemsError
 from infra.model.reading import UnreadableError, read_text
@@ -58,8 +62,6 @@ _Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 _Address = Annotated[str, _text("[0-9A-Za-z:][0-9A-Za-z.:-]{0,252}")]
 _HostKey = Annotated[str, _text("(?:ssh|ecdsa)-[a-z0-9-]+ [A-Za-z0-9+/=]+")]
 _Word = Annotated[str, _text("[A-Za-z0-9][A-Za-z0-9-]{0,62}")]
-_Uri = Annotated[str, _text("otpauth://[!-~]{1,1000}")]
-_Code = Annotated[str, _text("[0-9]{8}")]
 
 
 class Machine(BaseModel):
@@ -91,10 +93,37 @@ class Enrollment(BaseModel):
 
     machine: _Name
     enrollment: Annotated[str, _text("[0-9a-f]{32}")]
-    factors: Literal["key+totp", "password+totp"]
-    uri: _Uri
-    emergency_codes: tuple[_Code, ...]
-    password: Annotated[str, _text("[!-~]{1,128}")] | None = None
+    factors: Method
+    shown: dict[str, Any]
+    """By factor, what it shows: its module's SHOWN."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_factor(cls, value: Any) -> Any:
+        """In the output all factors' fields stand side by side."""
+        if not isinstance(value, dict) or value.get("factors") not in METHODS:
+            return value
+        every = factors.of(value["factors"])
+        return {**value, "shown": {name: each.SHOWN(**value) for name, each in every.items()}}
+
+    @property
+    def qr(self) -> str | None:
+        """What the QR holds that the person scans, if there is one. Secret."""
+        found = (each.qr(self.shown[name]) for name, each in factors.of(self.factors).items())
+        return next((text for text in found if text is not None), None)
+
+    def steps(self, *, in_words: bool) -> list[str]:
+        """What the person does with it; `in_words` also what the QR holds. Secret."""
+        every = factors.of(self.factors).items()
+        return [
+            step for name, each in every for step in each.steps(self.shown[name], in_words=in_words)
+        ]
+
+    def fields(self) -> dict[str, Any]:
+        """All that its factors show, for programs. Secret."""
+        return {
+            name: value for each in self.shown.values() for name, value in each.model_dump().items()
+        }
 
 
 class _Machines(BaseModel):

@@ -88,7 +88,7 @@ def enroll(
     enrollment = everybody[researcher]
     _check_current(chosen, researcher, enrollment)
     if png is not None:
-        write_new(png, qr_png(enrollment.uri), mode=0o600, mend=_another("--png"))
+        write_new(png, qr_png(_scanned(researcher, enrollment)), mode=0o600, mend=_another("--png"))
     if seal is not None:
         _seal(chosen, researcher, enrollment, seal, png, as_json=as_json)
     elif as_json:
@@ -118,6 +118,14 @@ def _check_new(path: Path | None) -> None:
         raise ProblemsError([Problem(path, None, "its folder is not there", mend)])
 
 
+def _scanned(researcher: str, enrollment: Enrollment) -> str:
+    """What the QR holds. Raises ProblemsError where nothing is scanned."""
+    if enrollment.qr is None:
+        what = f"{researcher} logs in without a phone: there is no QR"
+        raise ProblemsError([Problem(None, None, what, "leave --png away")])
+    return enrollment.qr
+
+
 def _another(option: str) -> str:
     return f"{option} another file"
 
@@ -130,9 +138,7 @@ def _document(
         "researcher": researcher,
         "machine": enrollment.machine,
         "factors": enrollment.factors,
-        "uri": enrollment.uri,
-        "emergency_codes": enrollment.emergency_codes,
-        "password": enrollment.password,
+        **enrollment.fields(),
         "ssh_host": f"{researcher}.{stack.name}",
     }
     return document if png is None else {**document, "png": png}
@@ -141,14 +147,15 @@ def _document(
 def _show(
     stack: Stack, researcher: str, enrollment: Enrollment, png: Path | None, *, show_uri: bool
 ) -> None:
-    if png is None:
-        qr = qr_terminal(enrollment.uri)
-        _check_screen(qr)
-        seen = qr
-    else:
+    seen = None
+    if png is not None:
         seen = f"QR: {shown(png)} (delete it after use)\n"
+    elif enrollment.qr is not None:
+        seen = qr_terminal(enrollment.qr)
+        _check_screen(seen)
     typer.echo(f"{researcher} on machine {enrollment.machine} of stack {stack.name}\n")
-    typer.echo(seen)
+    if seen is not None:
+        typer.echo(seen)
     typer.echo(_facts(enrollment, show_uri=show_uri))
     config, host = stack.state / "ssh_config", f"{researcher}.{stack.name}"
     with suppress(FileNotFoundError, UnreadableError):
@@ -161,16 +168,7 @@ def _show(
 
 def _facts(enrollment: Enrollment, *, show_uri: bool) -> str:
     """What a person needs to know besides the QR, as numbered steps."""
-    steps = ["Scan the QR with any authenticator app."]
-    if show_uri:
-        steps[0] += f" Or give it this address:\n   {enrollment.uri}"
-    codes = "  ".join(enrollment.emergency_codes)
-    steps.append(
-        "Write these emergency codes on paper. Each is good once, in place of the app's code:\n"
-        f"   {codes}"
-    )
-    if enrollment.password is not None:
-        steps.append(f"The password, asked for before the code:\n   {enrollment.password}")
+    steps = enrollment.steps(in_words=show_uri)
     return "\n".join(f"{number}. {step}" for number, step in enumerate(steps, start=1)) + "\n"
 
 
@@ -206,8 +204,10 @@ def _seal(
     letter = (
         f"{researcher}: your second factor for {enrollment.machine} of {stack.name}.\n"
         "Whoever reads this can use it. Do not keep it in the clear.\n\n"
-        f"{qr_terminal(enrollment.uri)}\n{_facts(enrollment, show_uri=True)}"
     )
+    if enrollment.qr is not None:
+        letter += f"{qr_terminal(enrollment.qr)}\n"
+    letter += _facts(enrollment, show_uri=True)
     sealed = pyrage.passphrase.encrypt(letter.encode(), passphrase, armored=True)
     write_new(path, sealed, mode=0o600, mend=_another("--seal"))
     if as_json:

@@ -19,6 +19,7 @@ from typing import Any
 
 from cloudinit.facets import GUEST, Facet, Target, facets
 from cloudinit.install import File, render_install, render_workspaces
+from cloudinit.methods import methods
 from cloudinit.render import LIBRARY, render
 
 _UNITS = "/etc/systemd/system"
@@ -57,10 +58,11 @@ def files(target: Target) -> tuple[File, ...]:
     inside = (
         *_modules(GUEST.glob("*.py")),
         *(file for facet in here for file in _of(facet, target)),
+        *_pam(target),
         *(_install() if target == "aws" else ()),
     )
     about = {"target": target, "files": sorted(path.lstrip("/") for path, _, _ in inside)}
-    return (*inside, (ABOUT, "0644", json.dumps(about | _told(here)) + "\n"))
+    return (*inside, (ABOUT, "0644", json.dumps(about | _told(here, target)) + "\n"))
 
 
 def templates(target: Target, *names: str) -> tuple[File, ...]:
@@ -86,16 +88,25 @@ def _content(folder: Path, name: str, target: Target) -> str:
     plain = folder / name
     if plain.exists():
         return plain.read_text(encoding="utf-8")
-    return render(folder / f"{name}.j2", target=target)
+    return render(folder / f"{name}.j2", target=target, methods=methods(target))
+
+
+def _pam(target: Target) -> Iterator[File]:
+    """PAM's stack of each method."""
+    every = methods(target)
+    for method in every:
+        text = render(GUEST / "ssh" / "pam.j2", method=method, methods=every)
+        yield f"/etc/pam.d/{method.service}", "0644", text
 
 
 def _templates(facet: Facet) -> dict[str, tuple[str, str]]:
     return facet.files | {unit: (f"{_UNITS}/{unit}", "0644") for unit in facet.units}
 
 
-def _told(here: tuple[Facet, ...]) -> dict[str, Any]:
+def _told(here: tuple[Facet, ...], target: Target) -> dict[str, Any]:
     """What guest/services.py and guest/upgrade/ go by."""
     return {
+        "methods": {method.name: method.document() for method in methods(target)},
         "boots": [unit for facet in here for unit in facet.boots],
         "runs": [unit for facet in here for unit in facet.runs],
         "restarts": [unit for facet in here for unit in facet.restarts],

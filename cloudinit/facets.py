@@ -44,6 +44,10 @@ class Facet:
     later: tuple[str, ...] = ()
     """Such beginnings of files that count from the next boot on."""
 
+    factor: dict[str, Any] = field(default_factory=dict)
+    """Of a factor: `sshd`, the name of what sshd itself asks for, or `pam`, modules with arguments
+    ({method}, and {sshd}: what sshd has checked before). See cloudinit/methods.py."""
+
     @property
     def folder(self) -> Path:
         """Where it lies here."""
@@ -77,8 +81,10 @@ def _merged(path: Path, parts: Iterable[dict[str, Any]]) -> dict[str, Any]:
             if isinstance(said, list):
                 merged[key] = (*merged.get(key, ()), *said)
             else:
-                value = {name: _place(each) for name, each in said.items()}
-                merged[key] = merged.get(key, {}) | (value if key == "files" else said)
+                own = (
+                    {name: _place(each) for name, each in said.items()} if key == "files" else said
+                )
+                merged[key] = merged.get(key, {}) | own
     return merged
 
 

@@ -12,28 +12,18 @@ import base64
 import io
 import re
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import islice, pairwise
-from typing import Literal
+from itertools import pairwise
+from typing import Any
 
-import pyotp
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from infra.factors import DEFAULT, Who, of
 from infra.model.problems import Problem, ProblemsError
 
-Factors = Literal["key+totp", "password+totp"]
-
-EMERGENCY_CODES = 5
-"""How many one-time emergency codes an enrollment has."""
-
-_TOTP_BYTES = 20  # RFC 4226, section 4: 160 bits are recommended
-_CODE_MIN = 10_000_000  # emergency codes have eight digits, one-time codes six
-_CODE_RANGE = 90_000_000
-_LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"  # for passwords; no i, l, o, 0, 1
-_PASSWORD_GROUPS, _PASSWORD_GROUP = 4, 5  # 20 characters of 31: 99 bits
 _VERSION = "secondlock/1"
 _STREAM_BYTES = 1024  # some 40 are used; RFC 5869 would allow 8160
 
@@ -44,14 +34,12 @@ class Enrollment:
 
     researcher: str
     machine: str
-    totp_secret: str = field(repr=False)
-    """Base32 without padding, 160 bits."""
-    emergency_codes: tuple[str, ...] = field(repr=False)
-    """Five different codes of eight digits; each opens the door once."""
-    password: str | None = field(repr=False)
-    """Only with the factors `password+totp`."""
-    uri: str = field(repr=False)
-    """otpauth URI for an authenticator app."""
+    method: str
+    """One of METHODS."""
+    entry: dict[str, Any] = field(repr=False)
+    """What the machine's roster holds of it."""
+    shown: dict[str, Any] = field(repr=False)
+    """What `enroll` shows of it."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +73,7 @@ def derive(
     machine: str,
     researcher: str,
     enrollment: str,
-    factors: Factors = "key+totp",
+    method: str = DEFAULT,
 ) -> Enrollment:
     """The enrollment of a researcher on a machine.
 
@@ -97,14 +85,14 @@ def derive(
     def stream(purpose: str) -> Callable[[int], bytes]:
         return _stream(seed, salt, purpose, stack, machine, researcher)
 
-    secret = base64.b32encode(stream("totp")(_TOTP_BYTES)).decode()
+    who = Who(stack, machine, researcher)
+    issued = [factor.issue(stream, who) for factor in of(method).values()]
     return Enrollment(
         researcher=researcher,
         machine=machine,
-        totp_secret=secret,
-        emergency_codes=_emergency_codes(stream("emergency-codes")),
-        password=_password(stream("password")) if factors == "password+totp" else None,
-        uri=_otpauth_uri(secret, stack=stack, account=f"{researcher}@{machine}"),
+        method=method,
+        entry={name: value for one in issued for name, value in one.entry.items()},
+        shown={name: value for one in issued for name, value in one.shown.items()},
     )
 
 
@@ -184,38 +172,6 @@ def _stream(seed: str, salt: bytes, purpose: str, *names: str) -> Callable[[int]
         return chunk
 
     return read
-
-
-def _below(limit: int, read: Callable[[int], bytes], size: int) -> Iterator[int]:
-    """Uniform numbers in [0, limit): what would favour the low ones is thrown away."""
-    whole = 256**size // limit * limit
-    while True:
-        number = int.from_bytes(read(size), "big")
-        if number < whole:
-            yield number % limit
-
-
-def _emergency_codes(read: Callable[[int], bytes]) -> tuple[str, ...]:
-    codes: dict[str, None] = {}
-    numbers = _below(_CODE_RANGE, read, 4)
-    while len(codes) < EMERGENCY_CODES:
-        codes[str(_CODE_MIN + next(numbers))] = None
-    return tuple(codes)
-
-
-def _password(read: Callable[[int], bytes]) -> str:
-    numbers = _below(len(_LETTERS), read, 1)
-    letters = [_LETTERS[n] for n in islice(numbers, _PASSWORD_GROUPS * _PASSWORD_GROUP)]
-    return "-".join(
-        "".join(letters[start : start + _PASSWORD_GROUP])
-        for start in range(0, len(letters), _PASSWORD_GROUP)
-    )
-
-
-def _otpauth_uri(secret: str, *, stack: str, account: str) -> str:
-    """Google Authenticator's Key URI Format. Defaults are spelt out: not every app has the same."""
-    uri = pyotp.TOTP(secret).provisioning_uri(name=account, issuer_name=f"Secondlock {stack}")
-    return f"{uri}&algorithm=SHA1&digits=6&period=30"
 
 
 def _ssh_string(value: bytes) -> bytes:

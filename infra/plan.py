@@ -103,7 +103,7 @@ def _enrollments(settings: Settings, seed: str, machine: MachineRequest) -> dict
             machine=machine.name,
             researcher=person.researcher,
             enrollment=person.enrollment,
-            factors=person.factors,
+            method=person.factors,
         )
         for person in machine.members
     }
@@ -153,7 +153,5 @@ def _shown(person: InstanceRequest, enrollment: Enrollment) -> dict[str, Any]:
         "machine": enrollment.machine,
         "enrollment": person.enrollment,
         "factors": person.factors,
-        "uri": enrollment.uri,
-        "emergency_codes": list(enrollment.emergency_codes),
-        "password": enrollment.password,
+        **enrollment.shown,
     }

@@ -57,8 +57,6 @@ def _entry(request: InstanceRequest, enrollment: Enrollment) -> dict[str, Any]:
         "ssh_keys": list(request.ssh_keys),
         "factors": request.factors,
         "enrollment": request.enrollment,
-        "totp_secret": enrollment.totp_secret,
-        "emergency_codes": list(enrollment.emergency_codes),
-        "password": enrollment.password,
         "end_sessions": request.end_sessions,
+        **enrollment.entry,
     }

@@ -82,7 +82,9 @@ def _settings(model: type[Settings], known: set[str]) -> Iterator[str]:
 
 def _meaning(field: FieldInfo) -> str:
     """With the values that there are, where they can be counted."""
-    choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
+    choices: Any = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
+    if isinstance(field.json_schema_extra, dict):
+        choices = choices or field.json_schema_extra.get("enum", ())
     some = f" One of {', '.join(f'`{one}`' for one in choices)}." if choices else ""
     return _cell(field.description) + some
 

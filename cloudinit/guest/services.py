@@ -14,6 +14,13 @@ def about() -> dict[str, Any]:
     return found
 
 
+def methods() -> dict[str, dict[str, Any]]:
+    """The ways to log in, by name: `group` and PAM `service`, and whether sshd checks the first
+    factor itself (`by_sshd`)."""
+    found: dict[str, dict[str, Any]] = about()["methods"]
+    return found
+
+
 def at_boot(target: str, *units: str) -> None:
     """Have a target want these units from the next boot on.
 

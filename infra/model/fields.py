@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
+from cloudinit.guest.methods import METHODS
 from infra.model.images import IMAGE_PATTERN, check_image
 from infra.model.instance_types import INSTANCE_TYPE_PATTERN, check_instance_type
 from infra.model.names import (
@@ -30,6 +31,13 @@ OWN, SHARED = "<size>", "<name>"
 _DAY = "expected a day, such as 2026-11-22"
 _ENROLLMENT_PATTERN = "^[0-9a-f]{32}$"
 _KEY_PATTERN = f"^({'|'.join(KEY_TYPES)}) [A-Za-z0-9+/]+=*( .*)?$".replace(".com", "[.]com")
+
+
+def _check_method(value: object) -> object:
+    if not isinstance(value, str) or value not in METHODS:
+        expected = " or ".join(repr(each) for each in METHODS)
+        raise PydanticCustomError("literal_error", "{expected}", {"expected": expected})
+    return value
 
 
 class Model(BaseModel):
@@ -103,6 +111,9 @@ def _pattern(pattern: str) -> Any:
 
 Name = Annotated[str, _checked(check_researcher_name), _pattern(NAME_PATTERN)]
 MachineName = Annotated[str, _checked(check_machine_name), _pattern(NAME_PATTERN)]
+Method = Annotated[
+    str, BeforeValidator(_check_method), Field(json_schema_extra={"enum": [*METHODS]})
+]
 EnrollmentId = Annotated[str, _checked(_check_enrollment), _pattern(_ENROLLMENT_PATTERN)]
 Image = Annotated[str, _checked(check_image), _pattern(IMAGE_PATTERN)]
 Key = Annotated[str, _pattern(_KEY_PATTERN)]

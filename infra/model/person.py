@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import (
     Discriminator,
@@ -16,6 +16,7 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails
 
+from infra import factors
 from infra.model.fields import (
     OWN,
     SHARED,
@@ -24,6 +25,7 @@ from infra.model.fields import (
     LastDay,
     MachineImage,
     MachineName,
+    Method,
     Model,
     Name,
     Payer,
@@ -50,8 +52,9 @@ class InstanceRequest(Model):
     """One researcher's request for a machine."""
 
     researcher: Name = Field(description="User name; the file is called <researcher>.yaml.")
-    factors: Literal["key+totp", "password+totp"] = Field(
-        default="key+totp", description="What a login takes; the phone's one-time code always."
+    factors: Method = Field(
+        default=factors.DEFAULT,
+        description="What a login takes; the phone's one-time code always.",
     )
     ssh_keys: tuple[Key, ...] = Field(
         default=(),
@@ -89,9 +92,10 @@ class InstanceRequest(Model):
         if not isinstance(value, (list, tuple)):
             return value
         keys, errors = _check_items(value, check_ssh_key, key_blob, MOST_KEYS)
-        if not value and info.data.get("factors") == "key+totp":
-            mend = "give the line of the researcher's .pub file"
-            errors.append(_error((), RefusedError("no SSH key: nobody could log in", mend)))
+        # Where the method itself is wrong, that alone is told.
+        for factor in factors.of(info.data["factors"]).values() if "factors" in info.data else ():
+            if fault := factor.fault("ssh_keys", value):
+                errors.append(_error((), RefusedError(*fault)))
         return _all_or_errors(keys, errors)
 
     @field_validator("allowed_from", mode="before")

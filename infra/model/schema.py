@@ -9,6 +9,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from cloudinit.guest.methods import METHODS
+from infra import factors
 from infra.model.machine import SharedMachine
 from infra.model.person import InstanceRequest
 
@@ -18,16 +20,22 @@ _DIALECT = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
 
 def request_schema() -> dict[str, Any]:
     """Of a researcher's file."""
-    with_password = {
-        "required": ["factors"],
-        "properties": {"factors": {"const": "password+totp"}},
-    }
     return {
         **_DIALECT,
         **InstanceRequest.model_json_schema(),
-        "if": with_password,
-        "else": {"required": ["ssh_keys"], "properties": {"ssh_keys": {"minItems": 1}}},
+        "allOf": [
+            {"if": _by(method), "then": factor.REQUEST}
+            for method in METHODS
+            for factor in factors.of(method).values()
+            if factor.REQUEST
+        ],
     }
+
+
+def _by(method: str) -> dict[str, Any]:
+    """Of a request whose logins take it."""
+    written = {"properties": {"factors": {"const": method}}}
+    return written if method == factors.DEFAULT else {**written, "required": ["factors"]}
 
 
 def machine_schema() -> dict[str, Any]:

@@ -12,7 +12,7 @@ from cloudinit.facets import Target
 
 LIBRARY = "usr/local/lib/secondlock"
 SSHD = "etc/ssh/sshd_config.d/00-secondlock.conf"
-VERIFY = f"{LIBRARY}/guest/ssh/verify.py"
+VERIFY = f"{LIBRARY}/guest/totp/verify.py"
 
 
 def changed(path: str, old: str, new: str, target: Target = "local") -> bytes:

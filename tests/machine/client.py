@@ -141,7 +141,7 @@ class Client:
 
     def argv(self, person: Person, *options: str, key: Path | None = None) -> list[str]:
         """The command line of ssh up to the host, without a command."""
-        key = key or (None if person.enrollment.password else person.key)
+        key = key or (None if person.enrollment.entry.get("password") else person.key)
         host = f"{person.name}@{self.address}"
         return [*self.prefix, "ssh", *options, *self.options(key), host]
 
@@ -163,7 +163,7 @@ class Client:
         """
         if answers is None:
             answers = [person.code if code is None else code]
-            if person.enrollment.password:
+            if person.enrollment.entry.get("password"):
                 answers = [person.password, *answers]
         if command is None:
             options = ["-W", "127.0.0.1:22", *options]

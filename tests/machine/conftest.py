@@ -63,7 +63,7 @@ def machine(image: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[M
         if not machine.running:
             machine.boot()
             for factors, count in POOL.items():
-                machine.enlist(factors, count)  # type: ignore[arg-type]
+                machine.enlist(factors, count)
             machine.apply()
         elif (error := machine.upgrade(bundle("local").data, "--back")["error"]) is not None:
             pytest.fail(f"the kept machine cannot be brought up to date: {error}")

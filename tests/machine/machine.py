@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from cloudinit.boot import MachineValues, render_user_data
 from cloudinit.bundle import bundle
 from cloudinit.receive import receiver
-from infra.enrollment import Factors, derive_host_key
+from infra.enrollment import derive_host_key
 from infra.local import clock, qemu
 from infra.local.agent import AgentError, GuestAgent
 from infra.local.image import GoldenImage, golden_image
@@ -327,7 +327,7 @@ class Machine:
         changed: list[str] = answer["changed"]
         return changed
 
-    def add(self, factors: Factors = "key+totp", count: int = 1) -> list[Person]:
+    def add(self, factors: str = "key+totp", count: int = 1) -> list[Person]:
         """New researchers in the roster; `apply` brings them to the machine."""
         people = []
         for _ in range(count):
@@ -338,11 +338,11 @@ class Machine:
             people.append(self._person(request))
         return people
 
-    def enlist(self, factors: Factors, count: int) -> None:
+    def enlist(self, factors: str, count: int) -> None:
         """Put researchers into the roster that `researcher` then gives out."""
         self.lab.fresh += [person.name for person in self.add(factors, count)]
 
-    def researcher(self, factors: Factors = "key+totp") -> Person:
+    def researcher(self, factors: str = "key+totp") -> Person:
         """Someone whom no test has used: a code is good once, so every test has its own."""
         ready = [n for n in self.lab.fresh if self.lab.requests[n].factors == factors]
         if not ready:

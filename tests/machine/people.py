@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pyotp
 
-from infra.enrollment import Enrollment, Factors, derive
+from infra.enrollment import Enrollment, derive
 from infra.model.person import InstanceRequest
 
 if TYPE_CHECKING:
@@ -37,13 +37,12 @@ class Person:
     @property
     def emergency_codes(self) -> tuple[str, ...]:
         """The five codes of their enrollment."""
-        return self.enrollment.emergency_codes
+        return tuple(self.enrollment.entry["emergency_codes"])
 
     @property
     def password(self) -> str:
         """Theirs in the mode `password+totp`."""
-        assert self.enrollment.password is not None
-        return self.enrollment.password
+        return str(self.enrollment.entry["password"])
 
     def code(self, steps: int = 0) -> str:
         """What the phone shows `steps` steps of 30 s from now.
@@ -54,11 +53,11 @@ class Person:
         into = time.time() % STEP
         if steps and not EDGE <= into <= STEP - CALM:
             time.sleep((STEP + EDGE - into) % STEP)
-        return pyotp.TOTP(self.enrollment.totp_secret).at(int(time.time()) + steps * STEP)
+        return pyotp.TOTP(self.enrollment.entry["totp_secret"]).at(int(time.time()) + steps * STEP)
 
     def wrong_code(self) -> str:
         """Six digits that the phone shows at no time near now."""
-        phone = pyotp.TOTP(self.enrollment.totp_secret)
+        phone = pyotp.TOTP(self.enrollment.entry["totp_secret"])
         near = {phone.at(int(time.time()) + steps * STEP) for steps in range(-20, 21)}
         return next(code for code in ("123456", "654321", "111111") if code not in near)
 
@@ -75,7 +74,7 @@ def make_key(path: Path) -> str:
 
 
 def make_request(
-    name: str, keys: Path, factors: Factors, allowed_from: tuple[str, ...]
+    name: str, keys: Path, factors: str, allowed_from: tuple[str, ...]
 ) -> InstanceRequest:
     """A new researcher's request; the key pair goes into the folder `keys`."""
     key = make_key(keys / name)
@@ -96,5 +95,5 @@ def enroll(request: InstanceRequest, seed: str, stack: str, machine: str) -> Enr
         machine=machine,
         researcher=request.researcher,
         enrollment=request.enrollment,
-        factors=request.factors,
+        method=request.factors,
     )

@@ -407,7 +407,7 @@ def test_lines_arrive_and_hold_no_secret(machine: AwsMachine, people: list[Perso
     assert "AccessDeniedException" in sync
     everything = "\n".join([auth, sync, json.dumps(status)])
     for person in machine.everyone():
-        for secret in (person.enrollment.totp_secret, *person.emergency_codes):
+        for secret in (person.enrollment.entry["totp_secret"], *person.emergency_codes):
             assert secret not in everything
 
 

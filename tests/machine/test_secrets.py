@@ -74,14 +74,14 @@ def _secrets(machine: Machine, people: list[Person]) -> list[bytes]:
     found = found[-3:]
     found.append(machine.lab.seed.encode())
     for person in people:
-        secret = person.enrollment.totp_secret
+        secret = person.enrollment.entry["totp_secret"]
         found += [
             secret.encode(),
             base64.b32decode(secret),
             base64.b32decode(secret).hex().encode(),
         ]
         found += [code.encode() for code in person.emergency_codes]
-        if person.enrollment.password:
+        if person.enrollment.entry.get("password"):
             found.append(person.password.encode())
     return found
 

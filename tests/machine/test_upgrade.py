@@ -78,7 +78,7 @@ def test_ten_kills_leave_one_whole_version_and_the_upgrade_ends(
         machine.succeed(f"timeout 60 sh -c 'until {kill}; do sleep 0.05; done'")
         # Whatever it was at: what a login runs is of one version.
         whole = version(machine)
-        for file in ("verify", "guest/ssh/verify.py", "guest/ssh/codes.py"):
+        for file in ("verify", "guest/totp/verify.py", "guest/totp/codes.py"):
             assert f"/{whole}/" in machine.succeed(f"realpath /{LIBRARY}/{file}")
         time.sleep(random.uniform(0, 4))  # noqa: S311
     machine.wait_for("test -e /run/secondlock/upgraded.json", timeout=300)

@@ -122,15 +122,13 @@ def outputs(root: Path) -> dict[str, Any]:
             machine=name,
             researcher=name,
             enrollment=f"{number + 10:032x}",
-            factors=factors,  # type: ignore[arg-type]
+            method=factors,
         )
         enrollments[name] = {
             "machine": name,
             "enrollment": f"{number + 10:032x}",
             "factors": factors,
-            "uri": one.uri,
-            "emergency_codes": list(one.emergency_codes),
-            "password": one.password,
+            **one.shown,
         }
         machines[name] = {
             "address": "127.0.0.1",

@@ -21,7 +21,6 @@ from PIL import Image
 from cli.qr import qr_png, qr_terminal
 from infra.enrollment import (
     Enrollment,
-    Factors,
     check_seed,
     derive,
     derive_host_key,
@@ -41,7 +40,7 @@ ALICE = {
 }
 
 
-def enrol(factors: Factors = "key+totp", change: dict[str, str] | None = None) -> Enrollment:
+def enrol(method: str = "key+totp", change: dict[str, str] | None = None) -> Enrollment:
     names = {**ALICE, **(change or {})}
     return derive(
         SEED,
@@ -49,7 +48,7 @@ def enrol(factors: Factors = "key+totp", change: dict[str, str] | None = None) -
         machine=names["machine"],
         researcher=names["researcher"],
         enrollment=names["enrollment"],
-        factors=factors,
+        method=method,
     )
 
 
@@ -67,10 +66,12 @@ def test_golden_vector() -> None:
     """If this fails, every phone and every known host key in the field has just become useless."""
     alice = enrol("password+totp")
     host_key = derive_host_key(SEED, stack="demo", machine="alice")
-    assert alice.totp_secret == "MT3FYL3ENNZTBGAPE6KKH5NMCCKX4Z5N"
-    assert alice.emergency_codes == ("57759588", "69518323", "46181507", "28767442", "26731411")
-    assert alice.password == "byx9b-79avs-7a7mb-hufrj"
-    assert alice.uri == (
+    assert alice.entry["totp_secret"] == "MT3FYL3ENNZTBGAPE6KKH5NMCCKX4Z5N"
+    assert alice.entry["emergency_codes"] == [
+        "57759588", "69518323", "46181507", "28767442", "26731411",
+    ]  # fmt: skip
+    assert alice.entry["password"] == "byx9b-79avs-7a7mb-hufrj"
+    assert alice.shown["uri"] == (
         "otpauth://totp/Secondlock%20demo:alice%40alice?secret=MT3FYL3ENNZTBGAPE6KKH5NMCCKX4Z5N"
         "&issuer=Secondlock%20demo&algorithm=SHA1&digits=6&period=30"
     )
@@ -87,7 +88,7 @@ def test_totp_secret_is_hkdf_of_seed_salt_and_prefixed_names() -> None:
     names = [b"secondlock/1", b"totp", b"demo", b"alice", b"alice"]
     info = b"".join(struct.pack(">I", len(name)) + name for name in names)
     expected = hkdf(bytes.fromhex(SEED), bytes.fromhex(ALICE["enrollment"]), info, 20)
-    assert base64.b32decode(enrol().totp_secret) == expected
+    assert base64.b32decode(enrol().entry["totp_secret"]) == expected
 
 
 @pytest.mark.parametrize(
@@ -102,31 +103,31 @@ def test_totp_secret_is_hkdf_of_seed_salt_and_prefixed_names() -> None:
 )
 def test_any_other_input_is_another_phone(change: dict[str, str]) -> None:
     one, other = enrol(), enrol(change=change)
-    assert one.totp_secret != other.totp_secret
-    assert not set(one.emergency_codes) & set(other.emergency_codes)
+    assert one.entry["totp_secret"] != other.entry["totp_secret"]
+    assert not set(one.entry["emergency_codes"]) & set(other.entry["emergency_codes"])
 
 
 @settings(max_examples=50, deadline=None)
 @given(st.binary(min_size=16, max_size=16))
 def test_emergency_codes_are_five_and_fit_the_pam_module(salt: bytes) -> None:
-    codes = enrol(change={"enrollment": salt.hex()}).emergency_codes
+    codes = enrol(change={"enrollment": salt.hex()}).entry["emergency_codes"]
     assert len(set(codes)) == len(codes) == 5
     assert all(10_000_000 <= int(code) <= 99_999_999 for code in codes)
 
 
 def test_password_only_where_it_is_a_factor() -> None:
-    assert enrol().password is None
-    password = enrol("password+totp").password
+    assert "password" not in enrol().entry
+    password = enrol("password+totp").entry["password"]
     assert password is not None
     assert len(password.replace("-", "")) == 20
 
 
 def test_an_app_reads_the_uri_and_shows_rfc_6238_codes() -> None:
     alice = enrol()
-    app = pyotp.parse_uri(alice.uri)
+    app = pyotp.parse_uri(alice.shown["uri"])
     assert isinstance(app, pyotp.TOTP)
     assert (app.secret, app.issuer, app.name) == (
-        alice.totp_secret,
+        alice.entry["totp_secret"],
         "Secondlock demo",
         "alice@alice",
     )
@@ -138,7 +139,12 @@ def test_secrets_do_not_show_in_repr() -> None:
     alice = enrol("password+totp")
     host_key = derive_host_key(SEED, stack="demo", machine="alice")
     shown = repr(alice) + repr(host_key)
-    for secret in (alice.totp_secret, alice.password, *alice.emergency_codes, "PRIVATE KEY"):
+    for secret in (
+        alice.entry["totp_secret"],
+        alice.entry["password"],
+        *alice.entry["emergency_codes"],
+        "PRIVATE KEY",
+    ):
         assert secret is not None
         assert secret not in shown
 
@@ -174,7 +180,7 @@ def drawn(terminal: str, *, dark: bool) -> bytes:
 
 @pytest.mark.skipif(not shutil.which("zbarimg"), reason="zbarimg (package zbar-tools) is missing")
 def test_qr_codes_scan(tmp_path: Path) -> None:
-    uri = enrol().uri
+    uri = enrol().shown["uri"]
     terminal = qr_terminal(uri)
     for name, image in {
         "png": qr_png(uri),

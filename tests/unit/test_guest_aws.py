@@ -83,7 +83,7 @@ def _document() -> dict[str, Any]:
     )  # fmt: skip
     enrollment = derive(
         SEED, stack="demo", machine="lab", researcher="alice", enrollment=request.enrollment,
-        factors="key+totp",
+        method="key+totp",
     )  # fmt: skip
     return build_roster(
         settings=Settings(stack="demo"),

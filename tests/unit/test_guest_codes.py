@@ -19,11 +19,11 @@ from typing import Any
 import pyotp
 import pytest
 
-codes: Any = importlib.import_module("guest.ssh.codes")
-legacy: Any = importlib.import_module("guest.ssh.legacy")
+codes: Any = importlib.import_module("guest.totp.codes")
+legacy: Any = importlib.import_module("guest.totp.legacy")
 restored: Any = importlib.import_module("guest.volumes.restored")
 sync: Any = importlib.import_module("guest.roster.sync")
-verify: Any = importlib.import_module("guest.ssh.verify")
+verify: Any = importlib.import_module("guest.totp.verify")
 
 NAME, STEP = "alice", 30
 AT_ONCE, ROUNDS = 20, int(os.environ.get("SECONDLOCK_ROUNDS", "3"))
@@ -79,7 +79,8 @@ def phone() -> Phone:
 
 
 def _answer(answer: str, method: str = "key+totp") -> Any:
-    return verify._verify(NAME, method, answer)
+    before = ["publickey"] if method.startswith("key+") else []
+    return verify._verify(NAME, method, answer, before)
 
 
 def _enters(answer: str) -> bool:
@@ -394,7 +395,7 @@ def test_killed_before_all_codes_are_void_it_is_done_at_the_next_look(phone: Pho
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
     assert _answer(phone.emergency[0]) == (False, verify.WORDS["void"])
     restored.look("vol0b")
-    assert verify._verify("bob", "key+totp", bob.emergency[0]) == (False, verify.WORDS["void"])
+    assert verify._verify("bob", "key+totp", bob.emergency[0], []) == (False, verify.WORDS["void"])
 
 
 def test_whom_a_restored_volume_forgot_its_rosters_sender_remembers(machine: Path) -> None:

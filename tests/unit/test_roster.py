@@ -48,7 +48,7 @@ def text(requests: list[InstanceRequest], gone: list[RetiredEnrollment]) -> str:
             machine="lab",
             researcher=one.researcher,
             enrollment=one.enrollment,
-            factors=one.factors,
+            method=one.factors,
         )
         for one in requests
     }
@@ -82,7 +82,6 @@ def test_the_document() -> None:
         "ssh_keys": [KEY],
         "factors": "key+totp",
         "enrollment": ALICE.enrollment,
-        "password": None,
         "end_sessions": False,
     }
     assert len(bob["password"]) == 23

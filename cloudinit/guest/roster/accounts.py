@@ -1,27 +1,27 @@
 """Researchers as the machine's accounts: made, changed, and ended."""
 
-import base64
 import grp
 import os
 import pwd
 import time
 from contextlib import suppress
+from typing import Any
 
-from guest import paths
+from guest import factors, paths, services
+from guest.factors import Now
 from guest.jupyter import port
 from guest.roster.document import Researcher
-from guest.ssh import codes, doorkeeper, legacy
+from guest.ssh import doorkeeper
 from guest.system import GuestError, folder, kill_group, run, write
 from guest.workspace import containers
 
-GROUPS = {"key+totp": "secondlock-key", "password+totp": "secondlock-password"}
 ALL = "secondlock"
 ROUNDS = 50  # of ending what runs in someone's name; one or two do
 
 
 def make_groups() -> None:
     """Make sure of the groups that sshd and sudo look at."""
-    for group in (ALL, *GROUPS.values()):
+    for group in (ALL, *(each["group"] for each in services.methods().values())):
         run("groupadd", "--system", "--force", group)
 
 
@@ -54,7 +54,7 @@ def groups_of(name: str) -> set[str]:
 
 
 def _account(researcher: Researcher, uid: int) -> bool:
-    name, groups = researcher.name, f"{ALL},{GROUPS[researcher.factors]}"
+    name, groups = researcher.name, f"{ALL},{services.methods()[researcher.method]['group']}"
     entry = _entry(name)
     if entry is not None and entry.pw_uid != uid:
         raise GuestError(f"the account {name} has uid {entry.pw_uid}, not its allotted {uid}")
@@ -74,69 +74,45 @@ def _account(researcher: Researcher, uid: int) -> bool:
     return True
 
 
-def enroll(researcher: Researcher, known_before: bool) -> bool:
-    """Bind the enrollment's codes; True where it is another than before.
+def apply(researcher: Researcher, uid: int, known_before: bool) -> list[str]:
+    """Make the account as the roster says; returns what changed, in words.
 
     `known_before`: this enrollment was in an earlier roster. Raises GuestError.
     """
-    wanted = {
-        "enrollment": researcher.enrollment,
-        "method": researcher.factors,
-        "secret": base64.b32decode(researcher.totp_secret).hex(),
-        "emergency": list(researcher.emergency_codes),
-    }
-    name = researcher.name
-    older = legacy.slate(name, wanted) if known_before else None
-    try:
-        new = codes.enroll(name, wanted, known_before, older)
-    except (codes.CodesError, OSError) as error:
-        raise GuestError(f"the codes of {name} cannot be kept: {error}") from None
-    legacy.forget(name)
-    return new
-
-
-def apply(researcher: Researcher, uid: int, known_before: bool) -> list[str]:
-    """Make the account as the roster says; returns what changed, in words."""
     name = researcher.name
     # Whoever asks for a workspace in the middle of a change that ends sessions gets none.
     differs = _differs(researcher)
     if researcher.end_sessions and differs:
         containers.shut(name)
-    changed = []
-    if _account(researcher, uid):
-        changed.append(f"{name}: account")
-    # Before the enrollment that it comes with: if this is cut off, the next time does it again. The
-    # state volume may remember an enrollment whose account went with the old root disk.
-    if researcher.password is not None and (differs or changed):
-        run("chpasswd", stdin=f"{name}:{researcher.password}\n")
-    if write(paths.AUTHORIZED_KEYS / name, _keys(researcher), 0o644):
-        changed.append(f"{name}: keys")
-    if enroll(researcher, known_before):
-        changed.append(f"{name}: enrollment")
+    # The state volume may remember an enrollment whose account went with the old root disk.
+    made = _account(researcher, uid)
+    changed = ["account"] if made else []
+    now = Now(differs or made, known_before)
+    bound = [module.bind(researcher, part, now) for module, part in _factors(researcher)]
+    changed += [word for word in bound if word is not None]
     _home(name, uid)
     if containers.is_shut(name):
         end_sessions(name)
         containers.open_again(name)
-        changed.append(f"{name}: sessions ended")
-    return changed
+        changed.append("sessions ended")
+    return [f"{name}: {word}" for word in changed]
 
 
-def _keys(researcher: Researcher) -> str:
-    if researcher.password is not None:
-        return ""
-    return "".join(f"{key}\n" for key in researcher.ssh_keys)
+def _factors(researcher: Researcher) -> list[tuple[factors.Factor, Any]]:
+    """All factors, each with its part; first those that this person does not have.
+
+    The last of a method's is what remembers the enrollment: if this is cut off, the next time does
+    it all again.
+    """
+    every = factors.every()
+    absent = [name for name in every if name not in researcher.parts]
+    return [(every[name], researcher.parts.get(name)) for name in (*absent, *researcher.parts)]
 
 
 def _differs(researcher: Researcher) -> bool:
     """Whether anything of what opens the door for this person is to change."""
-    with suppress(OSError, codes.CodesError):
-        bound = codes.issued(researcher.name)
-        return (
-            bound is None
-            or bound["enrollment"] != researcher.enrollment
-            or bound["method"] != researcher.factors
-            or (paths.AUTHORIZED_KEYS / researcher.name).read_text() != _keys(researcher)
-        )
+    with suppress(OSError):
+        return any(module.differs(researcher, part) for module, part in _factors(researcher))
     return True
 
 
@@ -187,13 +163,9 @@ def remove(name: str) -> None:
     The groups go last: after an interruption `is_active` says that this has to be done again.
     """
     containers.shut(name)
-    (paths.AUTHORIZED_KEYS / name).unlink(missing_ok=True)
-    try:
-        codes.forget(name)
-    except codes.CodesError as error:
-        raise GuestError(f"the codes of {name} cannot be removed: {error}") from None
-    legacy.forget(name)
-    run("usermod", "--expiredate", "1", "--password", "*", name)
+    for factor in factors.every().values():
+        factor.forget(name)
+    run("usermod", "--expiredate", "1", name)
     port.withdraw(name)
     run("crontab", "-r", "-u", name, check=False)
     end_sessions(name)

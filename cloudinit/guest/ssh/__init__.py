@@ -1,1 +1,1 @@
-"""The door: sshd, the two locks of PAM, and who keeps it clear."""
+"""The door: sshd, PAM, and who keeps it clear. The locks are the factors' own."""

@@ -18,13 +18,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
+from guest import services
 from guest.system import run
 
 INTERVAL = 2.0  # seconds
 SILENT = 12.0  # seconds; a handshake takes one or two
 CROWDED = 25.0  # seconds; a key's passphrase may have to be typed
 CROWD = 10  # connections that wait
-ASKED_FIRST = "secondlock-password"  # the group of who is asked for that before a code
 # A look through all of /proc would cost an emulated machine a third of a processor.
 GROUP = Path("/sys/fs/cgroup/system.slice/ssh.service/cgroup.procs")
 # Of sshd's monitor before anybody is named, and after (setproctitle in sshd-session.c, monitor.c).
@@ -69,11 +69,14 @@ def end_logins(name: str) -> None:
                 os.kill(each.pid, signal.SIGKILL)
 
 
-def by_password() -> set[str]:
-    """Who is asked for a password before anything else."""
-    with suppress(KeyError):
-        return set(grp.getgrnam(ASKED_FIRST).gr_mem)
-    return set()
+def asked_first() -> set[str]:
+    """Who is asked by PAM for the first factor too, such as a password."""
+    found = set()
+    for method in services.methods().values():
+        with suppress(KeyError):
+            if not method["by_sshd"]:
+                found |= set(grp.getgrnam(method["group"]).gr_mem)
+    return found
 
 
 class Watch:
@@ -82,17 +85,17 @@ class Watch:
     def __init__(self) -> None:
         self._since: dict[tuple[int, str], tuple[float, float]] = {}
 
-    def idlers(self, found: list[Process], now: float, by_password: set[str]) -> list[Process]:
+    def idlers(self, found: list[Process], now: float, asked_first: set[str]) -> list[Process]:
         """The monitors of connections that wait too long at the time `now` (monotonic seconds).
 
         Either nobody was named, or there is a child that authenticates (sshd-auth) and none that
-        asks for a code (`[pam]`); of people in `by_password` that one asks for the password first.
+        asks for a code (`[pam]`); of people in `asked_first` that one asks for their first factor.
         """
         auth = {each.parent: each for each in found if each.title.startswith("sshd-auth: ")}
         asked = {
             each.parent
             for each in found
-            if each.title.endswith(" [pam]") and each.title.split()[1] not in by_password
+            if each.title.endswith(" [pam]") and each.title.split()[1] not in asked_first
         }
         waiting = [
             each
@@ -147,6 +150,6 @@ def main() -> NoReturn:
     syslog.openlog("secondlock-doorkeeper", syslog.LOG_PID, syslog.LOG_AUTHPRIV)
     watch = Watch()
     while True:
-        if idle := watch.idlers(processes(), time.monotonic(), by_password()):
+        if idle := watch.idlers(processes(), time.monotonic(), asked_first()):
             send_away(idle)
         time.sleep(INTERVAL)

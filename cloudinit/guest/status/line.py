@@ -6,7 +6,7 @@ import os
 import sys
 from typing import Any
 
-from guest import paths
+from guest import paths, services
 from guest.bans import report as bans
 from guest.clock import report as clock
 from guest.gpu import devices
@@ -14,6 +14,7 @@ from guest.roster import accounts, state
 from guest.ssh import report as ssh
 from guest.status import logins
 from guest.system import GuestError, write
+from guest.totp import report as totp
 from guest.upgrade import change
 from guest.workspace import containers
 
@@ -29,12 +30,18 @@ def _workspace(name: str) -> tuple[str, bool]:
         return "unknown", False
 
 
+def _method(groups: set[str]) -> str:
+    """That of an account in these groups; sshd takes the first for whoever is in none."""
+    first, *_ = every = services.methods()
+    return next((name for name, each in every.items() if each["group"] in groups), first)
+
+
 def _researcher(name: str, uid: int, sessions: dict[int, int], last: str | None) -> dict[str, Any]:
     groups = accounts.groups_of(name)
     workspace_state, has_gpu = _workspace(name)
     return {
-        "factors": "password+totp" if "secondlock-password" in groups else "key+totp",
-        **ssh.of_codes(name),
+        "factors": _method(groups),
+        **totp.of_codes(name),
         "sessions": sessions.get(uid, 0),
         "last_login": last,
         "workspace": workspace_state,

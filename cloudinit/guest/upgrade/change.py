@@ -240,8 +240,8 @@ def _look(tree: Path) -> None:
     run("nft", "-c", "-f", str(tree / "etc/nftables.conf"))
     run("visudo", "-c", "-q", "-f", str(tree / "etc/sudoers.d/secondlock"))
     json.loads((tree / "etc/docker/daemon.json").read_text())
-    for stack in ("sshd", "sshd-password"):
-        _look_at_pam(tree / "etc/pam.d" / stack)
+    for method in about["methods"].values():
+        _look_at_pam(tree / "etc/pam.d" / method["service"])
 
 
 def _load(library: Path) -> None:

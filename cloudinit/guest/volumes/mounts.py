@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from guest import paths
-from guest.ssh import codes
 from guest.system import GuestError, folder, run
+from guest.totp import codes
 from guest.volumes import restored
 
 PATIENCE = 60  # seconds

@@ -8,8 +8,8 @@ is good. What was left undone by a crash is done at the next look: the mark come
 import json
 
 from guest import paths
-from guest.ssh import codes
 from guest.system import GuestError, write
+from guest.totp import codes
 
 MARK = paths.STATE / "volume.json"
 

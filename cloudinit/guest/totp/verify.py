@@ -16,7 +16,7 @@ from _operator import _compare_digest as compare_digest
 from _sha1 import sha1  # type: ignore[import-not-found]  # of the standard library
 
 from guest.clock import measured
-from guest.ssh import codes
+from guest.totp import codes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -134,10 +134,10 @@ def _told(
     return None
 
 
-def _passed_key() -> bool:
-    """Whether sshd has checked a key in this very connection (sshd_config(5), ExposeAuthInfo)."""
+def _passed(first: str) -> bool:
+    """Whether sshd has checked this in this very connection (sshd_config(5), ExposeAuthInfo)."""
     methods = os.environ.get("SSH_AUTH_INFO_0", "").splitlines()
-    return any(line.split(" ", 1)[0] == "publickey" for line in methods)
+    return any(line.split(" ", 1)[0] == first for line in methods)
 
 
 def _log(name: str, verdict: str, slate: "dict[str, Any]") -> None:
@@ -160,7 +160,7 @@ def _clock_fault() -> str | None:
     )
 
 
-def _verify(name: str, method: str, answer: str) -> tuple[bool, str | None]:
+def _verify(name: str, method: str, answer: str, first: "list[str]") -> tuple[bool, str | None]:
     if "/" in name:
         raise ValueError("not a person's name")
     if len(answer) == DIGITS and (words := _clock_fault()):
@@ -169,7 +169,7 @@ def _verify(name: str, method: str, answer: str) -> tuple[bool, str | None]:
         issued = codes.issued(name)
         if issued is None:
             return False, None
-        if issued["method"] != method or (method == "key+totp" and not _passed_key()):
+        if issued["method"] != method or not all(map(_passed, first)):
             return False, WORDS["method"]
         slate = codes.slate(name, issued["enrollment"])
         before = dict(slate)
@@ -181,12 +181,18 @@ def _verify(name: str, method: str, answer: str) -> tuple[bool, str | None]:
 
 
 def main() -> int:
-    """`verify METHOD`; the person is PAM_USER. Any fault is a refusal."""
+    """`verify METHOD [publickey]`: what sshd must have checked before comes last.
+
+    The person is PAM_USER. Any fault is a refusal.
+    """
     syslog.openlog("secondlock-verify", syslog.LOG_PID)
     try:
         answer = sys.stdin.buffer.read(128).split(b"\0")[0].decode("ascii", "replace")
         right, words = _verify(
-            os.environ["PAM_USER"], sys.argv[1], "".join(answer.split()).replace("-", "")
+            os.environ["PAM_USER"],
+            sys.argv[1],
+            "".join(answer.split()).replace("-", ""),
+            sys.argv[2:],
         )
     except (codes.CodesError, OSError, KeyError, ValueError, TypeError, IndexError) as error:
         print("Codes cannot be judged just now: tell your admin.", flush=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from guest import paths
-from guest.ssh import codes
+from guest.totp import codes
 
 TOTP, FAILLOCK = paths.STATE / "totp", paths.STATE / "faillock"
 # struct tally (faillock.h): source, reserved, status (1: valid), time in seconds since 1970.

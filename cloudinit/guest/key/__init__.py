@@ -1,0 +1,1 @@
+"""The first lock of most: a key, whose public half is in the roster."""

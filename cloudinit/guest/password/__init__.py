@@ -1,0 +1,1 @@
+"""A password in place of a key; asked for before the code."""

@@ -1,0 +1,80 @@
+"""The factors of a login: what each is to a request, the derivation, the roster and `enroll`.
+
+A module a factor, of its name; what it is to a machine is cloudinit/guest/<name>/. Which of them
+one login takes together, cloudinit/guest/methods.py says.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol, cast
+
+from pydantic import BaseModel
+
+from cloudinit.guest.methods import METHODS, every_factor
+from cloudinit.guest.methods import factors as names
+
+DEFAULT = METHODS[0]
+"""The method of who chooses none."""
+
+
+@dataclass(frozen=True)
+class Who:
+    """For whom something is issued."""
+
+    stack: str
+    machine: str
+    researcher: str
+
+
+@dataclass(frozen=True)
+class Issued:
+    """What a factor derives for a person. Secret."""
+
+    entry: dict[str, Any] = field(default_factory=dict, repr=False)
+    """Its fields of their entry in the roster."""
+    shown: dict[str, Any] = field(default_factory=dict, repr=False)
+    """Its fields of their entry in the stack's output `enrollments`."""
+
+
+Streams = Callable[[str], Callable[[int], bytes]]
+"""From a purpose to a reader of as many bytes as are asked for: the same at every run."""
+
+
+class Factor(Protocol):
+    """What each module has."""
+
+    REQUEST: dict[str, Any]
+    """What it asks of a request, as a JSON Schema (2020-12)."""
+
+    SHOWN: type[BaseModel]
+    """What `issue` shows, as it is read back from the stack's outputs."""
+
+    def fault(self, field: str, value: Any) -> tuple[str, str] | None:
+        """What is wrong with the value of a request's field for this factor, and what mends it."""
+
+    def issue(self, streams: Streams, who: Who) -> Issued:
+        """What one enrollment of the person gives them."""
+
+    def qr(self, shown: Any) -> str | None:
+        """What the QR holds that a person scans; None where there is none."""
+
+    def steps(self, shown: Any, *, in_words: bool) -> list[str]:
+        """What the person does with what was issued; `in_words` also what the QR holds. Secret."""
+
+
+def factor(name: str) -> Factor:
+    """The factor of this name."""
+    return cast("Factor", importlib.import_module(f"infra.factors.{name}"))
+
+
+def of(method: str) -> dict[str, Factor]:
+    """The factors that a login by `method` takes, by name and in their order."""
+    return {name: factor(name) for name in names(method)}
+
+
+def every() -> dict[str, Factor]:
+    """All that some method takes, by name."""
+    return {name: factor(name) for name in every_factor()}

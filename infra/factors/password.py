@@ -1,0 +1,52 @@
+"""A password in place of a key: of the product's own making, and of 99 bits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import islice
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, StringConstraints
+
+from infra.factors import Issued, Streams, Who
+from infra.factors.draw import below
+
+REQUEST: dict[str, Any] = {}
+
+_LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"  # no i, l, o, 0, 1
+_GROUPS, _GROUP = 4, 5  # 20 characters of 31: 99 bits
+
+
+class SHOWN(BaseModel):
+    """What a person is shown."""
+
+    model_config = ConfigDict(hide_input_in_errors=True, frozen=True)
+
+    password: Annotated[str, StringConstraints(pattern=r"^[!-~]{1,128}\z")]
+
+
+def fault(_field: str, _value: Any) -> None:
+    """Nothing: it needs nothing of a request."""
+
+
+def issue(streams: Streams, _who: Who) -> Issued:
+    """The password."""
+    password = _password(streams("password"))
+    return Issued({"password": password}, {"password": password})
+
+
+def qr(_shown: SHOWN) -> None:
+    """None."""
+
+
+def steps(shown: SHOWN, *, in_words: bool) -> list[str]:  # noqa: ARG001 (the contract's)
+    """To keep it."""
+    return [f"The password, asked for before the code:\n   {shown.password}"]
+
+
+def _password(read: Callable[[int], bytes]) -> str:
+    numbers = below(len(_LETTERS), read, 1)
+    letters = [_LETTERS[n] for n in islice(numbers, _GROUPS * _GROUP)]
+    return "-".join(
+        "".join(letters[start : start + _GROUP]) for start in range(0, len(letters), _GROUP)
+    )

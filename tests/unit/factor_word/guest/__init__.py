@@ -1,0 +1,1 @@
+"""A word that the person types."""
