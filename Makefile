@@ -14,7 +14,7 @@ IN_VENV := PATH="$(CURDIR)/.venv/bin:$$PATH"
 BESIDE := -n 2
 
 SETUP_FLAGS :=
-lint test fuzz proofs bench: SETUP_FLAGS := --tests
+lint fuzz proofs bench: SETUP_FLAGS := --tests
 
 .PHONY: help
 help: ## This list
@@ -29,7 +29,12 @@ demo-down: setup ## Remove the demo and all that belongs to it (FORCE=1: without
 	@$(IN_VENV) python -m tools.demo down $(if $(FORCE),--force)
 
 .PHONY: test
-test: setup lint image ## Everything: lint, unit, program and machine tests
+test: ## Everything: lint, unit, program and machine tests
+	@tools/setup.sh --tests --without-pulumi
+	@# The image meanwhile, which the tests of machines wait for; they tell where it fails.
+	@mkdir -p .secondlock
+	@$(IN_VENV) python -m image >.secondlock/image.log 2>&1 &
+	@$(MAKE) --no-print-directory setup lint SETUP_FLAGS=--tests
 	@$(IN_VENV) pytest $(BESIDE) --durations=15 $(ARGS)
 
 .PHONY: proofs

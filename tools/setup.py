@@ -125,6 +125,7 @@ def main() -> int:
     """Run every step in order; 1 when one failed, 130 when interrupted."""
     parser = argparse.ArgumentParser(prog="tools/setup.sh", description=__doc__)
     parser.add_argument("--tests", action="store_true", help="also what only the tests need")
+    parser.add_argument("--without-pulumi", action="store_true", help="what comes before it")
     options = parser.parse_args()
     lock = cache_dir() / "setup.lock"
 
@@ -133,7 +134,8 @@ def main() -> int:
             ensure_packages("[1/4] Debian packages", tests=options.tests)
             uv = ensure_uv(f"[2/4] uv {uv_version()}")
             ensure_environment("[3/4] Python environment .venv", uv, tests=options.tests)
-            ensure_pulumi(f"[4/4] Pulumi CLI {PULUMI_VERSION}", uv)
+            if not options.without_pulumi:
+                ensure_pulumi(f"[4/4] Pulumi CLI {PULUMI_VERSION}", uv)
 
     return exit_code(work)
 
