@@ -14,7 +14,7 @@ import yaml
 
 from bench.plan import _medians, _public_key
 from bench.table import Row
-from tests.program.cloud import ZONES, AwsProject, Cloud, provider_missing
+from tests.support.cloud import ZONES, AwsProject, Cloud, provider_missing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -17,9 +17,9 @@ from infra.enrollment import fingerprint
 from infra.local import qemu
 from infra.local.image import golden_image
 from infra.plan import make_plan
-from tests.machine.client import drive
-from tests.machine.people import make_key
-from tests.program.project import STACK, Project
+from tests.support.client import drive
+from tests.support.people import make_key
+from tests.support.project import STACK, Project
 
 GOAL = 1.25
 MEMORY_MIB, CPUS, ROOT_GIB = 4096, 2, 20

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import paramiko
 
 from bench.table import Row
-from tests.machine.machine import Machine
+from tests.support.machine import Machine
 
 if TYPE_CHECKING:
     from collections.abc import Callable

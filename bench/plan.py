@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from bench.table import Row
-from tests.program.project import Project
+from tests.support.project import Project
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

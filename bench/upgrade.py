@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 
 from bench.table import Row
-from tests.machine.bundles import SSHD, changed
-from tests.machine.machine import Machine
+from tests.support.bundles import SSHD, changed
+from tests.support.machine import Machine
 
 GOAL = 0.25
 TIMES = 3

@@ -28,10 +28,7 @@ from infra.model.settings import load_settings
 from infra.model.ssh_keys import check_ssh_key
 from infra.model.text import first_hidden
 from infra.record import Record
-from tests.unit.test_cli_engine import STATUS
-from tests.unit.test_guest_roster import envelope
-from tests.unit.test_hostile_files import outputs, rfc4716
-from tests.unit.test_requests import (
+from tests.support.requests import (
     ECDSA,
     IDS,
     KEY,
@@ -40,6 +37,9 @@ from tests.unit.test_requests import (
     rsa_key,
     security_key,
 )
+from tests.unit.test_cli_engine import STATUS
+from tests.unit.test_guest_roster import envelope
+from tests.unit.test_hostile_files import outputs, rfc4716
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "cloudinit"))
 _roster: Any = importlib.import_module("guest.roster.document")

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cloudinit.bundle import bundle
-from tests.machine.machine import Machine
+from tests.support.machine import Machine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.machine.client import Client
+    from tests.support.client import Client
 
 HERE = Path(__file__).parent
 TIMEOUT = 600  # seconds; the first test of a machine waits for its boot

@@ -12,9 +12,9 @@ import pytest
 from cli.engine import Machine as Output
 from cli.project import Stack
 from cli.ssh_config import alias, host_key_alias, ssh_files
-from tests.machine.client import PATIENCE, PROMPT
-from tests.machine.machine import NAME, STACK
-from tests.program.project import wait_until
+from tests.support.client import PATIENCE, PROMPT
+from tests.support.machine import NAME, STACK
+from tests.support.project import wait_until
 from tools.setup import ensure_uv
 from tools.steps import StepError
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.machine.machine import Machine
+    from tests.support.machine import Machine
 
 ANSIBLE = "ansible-core==2.19.14"
 CONTROL = 300  # seconds; Ansible asks a machine a dozen times, and emulated ones take their time

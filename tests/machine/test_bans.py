@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.machine.machine import Machine, Network
+from tests.support.machine import Machine, Network
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.machine.client import Result
-    from tests.machine.people import Person
+    from tests.support.client import Result
+    from tests.support.people import Person
 
 GUEST = "10.77.0.100"
 HOME, CAFE, ABROAD = "10.77.0.2", "10.77.0.3", "10.77.0.200"

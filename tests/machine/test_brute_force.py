@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.machine.waiting import answer_together
+from tests.support.waiting import answer_together
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.machine.client import Client
-    from tests.machine.machine import Machine
-    from tests.machine.people import Person
+    from tests.support.client import Client
+    from tests.support.machine import Machine
+    from tests.support.people import Person
 
 TRIES, AT_ONCE = 3, 5  # in a connection; connections
 THREE = ["-o", f"NumberOfPasswordPrompts={TRIES}"]

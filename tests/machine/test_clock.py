@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.machine.client import Client
-    from tests.machine.machine import Machine
+    from tests.support.client import Client
+    from tests.support.machine import Machine
 
 EXACT = 0.05  # seconds
 CORRECTED = 60  # seconds after any pause

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 import pexpect
 import pytest
 
-from tests.machine.client import PROMPT
-from tests.machine.people import STEP
-from tests.machine.waiting import answer_together
+from tests.support.client import PROMPT
+from tests.support.people import STEP
+from tests.support.waiting import answer_together
 
 if TYPE_CHECKING:
-    from tests.machine.client import Client
-    from tests.machine.machine import Machine
-    from tests.machine.people import Person
+    from tests.support.client import Client
+    from tests.support.machine import Machine
+    from tests.support.people import Person
 
 # A handshake takes an emulated machine a second or two, and all have to wait at the same time.
 WAITING = int(os.environ.get("SECONDLOCK_WAITING", "8"))

@@ -9,7 +9,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.machine.machine import Machine
+    from tests.support.machine import Machine
 
 # What the PCI bus would say of one; nothing else of ours asks it.
 APPEAR = """

@@ -13,8 +13,8 @@ from cloudinit.bundle import files
 
 if TYPE_CHECKING:
     from cloudinit.facets import Target
-    from tests.machine.client import Client
-    from tests.machine.machine import Machine
+    from tests.support.client import Client
+    from tests.support.machine import Machine
 
 FAILURE, UNREACHED = 3, 1  # ssh-audit(1), exit codes
 

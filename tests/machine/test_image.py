@@ -20,18 +20,18 @@ import pytest
 from cloudinit.boot import render_user_data
 from infra.enrollment import fingerprint
 from infra.plan import make_plan
-from tests.machine.client import PATIENCE
-from tests.machine.machine import STACK
-from tests.machine.registry import Registry, running_registry, stock_layer
-from tests.user_data import read
+from tests.support.client import PATIENCE
+from tests.support.machine import STACK
+from tests.support.registry import Registry, running_registry, stock_layer
+from tests.support.user_data import read
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.machine.client import Client, Result, Session
-    from tests.machine.machine import Machine
-    from tests.machine.people import Person
+    from tests.support.client import Client, Result, Session
+    from tests.support.machine import Machine
+    from tests.support.people import Person
 
 # Where the registry is for the machine: Docker speaks plain HTTP only with a loopback address.
 PORT = 5000

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.machine.client import free_port
+from tests.support.client import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.machine.client import Session
-    from tests.machine.machine import Machine
-    from tests.machine.people import Person
+    from tests.support.client import Session
+    from tests.support.machine import Machine
+    from tests.support.people import Person
 
 AT_ONCE = 90  # seconds; an emulated machine needs some twenty for Python to load Jupyter
 

@@ -23,8 +23,8 @@ from cli.project import Stack
 from infra.local import qemu
 from infra.local.agent import AwayError, GuestAgent
 from infra.local.qmp import monitor
-from tests.machine.bundles import LIBRARY
-from tests.program.project import (
+from tests.support.bundles import LIBRARY
+from tests.support.project import (
     ROOT,
     STACK,
     Project,

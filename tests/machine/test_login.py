@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.machine.client import PATIENCE, Answer, drive
-from tests.machine.people import make_key
+from tests.support.client import PATIENCE, Answer, drive
+from tests.support.people import make_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.machine.client import Client
-    from tests.machine.machine import Machine
+    from tests.support.client import Client
+    from tests.support.machine import Machine
 
 
 def test_key_and_code_let_in(machine: Machine, client: Client) -> None:

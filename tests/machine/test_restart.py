@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cloudinit.bundle import bundle
-from tests.machine.bundles import LIBRARY, SSHD, VERIFY, changed, sha256
-from tests.machine.client import free_port
+from tests.support.bundles import LIBRARY, SSHD, VERIFY, changed, sha256
+from tests.support.client import free_port
 
 if TYPE_CHECKING:
-    from tests.machine.machine import Machine
-    from tests.machine.people import Person
+    from tests.support.machine import Machine
+    from tests.support.people import Person
 
 JUPYTER = 400  # seconds; an emulated machine loads Python slowly
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from tests.machine.client import Client
-    from tests.machine.machine import Machine
+    from tests.support.client import Client
+    from tests.support.machine import Machine
 
 
 def test_a_new_researcher_gets_in_without_a_reboot(machine: Machine, client: Client) -> None:

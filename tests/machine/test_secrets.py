@@ -16,8 +16,8 @@ from cloudinit.bundle import bundle
 from infra.local import qemu
 
 if TYPE_CHECKING:
-    from tests.machine.machine import Machine
-    from tests.machine.people import Person
+    from tests.support.machine import Machine
+    from tests.support.people import Person
 
 CHUNK, OVERLAP = 2**26, 2**10
 

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cloudinit.bundle import bundle
-from tests.machine.bundles import LIBRARY, SSHD, VERIFY, changed, sha256
-from tests.program.project import wait_until
+from tests.support.bundles import LIBRARY, SSHD, VERIFY, changed, sha256
+from tests.support.project import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.machine.client import Client
-    from tests.machine.machine import Machine
+    from tests.support.client import Client
+    from tests.support.machine import Machine
 
 CURRENT = f"basename $(readlink /{LIBRARY}/current)"
 KILLS = 10

@@ -12,7 +12,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.machine.machine import Machine
+    from tests.support.machine import Machine
 
 PLACE = "/var/tmp/secondlock-test-volume"  # on the machine
 

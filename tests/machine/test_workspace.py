@@ -21,14 +21,14 @@ import pexpect
 import pytest
 from paramiko.common import cMSG_CHANNEL_REQUEST
 
-from tests.machine.client import PATIENCE, free_port
+from tests.support.client import PATIENCE, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.machine.client import Client, Session
-    from tests.machine.machine import Machine
-    from tests.machine.people import Person
+    from tests.support.client import Client, Session
+    from tests.support.machine import Machine
+    from tests.support.people import Person
 
 MIB = 2**20
 

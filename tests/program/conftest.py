@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from infra.local.image import image_folder
-from tests.program.cloud import AwsProject, Cloud, provider_missing
-from tests.program.project import Project
+from tests.support.cloud import AwsProject, Cloud, provider_missing
+from tests.support.project import Project
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

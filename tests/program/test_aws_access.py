@@ -29,7 +29,7 @@ from infra.aws.policies import bake_log_group_name
 from infra.aws.roster import ADVANCED, STANDARD, Rosters, roster_problems
 from infra.aws.strays import Strays
 from infra.model.instance_types import BAKING
-from tests import cfn
+from tests.support import cfn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,7 +13,7 @@ import pytest
 
 from infra.aws import policies
 from infra.aws.facts import Facts
-from tests.program.cloud import REGION, Cloud
+from tests.support.cloud import REGION, Cloud
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -30,7 +30,7 @@ from infra.enrollment import fingerprint
 from infra.model.problems import ProblemsError
 from infra.model.settings import AwsSettings
 from infra.plan import Plan, make_plan
-from tests.machine.people import make_key
+from tests.support.people import make_key
 
 SEED = secrets.token_hex(32)
 ZONES = ("eu-west-1a", "eu-west-1b", "eu-west-1c")

@@ -21,9 +21,9 @@ from infra.aws.tags import machine_tags
 from infra.enrollment import fingerprint
 from infra.model.settings import AwsSettings
 from infra.plan import Plan, make_plan
-from tests.program.cloud import REGION, TENSORFLOW, ZONES, AwsProject, Cloud, provider_missing
-from tests.program.project import STACK
-from tests.user_data import read
+from tests.support.cloud import REGION, TENSORFLOW, ZONES, AwsProject, Cloud, provider_missing
+from tests.support.project import STACK
+from tests.support.user_data import read
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,13 +15,13 @@ from cli import project as cli_project
 from cli.__main__ import main
 from infra.aws.inventory import inventory
 from infra.aws.tags import IMAGE_TAG
-from tests.program.cloud import REGION, ZONES
-from tests.program.project import STACK, wait_until
+from tests.support.cloud import REGION, ZONES
+from tests.support.project import STACK, wait_until
 
 if TYPE_CHECKING:
     import pytest
 
-    from tests.program.cloud import AwsProject
+    from tests.support.cloud import AwsProject
 
 
 def _instances(lab: AwsProject, name: str) -> list[dict[str, Any]]:

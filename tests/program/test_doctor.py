@@ -15,14 +15,14 @@ import pytest
 
 from cli import project as cli_project
 from cli.__main__ import main
-from tests.program.project import STACK
+from tests.support.project import STACK
 from tests.unit.test_cli_engine import STATUS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.program.cloud import AwsProject
-    from tests.program.project import Project
+    from tests.support.cloud import AwsProject
+    from tests.support.project import Project
 
 
 @pytest.fixture

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.program.project import leaks, machine_processes
+from tests.support.project import leaks, machine_processes
 
 if TYPE_CHECKING:
-    from tests.program.project import Project
+    from tests.support.project import Project
 
 
 def test_everything_that_is_wrong_is_told_at_once_and_nothing_is_made(project: Project) -> None:

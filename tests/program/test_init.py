@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.machine.people import make_key
-from tests.program.project import ROOT
+from tests.support.people import make_key
+from tests.support.project import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

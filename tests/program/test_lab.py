@@ -17,7 +17,7 @@ from infra.enrollment import fingerprint
 from infra.lab import Lab
 from infra.model.problems import ProblemsError
 from infra.plan import Plan, make_plan
-from tests.machine.people import make_key
+from tests.support.people import make_key
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,14 +7,14 @@ import shutil
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from tests.program.project import STACK
+from tests.support.project import STACK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.program.cloud import AwsProject
-    from tests.program.project import Project
+    from tests.support.cloud import AwsProject
+    from tests.support.project import Project
 
 KNOWS_MORE = "the stack's state knows more than this folder"
 

@@ -17,7 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from cloudinit import install
-from tests.machine.test_aws_source import GPU
+from tests.support.aws_machine import GPU
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

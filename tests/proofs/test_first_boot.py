@@ -15,9 +15,9 @@ import pytest
 
 from cloudinit import install
 from infra.local import qemu
-from tests.machine.test_aws_source import EC2, GATEWAY, GROUP, AwsMachine, boothook
 from tests.machine.test_gpu import APPEAR
-from tests.program.cloud import Cloud
+from tests.support.aws_machine import EC2, GATEWAY, GROUP, AwsMachine, boothook
+from tests.support.cloud import Cloud
 from tools.steps import Step
 
 if TYPE_CHECKING:
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from infra.local.image import GoldenImage
-    from tests.machine.people import Person
     from tests.proofs.conftest import Aloud
     from tests.proofs.standins import StandIns
     from tests.proofs.stock import Installed
+    from tests.support.people import Person
 
 FIRST = 2700  # seconds; beside other work on two cores 20 minutes were seen
 SCRIPT = "/usr/local/lib/secondlock/install/1.sh"

@@ -12,7 +12,7 @@ import pytest
 
 from infra.local.image import golden_image
 from infra.model.problems import ProblemsError
-from tests.machine.machine import Machine
+from tests.support.machine import Machine
 from tools.packages import unpacked
 
 if TYPE_CHECKING:

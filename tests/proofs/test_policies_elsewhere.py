@@ -17,7 +17,7 @@ import pytest
 from cli.aws.admin_policy import documents
 from infra.aws import policies
 from infra.aws.facts import Facts
-from tests.unit.iam import Document, Request, allows, resource_allows
+from tests.support.iam import Document, Request, allows, resource_allows
 from tests.unit.test_cli_admin_policy import ALLOWED, DENIED
 
 if TYPE_CHECKING:

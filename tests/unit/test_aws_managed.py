@@ -10,7 +10,7 @@ from moto.iam.aws_managed_policies import aws_managed_policies_data
 
 from infra.aws import policies
 from infra.aws.facts import Facts
-from tests.unit.iam import Request, allows
+from tests.support.iam import Request, allows
 
 FACTS = Facts("aws", "amazonaws.com", "111122223333", "eu-west-1")
 STACK = "trial"

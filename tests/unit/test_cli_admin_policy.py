@@ -12,7 +12,7 @@ from cli.__main__ import main
 from cli.aws.admin_policy import LONGEST, documents
 from infra.aws import policies
 from infra.aws.facts import Facts
-from tests.unit.iam import Request, allows
+from tests.support.iam import Request, allows
 
 REFERENCE = Path(__file__).resolve().parents[2] / "docs" / "reference"
 ACCOUNT, REGION, STACK = "111122223333", "eu-central-1", "gpu"

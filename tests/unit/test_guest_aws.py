@@ -18,7 +18,7 @@ from infra.enrollment import derive, derive_host_key
 from infra.model.person import InstanceRequest
 from infra.model.settings import Settings
 from infra.roster import build_roster, to_json
-from tests.web_page import web_page
+from tests.support.web_page import web_page
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,8 +13,8 @@ import pytest
 from cli.aws.admin_policy import documents
 from infra.aws import policies
 from infra.aws.facts import Facts
-from tests import cfn
-from tests.unit.iam import Document, Request, UnknownElementError, allows, resource_allows
+from tests.support import cfn
+from tests.support.iam import Document, Request, UnknownElementError, allows, resource_allows
 
 EUROPE = Facts("aws", "amazonaws.com", "111122223333", "eu-west-1")
 CHINA = Facts("aws-cn", "amazonaws.com.cn", "444455556666", "cn-north-1")

@@ -18,7 +18,7 @@ from botocore.credentials import Credentials
 
 from cloudinit.boot import MachineValues, render_user_data
 from cloudinit.bundle import bundle, files
-from tests.user_data import read
+from tests.support.user_data import read
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cli.aws import session as on_the_computer
-from tests.web_page import PAGE
+from tests.support.web_page import PAGE
 
 on_the_machine: Any = importlib.import_module("guest.aws.api")
 GuestError: Any = importlib.import_module("guest.system").GuestError

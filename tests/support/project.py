@@ -23,7 +23,7 @@ from infra.enrollment import fingerprint
 from infra.local import qemu
 from infra.local.host import sweep
 from infra.plan import make_plan
-from tests.machine.people import make_key
+from tests.support.people import make_key
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 STACK = "trial"

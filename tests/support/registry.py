@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from infra.local.image import tensorflow_folder
-from tests.machine.client import PATIENCE, free_port
+from tests.support.client import PATIENCE, free_port
 from tools.packages import unpacked
 
 if TYPE_CHECKING:

@@ -25,8 +25,8 @@ from infra.model.person import InstanceRequest
 from infra.model.retired import RetiredEnrollment
 from infra.model.settings import Settings
 from infra.roster import build_roster
-from tests.machine.client import Client
-from tests.machine.people import Person, enroll, make_request
+from tests.support.client import Client
+from tests.support.people import Person, enroll, make_request
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

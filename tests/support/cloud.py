@@ -13,7 +13,7 @@ from typing import Any
 import boto3
 import yaml
 
-from tests.program.project import STACK, Project, wait_until
+from tests.support.project import STACK, Project, wait_until
 
 REGION = "eu-west-1"
 ZONES = ("eu-west-1a", "eu-west-1b")

@@ -11,8 +11,8 @@ import paramiko
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from tests.machine.client import Client
-    from tests.machine.people import Person
+    from tests.support.client import Client
+    from tests.support.people import Person
 
 PATIENCE = 120  # seconds: so many handshakes at once take an emulated machine a while
 AT_ONCE = 6  # handshakes

@@ -19,7 +19,7 @@ import paramiko
 import pexpect
 
 if TYPE_CHECKING:
-    from tests.machine.people import Person
+    from tests.support.people import Person
 
 PATIENCE = 90  # seconds; an emulated machine answers in two
 PROMPT = r"[^\r\n]*(?:code|[Pp]assword): ?"
