@@ -43,6 +43,7 @@ from tests.unit.test_hostile_files import outputs, rfc4716
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "cloudinit"))
 _roster: Any = importlib.import_module("guest.roster.document")
+_key: Any = importlib.import_module("guest.key.factor")
 _GuestError: Any = importlib.import_module("guest.system").GuestError
 
 _CASES = Path(__file__).parents[1] / "unit"
@@ -73,7 +74,7 @@ def _request(data: bytes, place: Path) -> None:
         _told(error)
         return
     for key in request.ssh_keys:
-        assert _roster._keys([key], "alice") == (key,)
+        assert _key.read({"ssh_keys": [key]}, "alice") == (key,)
     for network in collapse(request.allowed_from):
         assert _roster._networks([network]) == (network,)
     assert request.open_to_world or not is_world_open(request.allowed_from)
@@ -155,7 +156,7 @@ def _guest_roster(data: bytes, place: Path) -> None:
         return
     assert all(set(network) <= set("0123456789abcdef.:/") for network in found.allowed_from)
     for person in found.researchers.values():
-        assert all("\n" not in key for key in person.ssh_keys)
+        assert all("\n" not in key for key in person.parts.get("key", ()))
 
 
 def _outputs(data: bytes, place: Path) -> None:
