@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from cli.options import JsonOption, echo_json
+from infra.aws.iam import Document, allow, document
 
 LONGEST = 6144
 """Characters of a managed policy, without white space."""
@@ -29,8 +30,6 @@ _ACCOUNT = "[0-9]{12}"
 
 _EC2 = ["ec2.amazonaws.com", "ec2.amazonaws.com.cn"]
 """EC2 as who takes a role, by its partition's name."""
-
-Statement = dict[str, Any]
 
 
 class Part(str, Enum):
@@ -92,10 +91,10 @@ def documents(
     """The policies by their part's name."""
     place = _Place(partition, region, account)
     return {
-        Part.MACHINES.value: _policy(_machines(place)),
-        Part.ACCESS.value: _policy([*_iam(place), *_kms(place)]),
-        Part.SERVICES.value: _policy(
-            [_count(), *_watch(place), *_bundles(place), *_image_builder(place)]
+        Part.MACHINES.value: document(*_machines(place)),
+        Part.ACCESS.value: document(*_iam(place), *_kms(place)),
+        Part.SERVICES.value: document(
+            _count(), *_watch(place), *_bundles(place), *_image_builder(place)
         ),
     }
 
@@ -114,22 +113,11 @@ class _Place:
         return [f"arn:{self.partition}:iam::{self.account}:{kind}/{_PATH}/*" for kind in kinds]
 
 
-def _policy(statements: list[Statement]) -> dict[str, Any]:
-    return {"Version": "2012-10-17", "Statement": statements}
-
-
-def _allow(
-    sid: str, actions: list[str], resources: list[str], condition: Statement | None = None
-) -> Statement:
-    allowed = {"Sid": sid, "Effect": "Allow", "Action": actions, "Resource": resources}
-    return allowed if condition is None else {**allowed, "Condition": condition}
-
-
 def _ec2(*actions: str) -> list[str]:
     return [f"ec2:{action}" for action in actions]
 
 
-def _machines(place: _Place) -> list[Statement]:
+def _machines(place: _Place) -> list[Document]:
     made = ["elastic-ip", "instance", "internet-gateway", "natgateway", "route-table"]
     made += ["security-group", "snapshot", "subnet", "volume", "vpc", "vpc-endpoint"]
     made += ["vpc-flow-log"]
@@ -137,62 +125,62 @@ def _machines(place: _Place) -> list[Statement]:
     snapshot = f"arn:{place.partition}:ec2:{place.region}::snapshot/*"
     spot = "spot-instances-request/*"
     return [
-        _allow("Look", ["ec2:Describe*", "ec2:GetConsoleOutput"], ["*"]),
-        _allow(
+        allow("Look", ["ec2:Describe*", "ec2:GetConsoleOutput"], ["*"]),
+        allow(
             "MakeTagged",
             _ec2("AllocateAddress", "CreateInternetGateway", "CreateNatGateway")
             + _ec2("CreateRouteTable", "CreateSecurityGroup", "CreateSnapshot", "CreateSubnet")
             + _ec2("CreateFlowLogs", "CreateVolume", "CreateVpc", "CreateVpcEndpoint")
             + _ec2("RunInstances"),
             [*place.arn("ec2", *(f"{kind}/*" for kind in made)), snapshot],
-            _MADE_OURS,
+            **_MADE_OURS,
         ),
-        _allow(
+        allow(
             "MakeWithinOurs",
             _ec2("CreateNatGateway", "CreateRouteTable", "CreateSecurityGroup", "CreateSnapshot")
             + _ec2("CreateFlowLogs", "CreateSubnet", "CreateVpcEndpoint", "RunInstances"),
             place.arn("ec2", "elastic-ip/*", "route-table/*", "security-group/*", "subnet/*")
             + place.arn("ec2", "volume/*", "vpc/*"),
-            _OURS,
+            **_OURS,
         ),
-        _allow(
+        allow(
             "LaunchFromAnyImage",
             ["ec2:RunInstances"],
             [image, snapshot, *place.arn("ec2", "network-interface/*", spot, "volume/*")],
         ),
         # Without tags too; a persistent one that outlives its machine would start another.
-        _allow("EndSpot", ["ec2:CancelSpotInstanceRequests"], place.arn("ec2", spot)),
-        _allow("ChangeOurs", _CHANGES, place.arn("ec2", "*"), _OURS),
-        _allow(
+        allow("EndSpot", ["ec2:CancelSpotInstanceRequests"], place.arn("ec2", spot)),
+        allow("ChangeOurs", _CHANGES, place.arn("ec2", "*"), **_OURS),
+        allow(
             "AddressesHaveInterfaces",
             _ec2("AssociateAddress", "DisassociateAddress"),
             place.arn("ec2", "network-interface/*"),
         ),
-        _allow(
+        allow(
             "RemoveBakedImages",
             _ec2("DeregisterImage", "DeleteSnapshot"),
             [image, snapshot],
-            _OURS,
+            **_OURS,
         ),
-        _allow(
+        allow(
             # Image Builder's own mark: whether it copies ours to the snapshots is not documented.
             "RemoveBakedSnapshots",
             ["ec2:DeleteSnapshot"],
             [snapshot],
-            {"StringEquals": {"aws:ResourceTag/CreatedBy": "EC2 Image Builder"}},
+            StringEquals={"aws:ResourceTag/CreatedBy": "EC2 Image Builder"},
         ),
-        _allow(
+        allow(
             "TagWhatIsMade",
             ["ec2:CreateTags"],
             [*place.arn("ec2", "*"), snapshot],
-            {"StringLike": {_REQUEST_TAG: "*", "ec2:CreateAction": "*"}},
+            StringLike={_REQUEST_TAG: "*", "ec2:CreateAction": "*"},
         ),
-        _allow(
+        allow(
             # Made by EC2 itself, without tags: a VPC's default group, an instance's root disk.
             "TagWhatEc2Made",
             ["ec2:CreateTags"],
             place.arn("ec2", "security-group/*", "volume/*"),
-            _MADE_OURS,
+            **_MADE_OURS,
         ),
     ]
 
@@ -216,7 +204,7 @@ _CHANGES = [
 ]
 
 
-def _iam(place: _Place) -> list[Statement]:
+def _iam(place: _Place) -> list[Document]:
     roles = [f"iam:{verb}Role" for verb in ("Create", "Delete", "Get", "Tag", "Untag", "Update")]
     roles += [f"iam:{verb}RolePolicy" for verb in ("Delete", "Get", "Put")]
     roles += ["iam:UpdateAssumeRolePolicy", "iam:ListRolePolicies", "iam:ListRoleTags"]
@@ -225,59 +213,58 @@ def _iam(place: _Place) -> list[Statement]:
     policies = [f"iam:{verb}Policy" for verb in ("Create", "Delete", "Get", "Tag", "Untag")]
     policies += ["iam:*PolicyVersion", "iam:ListPolicy*", "iam:ListEntitiesForPolicy"]
     return [
-        _allow("RolesOfOurs", roles + profiles, place.iam("role", "instance-profile")),
-        _allow(
+        allow("RolesOfOurs", roles + profiles, place.iam("role", "instance-profile")),
+        allow(
             "AttachOnlyOurs",
             ["iam:AttachRolePolicy", "iam:DetachRolePolicy"],
             place.iam("role"),
-            {"ArnLike": {"iam:PolicyARN": place.iam("policy")}},
+            ArnLike={"iam:PolicyARN": place.iam("policy")},
         ),
-        _allow("PoliciesOfOurs", policies, place.iam("policy")),
-        _allow(
+        allow("PoliciesOfOurs", policies, place.iam("policy")),
+        allow(
             "PassOnlyToMachinesAndFlowLogs",
             ["iam:PassRole"],
             place.iam("role"),
-            {"StringEquals": {"iam:PassedToService": [*_EC2, "vpc-flow-logs.amazonaws.com"]}},
+            StringEquals={"iam:PassedToService": [*_EC2, "vpc-flow-logs.amazonaws.com"]},
         ),
-        _allow(
+        allow(
             "ServiceLinkedRoles",
             ["iam:CreateServiceLinkedRole"],
             ["*"],
-            {
-                "StringEquals": {
-                    "iam:AWSServiceName": ["imagebuilder.amazonaws.com", "spot.amazonaws.com"]
-                }
+            StringEquals={
+                "iam:AWSServiceName": ["imagebuilder.amazonaws.com", "spot.amazonaws.com"]
             },
         ),
     ]
 
 
-def _kms(place: _Place) -> list[Statement]:
+def _kms(place: _Place) -> list[Document]:
     keys = place.arn("kms", "key/*")
     aliases = place.arn("kms", f"alias/{_PATH}-*")
     alias = ["kms:CreateAlias", "kms:DeleteAlias", "kms:UpdateAlias"]
     look = ["kms:DescribeKey", "kms:GetKeyPolicy", "kms:GetKeyRotationStatus"]
     look += ["kms:ListResourceTags"]
     return [
-        _allow("MakeKeys", ["kms:CreateKey", "kms:TagResource"], ["*"], _MADE_OURS),
-        _allow("NameKeys", alias, aliases),
+        allow("MakeKeys", ["kms:CreateKey", "kms:TagResource"], ["*"], **_MADE_OURS),
+        allow("NameKeys", alias, aliases),
         # KMS may take minutes to see a new key's tags; the provider reads it at once.
-        _allow("LookAtKeys", look, keys),
-        _allow(
+        allow("LookAtKeys", look, keys),
+        allow(
             "KeysOfOurs",
             [*alias, "kms:TagResource", "kms:UntagResource", "kms:PutKeyPolicy"]
             + ["kms:EnableKeyRotation", "kms:UpdateKeyDescription", "kms:ScheduleKeyDeletion"]
             + ["kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*"],
             keys,
-            _OURS,
+            **_OURS,
         ),
-        _allow(
+        allow(
             "KeysForDisks",
             ["kms:CreateGrant"],
             keys,
-            {**_OURS, "Bool": {"kms:GrantIsForAWSResource": "true"}},
+            **_OURS,
+            Bool={"kms:GrantIsForAWSResource": "true"},
         ),
-        _allow(
+        allow(
             "Rosters",
             ["ssm:PutParameter", "ssm:GetParameter*", "ssm:DeleteParameter*"]
             + ["ssm:AddTagsToResource", "ssm:RemoveTagsFromResource", "ssm:ListTagsForResource"],
@@ -286,9 +273,9 @@ def _kms(place: _Place) -> list[Statement]:
     ]
 
 
-def _count() -> Statement:
+def _count() -> Document:
     """For `doctor`: quotas, and what is there already."""
-    return _allow(
+    return allow(
         "Count",
         ["iam:GetAccountSummary", "iam:ListRoles", "kms:ListAliases"]
         + ["ssm:DescribeParameters", "logs:Describe*", "servicequotas:Get*"]
@@ -297,7 +284,7 @@ def _count() -> Statement:
     )
 
 
-def _watch(place: _Place) -> list[Statement]:
+def _watch(place: _Place) -> list[Document]:
     tags = ["TagResource", "UntagResource", "ListTagsForResource"]
     logs = ["CreateLog*", "DeleteLog*", "PutRetentionPolicy", "DeleteRetentionPolicy"]
     logs += ["AssociateKmsKey", "DisassociateKmsKey", "PutMetricFilter", "DeleteMetricFilter"]
@@ -306,18 +293,18 @@ def _watch(place: _Place) -> list[Statement]:
     topics += ["Unsubscribe", "*SubscriptionAttributes", "ListSubscriptionsByTopic"]
     alarms = ["PutMetricAlarm", "DeleteAlarms", "DescribeAlarms"]
     return [
-        _allow(
+        allow(
             "Logs",
             [f"logs:{action}" for action in logs + tags],
             # The bake's log is where Image Builder may write.
             place.arn("logs", f"log-group:/{_PATH}/*", f"log-group:/aws/imagebuilder/{_PATH}-*"),
         ),
-        _allow(
+        allow(
             "Alarms",
             [f"cloudwatch:{action}" for action in alarms + tags],
             place.arn("cloudwatch", f"alarm:{_PATH}-*"),
         ),
-        _allow(
+        allow(
             "Topics",
             [f"sns:{action}" for action in topics + tags],
             place.arn("sns", f"{_PATH}-*"),
@@ -325,15 +312,15 @@ def _watch(place: _Place) -> list[Statement]:
     ]
 
 
-def _bundles(place: _Place) -> list[Statement]:
+def _bundles(place: _Place) -> list[Document]:
     """A bucket's name tells whose it is: S3's actions on buckets know no tags."""
     verbs = ["CreateBucket", "DeleteBucket*", "DeleteObject*", "Get*", "List*", "Put*"]
     verbs += ["TagResource", "UntagResource"]
     buckets = f"arn:{place.partition}:s3:::{_PATH}-*"
-    return [_allow("Bundles", [f"s3:{verb}" for verb in verbs], [buckets])]
+    return [allow("Bundles", [f"s3:{verb}" for verb in verbs], [buckets])]
 
 
-def _image_builder(place: _Place) -> list[Statement]:
+def _image_builder(place: _Place) -> list[Document]:
     """Its resources are named by Pulumi after the stack, so tags tell whose they are."""
     kinds = ["component", "image", "image-recipe"]
     kinds += ["infrastructure-configuration", "distribution-configuration"]
@@ -342,8 +329,8 @@ def _image_builder(place: _Place) -> list[Statement]:
     change = ["Delete*", "Get*", "Update*", "ListImageBuildVersions", "CancelImageCreation"]
     change += ["TagResource", "UntagResource", "ListTagsForResource"]
     return [
-        _allow("MakeImages", make, everything, _MADE_OURS),
+        allow("MakeImages", make, everything, **_MADE_OURS),
         # A recipe of ours is made of components of ours, an image of a recipe of ours.
-        _allow("MakeOfOurs", ["imagebuilder:Create*"], everything, _OURS),
-        _allow("Images", [f"imagebuilder:{action}" for action in change], everything, _OURS),
+        allow("MakeOfOurs", ["imagebuilder:Create*"], everything, **_OURS),
+        allow("Images", [f"imagebuilder:{action}" for action in change], everything, **_OURS),
     ]

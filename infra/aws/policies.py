@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from infra.aws.facts import Facts
-
-Document = dict[str, Any]
+from infra.aws.iam import Document, allow, document
 
 STACK_TAG = "secondlock:stack"
 MACHINE_TAG = "secondlock:machine"
@@ -91,14 +90,14 @@ def roster_arn(facts: Facts, stack: str, machine: str) -> str:
 def assumed_by_ec2(facts: Facts) -> Document:
     """Trust: instances may take the role, nobody else."""
     service = {"Service": f"ec2.{facts.dns_suffix}"}
-    return _document(
+    return document(
         {"Sid": "Instances", "Effect": "Allow", "Principal": service, "Action": "sts:AssumeRole"}
     )
 
 
 def assumed_by_flow_logs(facts: Facts) -> Document:
     """Trust: the flow logs of this account and region alone may take the role."""
-    return _document(
+    return document(
         {
             "Sid": "FlowLogs",
             "Effect": "Allow",
@@ -116,14 +115,14 @@ def assumed_by_flow_logs(facts: Facts) -> Document:
 def flow_policy(facts: Facts, stack: str) -> Document:
     """What the VPC's flow logs may do: write to their own log group."""
     group = _arn(facts, "logs", f"log-group:{flow_log_group_name(stack)}")
-    return _document(
-        _allow(
+    return document(
+        allow(
             "OwnLog",
             ["logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"],
             [group, f"{group}:*"],
         ),
         # A list of groups is of all or of none (Service Authorization Reference).
-        _allow("FindLog", ["logs:DescribeLogGroups"], "*"),
+        allow("FindLog", ["logs:DescribeLogGroups"], "*"),
     )
 
 
@@ -136,15 +135,15 @@ def machine_policy(facts: Facts, stack: str, key_arn: str) -> Document:
     """
     own_roster = roster_arn(facts, stack, _OWN_MACHINE)
     streams = f"log-group:{log_group_name(stack)}:log-stream:{_OWN_MACHINE}/*"
-    return _document(
-        _allow("OwnRoster", ["ssm:GetParameter"], own_roster),
-        _allow(
+    return document(
+        allow("OwnRoster", ["ssm:GetParameter"], own_roster),
+        allow(
             "Bundle",
             ["s3:GetObject"],
             f"{_bucket_arn(facts, stack)}/{bundle_key('*')}",
             StringEquals={"aws:ResourceAccount": facts.account_id},
         ),
-        _allow(
+        allow(
             "DecryptOwnRoster",
             ["kms:Decrypt"],
             key_arn,
@@ -153,7 +152,7 @@ def machine_policy(facts: Facts, stack: str, key_arn: str) -> Document:
                 "kms:ViaService": _service(facts, "ssm"),
             },
         ),
-        _allow(
+        allow(
             "OwnLogStreams",
             ["logs:CreateLogStream", "logs:PutLogEvents"],
             _arn(facts, "logs", streams),
@@ -170,7 +169,7 @@ def researcher_policy(facts: Facts, stack: str) -> Document:
     Guide, "Start a session with a document").
     """
     own = {f"ssm:resourceTag/{RESEARCHER_TAG}": _OWN_RESEARCHER}
-    return _document(
+    return document(
         _start("SshToOwnMachine", _arn(facts, "ec2", "instance/*"), stack, own),
         _start("SshDocument", _aws_document(facts, "AWS-StartSSHSession")),
         *_own_sessions(facts),
@@ -180,7 +179,7 @@ def researcher_policy(facts: Facts, stack: str) -> Document:
 def admin_policy(facts: Facts, stack: str) -> Document:
     """Break-glass: a root shell on the machines of this stack, by the account's own document."""
     shell = _arn(facts, "ssm", "document/SSM-SessionManagerRunShell")
-    return _document(
+    return document(
         _start("ShellOnMachines", _arn(facts, "ec2", "instance/*"), stack),
         _start("ShellDocument", shell),
         *_own_sessions(facts),
@@ -195,7 +194,7 @@ def key_policy(facts: Facts, stack: str) -> Document:
         "kms:ViaService": _service(facts, "ec2"),
     }
     everybody = {"AWS": "*"}
-    return _document(
+    return document(
         {
             "Sid": "AccountsOwnPolicies",
             "Effect": "Allow",
@@ -233,7 +232,7 @@ def key_policy(facts: Facts, stack: str) -> Document:
 
 def topic_policy(facts: Facts, stack: str) -> Document:
     """Alarms of this account and region may be published, nothing else."""
-    return _document(
+    return document(
         {
             "Sid": "Alarms",
             "Effect": "Allow",
@@ -251,7 +250,7 @@ def topic_policy(facts: Facts, stack: str) -> Document:
 def bucket_policy(facts: Facts, stack: str) -> Document:
     """Nobody by plain HTTP. It allows nothing: who reads is said by the reader's own policy."""
     bucket = _bucket_arn(facts, stack)
-    return _document(
+    return document(
         {
             "Sid": "TlsAlone",
             "Effect": "Deny",
@@ -270,20 +269,20 @@ def bake_policy(facts: Facts, stack: str) -> Document:
     let it read every parameter of the account.
     """
     builder = f"arn:{facts.partition}:imagebuilder:{facts.region}:{facts.account_id}"
-    return _document(
-        _allow("Components", ["imagebuilder:GetComponent"], f"{builder}:component/*"),
-        _allow(
+    return document(
+        allow("Components", ["imagebuilder:GetComponent"], f"{builder}:component/*"),
+        allow(
             "BuildersPrograms",
             ["s3:GetObject"],
             f"arn:{facts.partition}:s3:::ec2imagebuilder*",
         ),
-        _allow(
+        allow(
             "OwnLog",
             ["logs:CreateLogStream", "logs:PutLogEvents"],
             _arn(facts, "logs", f"log-group:{bake_log_group_name(stack)}:*"),
         ),
         _session_manager(),
-        _allow(
+        allow(
             "RunCommand",
             [
                 "ec2messages:AcknowledgeMessage",
@@ -300,7 +299,7 @@ def bake_policy(facts: Facts, stack: str) -> Document:
 
 def _session_manager() -> Document:
     """The agent's own channels; none of these actions knows a resource worth naming."""
-    return _allow(
+    return allow(
         "SessionManager",
         [
             "ssm:UpdateInstanceInformation",
@@ -319,7 +318,7 @@ def _start(
     conditions: dict[str, Any] = {"BoolIfExists": {"ssm:SessionDocumentAccessCheck": "true"}}
     if stack:
         conditions["StringEquals"] = {f"ssm:resourceTag/{STACK_TAG}": stack, **(tags or {})}
-    return _allow(sid, ["ssm:StartSession"], resource, **conditions)
+    return allow(sid, ["ssm:StartSession"], resource, **conditions)
 
 
 def _own_sessions(facts: Facts) -> list[Document]:
@@ -330,13 +329,13 @@ def _own_sessions(facts: Facts) -> list[Document]:
     """
     sessions = _arn(facts, "ssm", "session/")
     return [
-        _allow(
+        allow(
             "OwnSessions",
             ["ssm:ResumeSession", "ssm:TerminateSession"],
             f"{sessions}*",
             StringLike={"ssm:resourceTag/aws:ssmmessages:session-id": "${aws:userid}"},
         ),
-        _allow(
+        allow(
             "OwnChannels",
             ["ssmmessages:OpenDataChannel"],
             [f"{sessions}${{aws:userid}}-*", f"{sessions}${{aws:username}}-*"],
@@ -344,22 +343,11 @@ def _own_sessions(facts: Facts) -> list[Document]:
     ]
 
 
-def _document(*statements: Document) -> Document:
-    return {"Version": "2012-10-17", "Statement": list(statements)}
-
-
-def _allow(
-    sid: str, actions: Sequence[str], resource: str | list[str], **conditions: dict[str, Any]
-) -> Document:
-    statement = {"Sid": sid, "Effect": "Allow", "Action": list(actions), "Resource": resource}
-    return {**statement, "Condition": conditions} if conditions else statement
-
-
 def _key(
     sid: str, principal: Document, actions: Sequence[str], **conditions: dict[str, Any]
 ) -> Document:
     """In a key's policy "*" is that key."""
-    return {**_allow(sid, actions, "*", **conditions), "Principal": principal}
+    return {**allow(sid, actions, "*", **conditions), "Principal": principal}
 
 
 def _arn(facts: Facts, service: str, resource: str) -> str:
