@@ -58,11 +58,12 @@ class Facet:
 def facets(target: Target) -> tuple[Facet, ...]:
     """Those that machines of the target have, by name. Raises ValueError for a manifest with a
     field that none has."""
-    found = (_read(path, target) for path in sorted(GUEST.glob(f"*/{MANIFEST}")))
+    found = (read(path, target) for path in sorted(GUEST.glob(f"*/{MANIFEST}")))
     return tuple(facet for facet in found if facet is not None)
 
 
-def _read(path: Path, target: Target) -> Facet | None:
+def read(path: Path, target: Target) -> Facet | None:
+    """The facet of a manifest; None where the target's machines have it not. Raises ValueError."""
     said: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     if said.pop("target", target) != target:
         return None

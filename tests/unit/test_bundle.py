@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from cloudinit.bundle import bundle, files
-from cloudinit.facets import Target
+from cloudinit.facets import GUEST, Target, facets, read
 from cloudinit.install import render_install, render_workspaces
 from cloudinit.render import LIBRARY
 
@@ -86,6 +86,30 @@ def test_every_program_is_one_that_python_takes(target: Target) -> None:
 def test_a_target_has_nothing_that_the_other_needs() -> None:
     local = {path for path, _, _ in files("local")}
     assert not any(word in path for path in local for word in ("aws", "ship", "spot", "firstboot"))
+
+
+def test_every_file_of_a_facet_is_somewhere_on_a_machine() -> None:
+    """But for what others include, and the scripts of a stock machine."""
+    parts = {"ssh/pam.j2", "ssh/issue.j2", "install/install.sh.j2", "install/workspaces.sh.j2"}
+    there = {
+        path.relative_to(GUEST).as_posix().removesuffix(".j2")
+        for path in GUEST.glob("*/**/*")
+        if path.is_file() and path.suffix not in {".py", ".pyc", ".yaml"}
+    } - {part.removesuffix(".j2") for part in parts}
+    named = {
+        f"{facet.name}/{name}"
+        for target in TARGETS
+        for facet in facets(target)
+        for name in (*facet.files, *facet.units)
+    }
+    assert there - named == set()
+    assert {name for name in named - there if not name.endswith(".py")} <= {"ssh/issue"}
+
+
+def test_a_facet_with_a_field_that_none_has_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "facet.yaml").write_text("unit: [a.service]\n")
+    with pytest.raises(ValueError, match="a facet has no unit"):
+        read(tmp_path / "facet.yaml", "local")
 
 
 def test_a_stock_machine_has_the_scripts_of_the_bake() -> None:
