@@ -6,7 +6,6 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
-from pathlib import Path
 
 import typer
 from typer import TyperException
@@ -14,8 +13,7 @@ from typer import TyperException
 from cli import doctor, enroll, init, request, retire, ssh_config, status
 from cli.aws import admin_policy, images
 from cli.options import echo_json
-from infra.model.problems import Problem, ProblemsError
-from infra.model.text import brief
+from infra.model.problems import Problem, ProblemsError, problem_of
 
 PROBLEM, USAGE, INTERRUPTED = 1, 2, 130
 
@@ -59,9 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return PROBLEM
     except OSError as error:
-        file = Path(os.fsdecode(error.filename)) if error.filename else None
-        what = error.strerror or type(error).__name__
-        return fail([Problem(file, None, brief(what))], PROBLEM)
+        return fail([problem_of(error)], PROBLEM)
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
     except Exception as error:  # noqa: BLE001 - nobody meets a traceback; its text may be secret

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from infra.model.problems import Problem, ProblemsError, RefusedError
@@ -31,7 +32,8 @@ def read_keys(path: Path) -> list[str]:
     except FileNotFoundError:
         raise ProblemsError([Problem(path, None, "is not there", _OTHER)]) from None
     except UnreadableError as error:
-        raise ProblemsError([Problem(path, error.line, error.what, error.mend or _OTHER)]) from None
+        problem = error.problem.at(path)
+        raise ProblemsError([replace(problem, mend=problem.mend or _OTHER)]) from None
     if holds_private_key(text):
         raise ProblemsError([_private(path, text)])
     keys: dict[str, str] = {}
@@ -41,7 +43,7 @@ def read_keys(path: Path) -> list[str]:
             key = check_ssh_key(_line(block))
             keys.setdefault(key_blob(key), key)
         except RefusedError as error:
-            problems.append(Problem(path, number, error.what, error.mend))
+            problems.append(error.problem.at(path, number))
     if not keys and not problems:
         problems.append(Problem(path, None, "holds no key", _OTHER))
     if problems:

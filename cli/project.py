@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import typer
@@ -65,7 +65,7 @@ class Stack:
             return "local"
         problems = setting_problems(self.name, "target", value)
         if problems:
-            raise ProblemsError(replace(one, file=self.config) for one in problems)
+            raise ProblemsError(one.at(self.config) for one in problems)
         return value
 
     def value(self, key: str) -> str | None:

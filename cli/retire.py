@@ -175,7 +175,7 @@ def _read(path: Path) -> _Request:
     try:
         text = read_text(path, inside=path.parent)
     except UnreadableError as error:
-        raise ProblemsError([Problem(path, error.line, error.what, error.mend)]) from None
+        raise ProblemsError([error.problem.at(path)]) from None
     document = read_document(path, text=text)
     if document.problems:
         raise ProblemsError(document.problems)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from cli.findings import Finding, note, of_problem, ok, stop
+from cli.findings import Finding, note, ok, stop, wrong
 from cli.project import Stack, pulumi
 from cli.reports import CODES_BEAR, clock_fault
 from infra.local import clock, qemu
@@ -55,10 +55,10 @@ def _requests(stack: Stack) -> tuple[Sequence[MachineRequest], list[Finding]]:
     try:
         asked = load_folder(stack.requests)
     except ProblemsError as error:
-        return [], [of_problem("requests", one) for one in error.told]
+        return [], wrong("requests", error)
     problems = check_requests(asked)
     if problems:
-        return asked.machines, [of_problem("requests", one) for one in problems]
+        return asked.machines, [Finding("requests", one) for one in problems]
     return asked.machines, [ok("requests", f"{len(asked.people)}, without a fault")]
 
 
@@ -67,7 +67,7 @@ def _image() -> tuple[str | None, Finding]:
     try:
         image = golden_image()
     except ProblemsError as error:
-        return None, of_problem("image", error.problems[0])
+        return None, Finding("image", error.problems[0])
     return acceleration(image.kernel).name, _age(image)
 
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from infra.model.fields import MAKE_ENROLLMENT, OWN, SHARED
+from infra.model.problems import Problem
 from infra.model.text import brief
 from infra.model.yaml_lines import Document, Location, dotted
 
@@ -41,7 +42,8 @@ def _explain(details: ErrorDetails, document: Document, model: type[BaseModel]) 
     context: Mapping[str, Any] = details.get("ctx", {})
     written = document.written.get(location)
     if kind == "refused":
-        document.add(location, f"{name}: {context['what']}", context["mend"] or None)
+        problem: Problem = context["problem"]
+        document.add(location, f"{name}: {problem.what}", problem.mend)
     elif kind == "missing":
         document.add(location, f"`{name}` is missing", _MISSING.get(name))
     elif kind == "extra_forbidden":

@@ -109,7 +109,8 @@ def _shared(
         try:
             check_machine_name(document.file.stem)
         except RefusedError as refused:
-            document.add((), f"the file's name: {refused.what}", refused.mend)
+            problem = refused.problem
+            document.add((), f"the file's name: {problem.what}", problem.mend)
     found = _valid(SharedMachine, documents)
     return {one._document.file.stem: one for one in found if one._document}, documents
 

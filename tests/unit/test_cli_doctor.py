@@ -141,5 +141,8 @@ def test_a_fault_in_a_request_is_told_with_its_line(
     image_folder().mkdir(parents=True)
     path = root / "stacks" / "demo" / "alice.yaml"
     path.write_text("colour: red\n" + path.read_text())
-    told = look(capsys, 1)["requests"]["what"]
-    assert told.startswith(f"{path}:1: unknown field `colour`")
+    found = look(capsys, 1)["requests"]
+    assert (found["file"], found["line"]) == (str(path), 1)
+    assert found["what"] == "unknown field `colour`"
+    assert main(["doctor", "--stack", "demo"]) == 1
+    assert f"{path}:1: unknown field `colour`" in capsys.readouterr().out

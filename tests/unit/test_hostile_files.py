@@ -414,7 +414,7 @@ def test_errors_of_json_are_json(
     told = capsys.readouterr()
     assert told.err == ""
     (problem,) = json.loads(told.out)["problems"]
-    assert set(problem) == {"file", "line", "what", "mend"}
+    assert set(problem) == {"severity", "file", "line", "what", "mend"}
     assert problem["what"].isprintable()
 
 
