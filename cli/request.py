@@ -9,7 +9,6 @@ import json
 import re
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -21,12 +20,11 @@ from cli.files import write_new
 from cli.keys import read_keys
 from cli.options import JsonOption, ResearcherArgument, StackOption, echo_json, file_name
 from cli.project import Stack, check_researcher, choose_stack, command, pulumi, shown
-from infra.model.folder import Requests, load_folder
+from infra.model.folder import read_folder
 from infra.model.networks import check_cidr
 from infra.model.problems import Problem, ProblemsError, RefusedError
-from infra.model.settings import split_zones
 from infra.model.text import visible
-from infra.targets import target_of
+from infra.targets import objections
 
 _OWN_KEYS = ("id_ed25519.pub", "id_ed25519_sk.pub", "id_ecdsa.pub", "id_rsa.pub")
 _PLAIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9./+=@_:-]| (?=[^#\s]))*(?<!:)")
@@ -215,18 +213,9 @@ def faults(stack: Stack, researcher: str, text: str) -> list[Problem]:
     It is read as if it stood among the stack's other files; their faults do not count.
     """
     path = stack.request(researcher)
-    try:
-        asked = load_folder(stack.requests, {path: text})
-    except ProblemsError as error:
-        return [one for one in error.problems if one.file in (path, path.parent, None)]
-    return [one for one in _target_problems(stack, asked) if one.file == path]
-
-
-def _target_problems(stack: Stack, asked: Requests) -> list[Problem]:
-    zones = None
-    with suppress(RefusedError):  # the stack's own fault, which `up` and `doctor` tell
-        zones = split_zones(stack.value("secondlock:zones") or "")
-    return target_of(stack.target()).check_requests(asked, zones)
+    asked, problems = read_folder(stack.requests, {path: text})
+    problems += objections(asked, stack.values())
+    return [one for one in problems if one.file in (path, path.parent, None)]
 
 
 def _asked(instance_type: str | None, *, spot: bool, private: bool) -> dict[str, str]:

@@ -27,11 +27,9 @@ from cli.aws.quotas import (
 )
 from cli.aws.session import client_config, explained, session
 from cli.aws.strays import strays
-from cli.findings import Finding, note, ok, stop, wrong
+from cli.findings import Finding, note, ok, requests, stop, wrong
 from cli.project import Stack, command
-from infra.aws.checks import check_requests
 from infra.aws.data import first_zone
-from infra.model.folder import load_folder
 from infra.model.instance_types import BAKING
 from infra.model.members import MachineRequest
 from infra.model.problems import ProblemsError
@@ -125,7 +123,7 @@ def findings(stack: Stack) -> list[Finding]:
     """Every finding, good and bad."""
     settings, found = _settings(stack)
     found.append(provider(stack))
-    machines, more = _requests(stack, settings)
+    machines, more = requests(stack)
     found += more
     try:
         here = _here(stack, machines, settings)
@@ -151,19 +149,6 @@ def _settings(stack: Stack) -> tuple[AwsSettings | None, list[Finding]]:
     except ProblemsError as error:
         return None, wrong("settings", error)
     return settings, [ok("settings", str(stack.config))]
-
-
-def _requests(
-    stack: Stack, settings: AwsSettings | None
-) -> tuple[Sequence[MachineRequest], list[Finding]]:
-    try:
-        asked = load_folder(stack.requests)
-    except ProblemsError as error:
-        return [], wrong("requests", error)
-    problems = check_requests(asked, settings.zones if settings else None)
-    if problems:
-        return asked.machines, [Finding("requests", one) for one in problems]
-    return asked.machines, [ok("requests", f"{len(asked.people)}, without a fault")]
 
 
 def _here(stack: Stack, machines: Sequence[MachineRequest], settings: AwsSettings | None) -> _Here:

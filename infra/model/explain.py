@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -32,6 +32,27 @@ def validate(model: type[_M], document: Document) -> _M | None:
             else:
                 document.add(_place(details["loc"]), "is wrong too")
         return None
+
+
+def sound_fields(model: type[BaseModel], document: Document) -> dict[str, Any]:
+    """The fields in which `validate` finds nothing wrong; of one that has fields, those of it."""
+    try:
+        model.model_validate(document.data)
+    except ValidationError as error:
+        faults = error.errors(include_url=False, include_input=False)
+        return _without(document.data, [_place(one["loc"]) for one in faults])
+    return document.data
+
+
+def _without(fields: Mapping[str, Any], faulty: Collection[Location]) -> dict[str, Any]:
+    found = {}
+    for name, value in fields.items():
+        within = [place[1:] for place in faulty if place[0] == name]
+        if not within:
+            found[name] = value
+        elif isinstance(value, dict) and () not in within:
+            found[name] = _without(value, within)
+    return found
 
 
 def _explain(details: ErrorDetails, document: Document, model: type[BaseModel]) -> None:
