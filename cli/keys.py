@@ -10,7 +10,7 @@ from pathlib import Path
 
 from infra.model.problems import Problem, ProblemsError, RefusedError
 from infra.model.reading import UnreadableError, read_text
-from infra.model.ssh_keys import KEY_TYPES, NEW_KEY, check_ssh_key, key_blob
+from infra.model.ssh_keys import KEY_TYPES, NEW_KEY, NoKeyError, check_ssh_key, key_blob
 from infra.model.text import shell_word
 from infra.model.yaml_lines import holds_private_key
 
@@ -37,17 +37,18 @@ def read_keys(path: Path) -> list[str]:
     if holds_private_key(text):
         raise ProblemsError([_private(path, text)])
     keys: dict[str, str] = {}
-    problems = []
+    faults: list[tuple[int, RefusedError]] = []
     for number, block in _blocks(text):
         try:
             key = check_ssh_key(_line(block))
             keys.setdefault(key_blob(key), key)
         except RefusedError as error:
-            problems.append(error.problem.at(path, number))
-    if not keys and not problems:
-        problems.append(Problem(path, None, "holds no key", _OTHER))
-    if problems:
-        raise ProblemsError(problems)
+            faults.append((number, error))
+    if not keys and all(isinstance(error, NoKeyError) for _, error in faults):
+        mend = f"{_OTHER}; types allowed: {', '.join(KEY_TYPES)}"
+        raise ProblemsError([Problem(path, None, "holds no SSH public key", mend)])
+    if faults:
+        raise ProblemsError(error.problem.at(path, number) for number, error in faults)
     return list(keys.values())
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import typer
 
+from cli.options import UnfitError
 from infra.model.names import check_researcher_name
 from infra.model.problems import Problem, ProblemsError, RefusedError
 from infra.model.settings import setting_problems
@@ -108,11 +109,11 @@ def choose_stack(name: str | None) -> Stack:
 
 
 def check_researcher(name: str) -> str:
-    """`name` when it may become a path. Raises typer.BadParameter."""
+    """`name` when it may become a path. Raises UnfitError."""
     try:
         return check_researcher_name(name)
     except RefusedError as error:
-        raise typer.BadParameter(str(error), param_hint="RESEARCHER") from None
+        raise UnfitError(error.problem, "RESEARCHER") from None
 
 
 def command(*words: str, stack: Stack) -> str:
