@@ -19,6 +19,7 @@ from infra.model.yaml_lines import Document, read_document
 
 ROOT = Path(__file__).resolve().parents[1]
 DEFAULT_STACK = "demo"
+TARGET = "secondlock:target"
 
 # Narrower than Pulumi's own rule: the name becomes a folder and part of an ssh host alias.
 _STACK_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_-]{0,62}")
@@ -61,7 +62,7 @@ class Stack:
 
         Raises ProblemsError for a target that there is none of, or a file as `values` refuses it.
         """
-        value = self.value("secondlock:target")
+        value = self.value(TARGET)
         if value is None:
             return "local"
         problems = setting_problems(self.name, "target", value)

@@ -85,7 +85,7 @@ def rotate(
         request = _read(path)
         fresh = secrets.token_hex(16)
         text = _rotated(request, fresh, end_sessions=end_sessions)
-        problems = faults(chosen, researcher, text)
+        problems = faults(chosen, chosen.values(), researcher, text)
         if problems:
             raise ProblemsError(problems)
         # The old one is retired first: cut off in between, the request is refused, not reused.
