@@ -6,16 +6,14 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
-from pathlib import Path
 
 import typer
 from typer import TyperException
 
 from cli import doctor, enroll, init, request, retire, ssh_config, status
 from cli.aws import admin_policy, images
-from cli.options import echo_json
-from infra.model.problems import Problem, ProblemsError
-from infra.model.text import brief
+from cli.options import UnfitError, echo_json
+from infra.model.problems import Problem, ProblemsError, problem_of
 
 PROBLEM, USAGE, INTERRUPTED = 1, 2, 130
 
@@ -52,16 +50,13 @@ def main(arguments: list[str] | None = None) -> int:
     except ProblemsError as error:
         return fail(error.told, PROBLEM)
     except TyperException as error:
-        usage = Problem(None, None, error.format_message(), f"see: {_help(error)}")
-        return fail([usage], error.exit_code)
+        return fail([_usage(error)], error.exit_code)
     except BrokenPipeError:
         # The reader has gone; keep Python from complaining when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return PROBLEM
     except OSError as error:
-        file = Path(os.fsdecode(error.filename)) if error.filename else None
-        what = error.strerror or type(error).__name__
-        return fail([Problem(file, None, brief(what))], PROBLEM)
+        return fail([problem_of(error)], PROBLEM)
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
     except Exception as error:  # noqa: BLE001 - nobody meets a traceback; its text may be secret
@@ -72,9 +67,13 @@ def main(arguments: list[str] | None = None) -> int:
     return code if isinstance(code, int) else 0
 
 
-def _help(error: TyperException) -> str:
+def _usage(error: TyperException) -> Problem:
+    """Wrong usage as a person reads it: of a choice that there is none of Pydantic tells typer."""
+    what = error.format_message().replace(": Value error, ", ": ").rstrip(".")
     context = getattr(error, "ctx", None)
-    return f"{context.command_path if context else 'secondlock'} --help"
+    see = f"see: {context.command_path if context else 'secondlock'} --help"
+    mend = error.problem.mend if isinstance(error, UnfitError) else None
+    return Problem(None, None, what, mend or see)
 
 
 def _fail(problems: Sequence[Problem], code: int) -> int:

@@ -29,8 +29,8 @@ def doctor(stack: StackOption = None, as_json: JsonOption = False) -> None:
     chosen = choose_stack(stack)
     target = chosen.target()
     found = [_pulumi(chosen), *target_of(target).findings(chosen), *left_behind()]
-    told = {one.what for one in found}
-    found += [one for one in of_stack(chosen) if one.what not in told]
+    told = {one.found for one in found}
+    found += [one for one in of_stack(chosen) if one.found not in told]
     fine = all(one.verdict != "stop" for one in found)
     if as_json:
         findings = [one.document() for one in found]

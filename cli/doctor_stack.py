@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cli.engine import State, config_values, environment, machines, state
-from cli.findings import Finding, note, of_problem, ok, stop
+from cli.findings import Finding, note, ok, stop, wrong
 from cli.project import Stack, pulumi
 from cli.status import reports_of
-from infra.model.problems import Problem, ProblemsError
+from infra.model.problems import ProblemsError
 from infra.model.settings import SEED_KEY
 from infra.model.text import shell_word
 from infra.record import RECORD, Record, refusals
@@ -29,11 +29,11 @@ def findings(stack: Stack) -> list[Finding]:
     try:
         plan = _plan(stack)
     except ProblemsError as error:
-        return found + [of_problem("plan", one) for one in error.told]
+        return found + wrong("plan", error)
     try:
         known = state(stack)
     except ProblemsError as error:
-        return found + [of_problem("state", one) for one in error.told]
+        return found + wrong("state", error)
     found += _against(stack, plan, known) or [ok("plan", "seed, settings, requests and state fit")]
     return found + _logins(stack, known)
 
@@ -60,7 +60,7 @@ def _against(stack: Stack, plan: Plan, known: State) -> list[Finding]:
     for one in known.resources:
         if one.urn.endswith(f"::pulumi:index:Stash::{RECORD}"):
             held = Record.parse(str(one.inputs.get("input", "")))
-            found += [of_problem("state", each) for each in refusals(held, plan, place(plan))]
+            found += [Finding("state", each) for each in refusals(held, plan, place(plan))]
     if known.pending_operations:
         what = f"{len(known.pending_operations)} operations were cut off before they were recorded"
         mend = pulumi("refresh", "--clear-pending-creates", stack=stack)
@@ -80,7 +80,7 @@ def _locks(stack: Stack) -> list[Finding]:
             lock = json.loads(path.read_text())
             what = f"process {lock.get('pid')} on {lock.get('hostname')} holds the stack"
             mend = f"wait for it; if it is gone: {pulumi('cancel', stack=stack)}"
-            found.append(of_problem("state", Problem(None, None, what, mend)))
+            found.append(stop("state", what, mend))
     return found
 
 
@@ -91,11 +91,11 @@ def _logins(stack: Stack, known: State) -> list[Finding]:
     try:
         reports, _ = reports_of(stack, machines(stack))
     except ProblemsError as error:
-        return [of_problem("login", one) for one in error.told]
-    troubles = [each for one in reports for each in one.troubles]
-    if not troubles:
+        return wrong("login", error)
+    problems = [each for one in reports for each in one.problems]
+    if not problems:
         return [ok("login", f"{len(reports)} machines answer, nobody is shut out")]
-    return [stop("login", one.what, one.mend) for one in troubles]
+    return [Finding("login", one) for one in problems]
 
 
 def left_behind() -> list[Finding]:

@@ -169,7 +169,7 @@ def environment(stack: Stack, base: Mapping[str, str]) -> dict[str, str]:
     except FileNotFoundError:
         return _own(stack, base)
     except UnreadableError as error:
-        raise ProblemsError([Problem(path, error.line, error.what, error.mend)]) from None
+        raise ProblemsError([error.problem.at(path)]) from None
     added = {}
     for number, line in enumerate(text.splitlines(), start=1):
         pair = _export(path, number, line)

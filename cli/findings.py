@@ -2,49 +2,77 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
-from infra.model.problems import Problem
+from cli.project import Stack
+from infra.model.folder import read_folder
+from infra.model.members import MachineRequest
+from infra.model.problems import Problem, ProblemsError, Severity
 from infra.model.text import visible
+from infra.targets import objections
 
-Verdict = Literal["ok", "note", "stop"]
-"""`stop`: `pulumi up` or a login would fail. `note`: it would not, but someone should know."""
+Verdict = Literal["ok"] | Severity
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at."""
+    """One thing that was looked at: what is well, in words, or the problem."""
 
     check: str
-    verdict: Verdict
-    what: str
-    mend: str | None = None
+    found: str | Problem
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "what", visible(self.what))
-        object.__setattr__(self, "mend", self.mend and visible(self.mend))
+    @property
+    def verdict(self) -> Verdict:
+        """The problem's severity, or `ok`."""
+        return self.found.severity if isinstance(self.found, Problem) else "ok"
+
+    @property
+    def what(self) -> str:
+        """What was found, and where, in one line."""
+        if isinstance(self.found, Problem):
+            return self.found.place + self.found.what
+        return visible(self.found)
+
+    @property
+    def mend(self) -> str | None:
+        """What mends it, where that is known and needed."""
+        return self.found.mend if isinstance(self.found, Problem) else None
 
     def document(self) -> dict[str, Any]:
-        """For programs."""
-        return asdict(self)
+        """For programs: the problem's fields, of which a finding without one has only `what`."""
+        problem = self.found if isinstance(self.found, Problem) else Problem(None, None, self.found)
+        document = problem.document()
+        del document["severity"]  # the verdict says it
+        return {"check": self.check, "verdict": self.verdict, **document}
 
 
 def ok(check: str, what: str) -> Finding:
     """All is well with it."""
-    return Finding(check, "ok", what)
+    return Finding(check, what)
 
 
 def note(check: str, what: str, mend: str | None = None) -> Finding:
     """It does not stop `up`."""
-    return Finding(check, "note", what, mend)
+    return Finding(check, Problem(None, None, what, mend, "note"))
 
 
 def stop(check: str, what: str, mend: str | None = None) -> Finding:
     """It stops `up`, or a login."""
-    return Finding(check, "stop", what, mend)
+    return Finding(check, Problem(None, None, what, mend))
 
 
-def of_problem(check: str, problem: Problem) -> Finding:
-    """A problem that stops `up`."""
-    return Finding(check, "stop", problem.place + problem.what, problem.mend)
+def requests(stack: Stack) -> tuple[Sequence[MachineRequest], list[Finding]]:
+    """The machines that a stack asks for, none where a file has faults; what is found of them."""
+    asked, problems = read_folder(stack.requests)
+    machines = () if problems else asked.machines
+    problems += objections(asked, stack.values())
+    if problems:
+        return machines, wrong("requests", ProblemsError(problems))
+    return machines, [ok("requests", f"{len(asked.people)}, without a fault")]
+
+
+def wrong(check: str, error: ProblemsError) -> list[Finding]:
+    """Of all that is wrong, what a person is told."""
+    return [Finding(check, one) for one in error.told]

@@ -27,8 +27,19 @@ from cli.engine import (
 )
 from cli.files import locked, replace
 from cli.options import JsonOption, echo_json
-from cli.project import Stack, choose_stack, command, pulumi, shown
-from cli.request import Factors, FactorsOption, FromOption, KeyOption
+from cli.project import TARGET, Stack, check_researcher, choose_stack, command, pulumi, shown
+from cli.request import (
+    Asked,
+    Draft,
+    Factors,
+    FactorsOption,
+    FromOption,
+    KeyOption,
+    PrivateOption,
+    SpotOption,
+    TypeOption,
+    machine_fields,
+)
 from cli.targets import NAMES, target_of
 from infra.enrollment import fingerprint
 from infra.model.problems import Problem, ProblemsError
@@ -39,8 +50,9 @@ _SEED_BYTES = 32
 _OURS = "# Written by `secondlock init`. To go on with plain pulumi: . "
 _BACKEND, _FILE = STATE
 _WORDS = "PULUMI_CONFIG_PASSPHRASE"
+_KEEP = "keep a copy elsewhere, as carefully as a root password"
 _HINTS = {
-    "secondlock:target": "--target",
+    TARGET: "--target",
     "secondlock:zones": "--zones",
     "secondlock:onDestroy": "--on-destroy",
 }
@@ -123,6 +135,9 @@ def init(
     key: KeyOption = None,
     factors: FactorsOption = Factors.KEY,
     allowed_from: FromOption = None,
+    instance_type: TypeOption = None,
+    spot: SpotOption = False,
+    private: PrivateOption = False,
     backend: BackendOption = None,
     secrets_provider: ProviderOption = None,
     as_json: JsonOption = False,
@@ -136,24 +151,23 @@ def init(
     kind = target.value if target else there or NAMES[0]
     wanted = {} if there else target_of(kind).settings(zones, on_destroy and on_destroy.value)
     _check(chosen, kind, zones, on_destroy and on_destroy.value, wanted)
+    fields = machine_fields(instance_type, spot=spot, private=private)
+    asked = None
     if researcher is not None:
-        requests.check(kind, researcher, key, factors, allowed_from)
-    elif key is not None or allowed_from:
+        asked = Asked(check_researcher(researcher), key, factors, allowed_from, fields)
+    elif key is not None or allowed_from or fields:
         raise typer.BadParameter("whose?", param_hint="--researcher")
-    said = _Said(quiet=as_json)
+    # What is wrong with the request is told before anything is made.
+    draft = _draft(chosen, {TARGET: kind, **wanted, **chosen.values()}, asked) if asked else None
+    said = _Said(chosen, quiet=as_json)
     chosen.state.mkdir(mode=0o700, parents=True, exist_ok=True)
     with locked(chosen.state):
-        exported = _surroundings(chosen, backend, secrets_provider, said)
-        os.environ |= exported  # for the pulumi that is asked now
-        new = _stack(chosen, secrets_provider, said)
-        _write_env(chosen, exported)
-        _configuration(chosen, wanted, said, new=new)
-        chosen.requests.mkdir(parents=True, exist_ok=True)
-        if researcher is not None:
-            _request(chosen, researcher, key, factors, allowed_from, said)
+        _make(chosen, wanted, backend, secrets_provider, said)
+        if asked:
+            _request(chosen.request(asked.researcher), draft, said)
     following = _next(chosen)
     if as_json:
-        echo_json({"stack": chosen.name, "said": said.lines, "next": following})
+        echo_json({**said.document(), "next": following})
         return
     typer.echo("Next:")
     for line in following:
@@ -161,16 +175,41 @@ def init(
 
 
 class _Said:
-    """What is told as it happens: who is cut off has read it."""
+    """What is told as it happens, since who is cut off has read it; to programs, in the end."""
 
-    def __init__(self, *, quiet: bool) -> None:
-        self.lines: list[str] = []
-        self._quiet = quiet
+    def __init__(self, stack: Stack, *, quiet: bool) -> None:
+        self._stack, self._quiet = stack, quiet
+        self._before = set(_files(stack))
+        self._facts: dict[str, object] = {"passphrase_file": None, "request": None}
 
-    def __call__(self, line: str) -> None:
-        self.lines.append(line)
+    def __call__(self, line: str, **facts: object) -> None:
+        """Say it; `facts` are the same for programs."""
+        self._facts |= facts
         if not self._quiet:
             typer.echo(line)
+
+    def document(self) -> dict[str, object]:
+        """For programs."""
+        return {
+            "stack": self._stack.name,
+            "target": self._stack.target(),
+            "folder": self._stack.requests,
+            "settings_file": self._stack.config,
+            "env_file": self._stack.state / "env",
+            **self._facts,
+            "made": [path for path in _files(self._stack) if path not in self._before],
+        }
+
+
+def _files(stack: Stack) -> list[Path]:
+    """Those of a stack that are there."""
+    places = [stack.config, stack.state / "env", _passphrase_file(stack)]
+    places += sorted(stack.requests.glob("*.yaml"))
+    return [path for path in places if path.exists()]
+
+
+def _passphrase_file(stack: Stack) -> Path:
+    return Path(environment(stack, os.environ).get(_FILE) or stack.state / "passphrase")
 
 
 def _chosen(name: str) -> Stack:
@@ -192,17 +231,40 @@ def _check(
     there = stack.values()
     if not there:
         return
-    given = {"secondlock:target": kind, "secondlock:zones": zones}
+    given = {TARGET: kind, "secondlock:zones": zones}
     given["secondlock:onDestroy"] = on_destroy or ""
     found = []
     for name, value in given.items():
-        has = there.get(name, "local" if name == "secondlock:target" else "")
+        has = there.get(name, "local" if name == TARGET else "")
         if value and has != value:
             what = f"{name} is {has or 'not set'} in this stack, not {value}"
             mend = f"another name, or: pulumi config set {name} {value} --stack {stack.name}"
             found.append(Problem(stack.config, None, what, mend))
     if found:
         raise ProblemsError(found)
+
+
+def _draft(stack: Stack, config: Mapping[str, str], asked: Asked) -> Draft | None:
+    """The first request, unless it is there. Raises as `requests.draft` does."""
+    if stack.request(asked.researcher).exists():
+        return None
+    return requests.draft(stack, config, asked)
+
+
+def _make(
+    stack: Stack,
+    wanted: Mapping[str, str],
+    backend: str | None,
+    provider: str | None,
+    said: _Said,
+) -> None:
+    """All but the request. Raises ProblemsError."""
+    exported = _surroundings(stack, backend, provider, said)
+    os.environ |= exported  # for the pulumi that is asked now
+    new = _stack(stack, provider, said)
+    _write_env(stack, exported)
+    _configuration(stack, wanted, said, new=new)
+    stack.requests.mkdir(parents=True, exist_ok=True)
 
 
 def _surroundings(
@@ -220,7 +282,7 @@ def _surroundings(
         folder = stack.state / "pulumi"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         place = f"file://{folder}"
-    said(f"State: {place}")
+    said(f"State: {place}", state=place)
     exported = {_BACKEND: place}
     if provider is None and not _has_provider(stack):
         exported |= _passphrase(stack, known, said)
@@ -240,9 +302,9 @@ def _passphrase(stack: Stack, known: Mapping[str, str], said: _Said) -> dict[str
             raise ProblemsError([Problem(None, None, what, f"unset {_WORDS}")])
         said(f"Passphrase: that of your shell ({_WORDS})")
         return {}
-    path = Path(known.get(_FILE) or stack.state / "passphrase")
+    path = _passphrase_file(stack)
     if path.exists() and path.read_text().strip():
-        said(f"Passphrase: {shown(path)}; keep a copy elsewhere, as carefully as a root password")
+        said(f"Passphrase: {shown(path)}; {_KEEP}", passphrase_file=path)
         return {_FILE: str(path)}
     if stack.config.exists() and "\nencryptionsalt:" in f"\n{stack.config.read_text()}":
         what = f"{shown(path)} is lost, and {shown(stack.config)} is encrypted with it"
@@ -250,7 +312,7 @@ def _passphrase(stack: Stack, known: Mapping[str, str], said: _Said) -> dict[str
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
     replace(path, (secrets.token_urlsafe(_SEED_BYTES) + "\n").encode(), mode=0o600)
-    said(f"Passphrase: {shown(path)}, new; keep a copy elsewhere, as carefully as a root password")
+    said(f"Passphrase: {shown(path)}, new; {_KEEP}", passphrase_file=path)
     return {_FILE: str(path)}
 
 
@@ -282,7 +344,8 @@ def _stack(stack: Stack, provider: str | None, said: _Said) -> bool:
     new = stack.name not in stacks(stack)
     if new:
         make_stack(stack, provider)
-    said(f"Stack: {stack.name}{', new' if new else ''}; its settings: {shown(stack.config)}")
+    line = f"Stack: {stack.name}{', new' if new else ''}; its settings: {shown(stack.config)}"
+    said(line, new=new)
     return new
 
 
@@ -304,20 +367,14 @@ def _configuration(stack: Stack, wanted: Mapping[str, str], said: _Said, *, new:
         set_config(stack, values)
 
 
-def _request(
-    stack: Stack,
-    researcher: str,
-    key: Path | None,
-    factors: Factors,
-    allowed_from: list[str] | None,
-    said: _Said,
-) -> None:
-    path = stack.request(researcher)
-    if path.exists():
+def _request(path: Path, draft: Draft | None, said: _Said) -> None:
+    """Write it, where there was none."""
+    if draft is None:
         said(f"Request: {shown(path)} is there and stays as it is")
         return
-    for line in requests.write(stack, researcher, key, factors, allowed_from, {}).lines():
-        said(line)
+    wrote = draft.write()
+    for line in wrote.lines():
+        said(line, request=wrote.document())
 
 
 def _next(stack: Stack) -> list[str]:

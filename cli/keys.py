@@ -5,11 +5,12 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from infra.model.problems import Problem, ProblemsError, RefusedError
 from infra.model.reading import UnreadableError, read_text
-from infra.model.ssh_keys import KEY_TYPES, NEW_KEY, check_ssh_key, key_blob
+from infra.model.ssh_keys import KEY_TYPES, NEW_KEY, NoKeyError, check_ssh_key, key_blob
 from infra.model.text import shell_word
 from infra.model.yaml_lines import holds_private_key
 
@@ -31,21 +32,23 @@ def read_keys(path: Path) -> list[str]:
     except FileNotFoundError:
         raise ProblemsError([Problem(path, None, "is not there", _OTHER)]) from None
     except UnreadableError as error:
-        raise ProblemsError([Problem(path, error.line, error.what, error.mend or _OTHER)]) from None
+        problem = error.problem.at(path)
+        raise ProblemsError([replace(problem, mend=problem.mend or _OTHER)]) from None
     if holds_private_key(text):
         raise ProblemsError([_private(path, text)])
     keys: dict[str, str] = {}
-    problems = []
+    faults: list[tuple[int, RefusedError]] = []
     for number, block in _blocks(text):
         try:
             key = check_ssh_key(_line(block))
             keys.setdefault(key_blob(key), key)
         except RefusedError as error:
-            problems.append(Problem(path, number, error.what, error.mend))
-    if not keys and not problems:
-        problems.append(Problem(path, None, "holds no key", _OTHER))
-    if problems:
-        raise ProblemsError(problems)
+            faults.append((number, error))
+    if not keys and all(isinstance(error, NoKeyError) for _, error in faults):
+        mend = f"{_OTHER}; types allowed: {', '.join(KEY_TYPES)}"
+        raise ProblemsError([Problem(path, None, "holds no SSH public key", mend)])
+    if faults:
+        raise ProblemsError(error.problem.at(path, number) for number, error in faults)
     return list(keys.values())
 
 

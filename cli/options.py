@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from infra.model.problems import Problem
+
 StackOption = Annotated[
     str | None,
     typer.Option(
@@ -21,6 +23,14 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Say it as JSON, for pr
 ResearcherArgument = Annotated[
     str, typer.Argument(metavar="RESEARCHER", help="The person's user name.", show_default=False)
 ]
+
+
+class UnfitError(typer.BadParameter):
+    """A value of the command line that is refused: the `problem`, told with its option."""
+
+    def __init__(self, problem: Problem, option: str) -> None:
+        super().__init__(problem.what, param_hint=option)
+        self.problem = problem
 
 
 def file_name(text: str) -> Path:

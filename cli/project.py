@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import typer
 
+from cli.options import UnfitError
 from infra.model.names import check_researcher_name
 from infra.model.problems import Problem, ProblemsError, RefusedError
 from infra.model.settings import setting_problems
@@ -18,6 +19,7 @@ from infra.model.yaml_lines import Document, read_document
 
 ROOT = Path(__file__).resolve().parents[1]
 DEFAULT_STACK = "demo"
+TARGET = "secondlock:target"
 
 # Narrower than Pulumi's own rule: the name becomes a folder and part of an ssh host alias.
 _STACK_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_-]{0,62}")
@@ -60,12 +62,12 @@ class Stack:
 
         Raises ProblemsError for a target that there is none of, or a file as `values` refuses it.
         """
-        value = self.value("secondlock:target")
+        value = self.value(TARGET)
         if value is None:
             return "local"
         problems = setting_problems(self.name, "target", value)
         if problems:
-            raise ProblemsError(replace(one, file=self.config) for one in problems)
+            raise ProblemsError(one.at(self.config) for one in problems)
         return value
 
     def value(self, key: str) -> str | None:
@@ -108,11 +110,11 @@ def choose_stack(name: str | None) -> Stack:
 
 
 def check_researcher(name: str) -> str:
-    """`name` when it may become a path. Raises typer.BadParameter."""
+    """`name` when it may become a path. Raises UnfitError."""
     try:
         return check_researcher_name(name)
     except RefusedError as error:
-        raise typer.BadParameter(str(error), param_hint="RESEARCHER") from None
+        raise UnfitError(error.problem, "RESEARCHER") from None
 
 
 def command(*words: str, stack: Stack) -> str:

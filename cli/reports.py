@@ -10,7 +10,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, FiniteFloat, Validat
 from cli.engine import Machine
 from cli.project import Stack, command
 from cli.targets import target_of
-from infra.model.text import brief, visible
+from infra.model.problems import Problem
+from infra.model.text import brief
 
 CODES_BEAR = 20.0
 """Seconds that a machine's clock may be off: beyond that it looks at no code of an app."""
@@ -87,18 +88,6 @@ class GuestStatus(_Said):
 
 
 @dataclass(frozen=True)
-class Trouble:
-    """What is wrong with a machine, and what mends it; hidden characters are made visible."""
-
-    what: str
-    mend: str
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "what", visible(self.what))
-        object.__setattr__(self, "mend", visible(self.mend))
-
-
-@dataclass(frozen=True)
 class Mends:
     """What mends, on one target, what a machine says is wrong with it."""
 
@@ -116,7 +105,7 @@ class Report:
     state: str
     """`running` when it answers; else what it does instead, such as `down` or `stopped`."""
     guest: GuestStatus | None
-    troubles: list[Trouble] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
     said_seconds_ago: float | None = None
     """How old `guest` is; None where the machine was asked just now."""
     instance: dict[str, Any] | None = None
@@ -132,38 +121,40 @@ def read_status(said: str | bytes) -> GuestStatus:
         raise ValueError(brief(", ".join(places), 200)) from None
 
 
-def guest_troubles(
+def guest_problems(
     stack: Stack, name: str, machine: Machine, guest: GuestStatus, mends: Mends
-) -> list[Trouble]:
+) -> list[Problem]:
     """What the machine itself shows to be wrong."""
     found = []
     if guest.error:
-        found.append(Trouble(f"{name}: {guest.error}", mends.roster))
+        found.append(Problem(None, None, f"{name}: {guest.error}", mends.roster))
     if guest.bundle and guest.bundle.error:
         what = f"{name} was not upgraded: {guest.bundle.error}"
-        found.append(Trouble(what, mends.roster))
+        found.append(Problem(None, None, what, mends.roster))
     if _is_behind(guest.serial, machine):
         has = "none" if guest.serial is None else str(guest.serial)
-        found.append(Trouble(f"{name} has roster {has}, not {machine.serial}", mends.roster))
+        found.append(
+            Problem(None, None, f"{name} has roster {has}, not {machine.serial}", mends.roster)
+        )
     offset = guest.clock.offset_seconds
     if offset is not None and abs(offset) > CODES_BEAR:
-        found.append(Trouble(clock_fault(name, offset), mends.clock))
+        found.append(Problem(None, None, clock_fault(name, offset), mends.clock))
     if guest.gpu is not None and not guest.gpu.listed:
         lacks = "its driver is not loaded" if guest.gpu.driver is None else "Docker has no list"
         what = f"{name}'s GPU cannot be used, logins are let in without it: {lacks}"
-        found.append(Trouble(what, mends.gpu))
+        found.append(Problem(None, None, what, mends.gpu))
     for researcher, one in guest.researchers.items():
         if one.frozen:
             what = f"{researcher} is frozen after too many wrong codes: the key may be stolen"
             mend = (
                 f"replace the key in the request, then {command('rotate', researcher, stack=stack)}"
             )
-            found.append(Trouble(what, mend))
+            found.append(Problem(None, None, what, mend))
         elif one.codes_void:
             what = (
                 f"{researcher}'s emergency codes are void: {name} no longer knows which were used"
             )
-            found.append(Trouble(what, command("rotate", researcher, stack=stack)))
+            found.append(Problem(None, None, what, command("rotate", researcher, stack=stack)))
     return found
 
 

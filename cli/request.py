@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import base64
-import dataclasses
 import hashlib
 import json
 import re
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -20,13 +19,11 @@ from cli import targets
 from cli.files import write_new
 from cli.keys import read_keys
 from cli.options import JsonOption, ResearcherArgument, StackOption, echo_json, file_name
-from cli.project import Stack, check_researcher, choose_stack, command, pulumi, shown
-from infra.model.folder import Requests, load_folder
-from infra.model.networks import check_cidr
-from infra.model.problems import Problem, ProblemsError, RefusedError
-from infra.model.settings import split_zones
+from cli.project import TARGET, Stack, check_researcher, choose_stack, command, pulumi, shown
+from infra.model.folder import read_folder
+from infra.model.problems import Problem, ProblemsError
 from infra.model.text import visible
-from infra.targets import target_of
+from infra.targets import objections
 
 _OWN_KEYS = ("id_ed25519.pub", "id_ed25519_sk.pub", "id_ecdsa.pub", "id_rsa.pub")
 _PLAIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9./+=@_:-]| (?=[^#\s]))*(?<!:)")
@@ -119,17 +116,38 @@ def request(
     The file is checked before it is written, and never overwrites one.
     """
     chosen = choose_stack(stack)
-    asked = _asked(instance_type, spot=spot, private=private)
-    wrote = write(chosen, researcher, key, factors, allowed_from, asked)
+    target = chosen.target()  # whatever else is wrong may be so for another target alone
+    fields = machine_fields(instance_type, spot=spot, private=private)
+    asked = Asked(researcher, key, factors, allowed_from, fields)
+    wrote = draft(chosen, {**chosen.values(), TARGET: target}, asked).write()
     if as_json:
-        echo_json(wrote.document(chosen))
+        echo_json({"stack": chosen.name, **wrote.document()})
         return
     for line in wrote.lines():
         typer.echo(line)
     typer.echo(f"Next: read it, then {pulumi('up', stack=chosen)}")
 
 
-@dataclasses.dataclass(frozen=True)
+def machine_fields(instance_type: str | None, *, spot: bool, private: bool) -> dict[str, str]:
+    """The fields of `machine` that the command line sets, as YAML has them."""
+    fields = {"instance_type": None if instance_type is None else _scalar(instance_type)}
+    fields |= {"spot": "true" if spot else None, "public": "false" if private else None}
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the command line says of a first request."""
+
+    researcher: str
+    key: Path | None
+    factors: Factors
+    allowed_from: Sequence[str] | None
+    machine: Mapping[str, str]
+    """Fields, as YAML has them."""
+
+
+@dataclass(frozen=True)
 class Written:
     """A request that was written: whose, where, and the file (None: there was none) of its keys."""
 
@@ -140,10 +158,9 @@ class Written:
     guessed: bool
     """Whether the keys are those of whoever typed the command, since no file was named."""
 
-    def document(self, stack: Stack) -> dict[str, object]:
+    def document(self) -> dict[str, object]:
         """For programs."""
         return {
-            "stack": stack.name,
             "researcher": self.researcher,
             "file": self.path,
             "key_file": self.source,
@@ -159,81 +176,56 @@ class Written:
             yield f"  That is your own key: is it {self.researcher}'s? If not, edit the file."
 
 
-def check(
-    target: str,
-    researcher: str,
-    key: Path | None,
-    factors: Factors,
-    allowed_from: Sequence[str] | None,
-) -> None:
-    """What of a request can be checked before its stack is there. Raises as `write` does."""
-    check_researcher(researcher)
-    _keys(researcher, key, factors)
-    for cidr in allowed_from or targets.target_of(target).networks():
-        try:
-            check_cidr(cidr)
-        except RefusedError as error:
-            raise typer.BadParameter(str(error), param_hint="--from") from None
+@dataclass(frozen=True)
+class Draft:
+    """A request in which nothing is wrong, and which is not written yet."""
+
+    stack: Stack
+    text: str
+    will_be: Written
+
+    def write(self) -> Written:
+        """Write it. Raises ProblemsError where there is one already."""
+        path = self.will_be.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        mend = f"edit it, or: {command('rotate', self.will_be.researcher, stack=self.stack)}"
+        write_new(path, self.text.encode(), mode=0o644, mend=mend)
+        return self.will_be
 
 
-def write(
-    stack: Stack,
-    researcher: str,
-    key: Path | None,
-    factors: Factors,
-    allowed_from: Sequence[str] | None,
-    asked: Mapping[str, str],
-) -> Written:
-    """Write the request, checked. `asked` are the fields of `machine`, as YAML has them.
+def draft(stack: Stack, config: Mapping[str, str], asked: Asked) -> Draft:
+    """The request that is asked for in a stack with this configuration, which need not be there.
 
     Raises ProblemsError, and typer.BadParameter for what the stack's target does not know.
     """
-    stack.target()  # whatever else is wrong may be so for another target alone
-    check_researcher(researcher)
-    source, keys = _keys(researcher, key, factors)
-    target = targets.target_of(stack.target())
-    machine = target.machine(stack, asked)
-    cidrs = allowed_from or target.networks()
-    text = _scaffold(stack, researcher, keys, factors, cidrs, machine)
+    name = check_researcher(asked.researcher)
+    target = targets.target_of(config[TARGET])
+    machine = target.machine(stack, asked.machine)
+    cidrs = asked.allowed_from or target.networks()
+    source, keys, found = _keys(asked)
+    # Where keys are wrong, nothing else is for want of one.
+    factors = Factors.PASSWORD if found else asked.factors
+    text = _scaffold(stack, name, keys, factors, cidrs, machine)
+    path = stack.request(name)
     # The file is not there yet: its lines would help nobody, the fields' names do.
-    path = stack.request(researcher)
-    found = faults(stack, researcher, text)
+    for one in faults(stack, config, name, text):
+        found.append(replace(one, file=None, line=None) if one.file == path else one)
     if found:
-        unwritten = [one for one in found if one.file == path]
-        placeless = [dataclasses.replace(one, file=None, line=None) for one in unwritten]
-        raise ProblemsError([*placeless, *(one for one in found if one.file != path)])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    mend = f"edit it, or: {command('rotate', researcher, stack=stack)}"
-    write_new(path, text.encode(), mode=0o644, mend=mend)
-    guessed = key is None and source is not None
-    return Written(researcher, path, source, [_fingerprint(line) for line in keys], guessed)
+        raise ProblemsError(found)
+    prints = [_fingerprint(line) for line in keys]
+    guessed = asked.key is None and source is not None
+    return Draft(stack, text, Written(name, path, source, prints, guessed))
 
 
-def faults(stack: Stack, researcher: str, text: str) -> list[Problem]:
-    """What is wrong with `text` as the researcher's request.
+def faults(stack: Stack, config: Mapping[str, str], researcher: str, text: str) -> list[Problem]:
+    """What is wrong with `text` as the researcher's request, in a stack with this configuration.
 
     It is read as if it stood among the stack's other files; their faults do not count.
     """
     path = stack.request(researcher)
-    try:
-        asked = load_folder(stack.requests, {path: text})
-    except ProblemsError as error:
-        return [one for one in error.problems if one.file in (path, path.parent, None)]
-    return [one for one in _target_problems(stack, asked) if one.file == path]
-
-
-def _target_problems(stack: Stack, asked: Requests) -> list[Problem]:
-    zones = None
-    with suppress(RefusedError):  # the stack's own fault, which `up` and `doctor` tell
-        zones = split_zones(stack.value("secondlock:zones") or "")
-    return target_of(stack.target()).check_requests(asked, zones)
-
-
-def _asked(instance_type: str | None, *, spot: bool, private: bool) -> dict[str, str]:
-    """The fields of `machine` that the command line sets."""
-    fields = {"instance_type": None if instance_type is None else _scalar(instance_type)}
-    fields |= {"spot": "true" if spot else None, "public": "false" if private else None}
-    return {name: value for name, value in fields.items() if value is not None}
+    asked, problems = read_folder(stack.requests, {path: text})
+    problems += objections(asked, config)
+    return [one for one in problems if one.file in (path, path.parent, None)]
 
 
 def _scaffold(
@@ -269,21 +261,24 @@ def _scalar(value: str) -> str:
     return value if _PLAIN.fullmatch(value) else visible(json.dumps(value, ensure_ascii=False))
 
 
-def _keys(researcher: str, given: Path | None, factors: Factors) -> tuple[Path | None, list[str]]:
-    """The file that was read and its keys. Raises ProblemsError."""
-    if given is not None:
-        return given, read_keys(given)
-    if factors is Factors.PASSWORD:
-        return None, []
+def _keys(asked: Asked) -> tuple[Path | None, list[str], list[Problem]]:
+    """The file that was read, its keys, and what is wrong there."""
+    if asked.key is not None:
+        try:
+            return asked.key, read_keys(asked.key), []
+        except ProblemsError as error:
+            return asked.key, [], list(error.problems)
+    if asked.factors is Factors.PASSWORD:
+        return None, [], []
     for path in (Path.home() / ".ssh" / name for name in _OWN_KEYS):
         if not path.is_file():
             continue
         try:
-            return path, read_keys(path)
+            return path, read_keys(path), []
         except ProblemsError:
             continue  # too weak a key, for example; perhaps the next will do
-    what = f"no public key for {researcher}: none in ~/.ssh serves"
-    raise ProblemsError([Problem(None, None, what, "ssh-keygen -t ed25519, or --key FILE")])
+    what = f"no public key for {asked.researcher}: none in ~/.ssh serves"
+    return None, [], [Problem(None, None, what, "ssh-keygen -t ed25519, or --key FILE")]
 
 
 def _fingerprint(key: str) -> str:

@@ -85,7 +85,7 @@ def rotate(
         request = _read(path)
         fresh = secrets.token_hex(16)
         text = _rotated(request, fresh, end_sessions=end_sessions)
-        problems = faults(chosen, researcher, text)
+        problems = faults(chosen, chosen.values(), researcher, text)
         if problems:
             raise ProblemsError(problems)
         # The old one is retired first: cut off in between, the request is refused, not reused.
@@ -175,7 +175,7 @@ def _read(path: Path) -> _Request:
     try:
         text = read_text(path, inside=path.parent)
     except UnreadableError as error:
-        raise ProblemsError([Problem(path, error.line, error.what, error.mend)]) from None
+        raise ProblemsError([error.problem.at(path)]) from None
     document = read_document(path, text=text)
     if document.problems:
         raise ProblemsError(document.problems)

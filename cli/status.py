@@ -13,7 +13,7 @@ from rich.text import Text
 from cli.engine import Machine, machines
 from cli.options import JsonOption, StackOption, echo_json
 from cli.project import Stack, choose_stack, command, shown
-from cli.reports import Clock, GuestStatus, Report, Researcher, Trouble
+from cli.reports import Clock, GuestStatus, Report, Researcher
 from cli.ssh_config import alias, host_key_alias, outdated, own_key
 from cli.targets import target_of
 from infra.model.problems import Problem, ProblemsError
@@ -33,11 +33,11 @@ def status(stack: StackOption = None, as_json: JsonOption = False) -> None:
     others = [*others, *_outdated(chosen, everything)]
     if as_json:
         documents = {one.name: _document(chosen, one) for one in reports}
-        problems = [{"what": one.what, "mend": one.mend} for one in others]
+        problems = [one.document() for one in others]
         echo_json({"stack": chosen.name, "machines": documents, "problems": problems})
     else:
         _print(chosen, reports, others)
-    if others or any(one.troubles for one in reports):
+    if others or any(one.problems for one in reports):
         raise typer.Exit(1)
 
 
@@ -49,17 +49,18 @@ def _everything(stack: Stack) -> dict[str, Machine]:
     try:
         return machines(stack)
     except ProblemsError as error:
-        left: list[Trouble] = []
+        left: list[Problem] = []
         with suppress(ProblemsError):
             left = target_of(stack.target()).others(stack, {})
-        more = [Problem(None, None, one.what, one.mend) for one in left]
-        raise ProblemsError([*error.problems, *more]) from None
+        raise ProblemsError([*error.problems, *left]) from None
 
 
-def _outdated(stack: Stack, everything: dict[str, Machine]) -> list[Trouble]:
+def _outdated(stack: Stack, everything: dict[str, Machine]) -> list[Problem]:
     """What ssh is told of the machines and is no longer so. Raises ProblemsError."""
     return [
-        Trouble(
+        Problem(
+            None,
+            None,
             f"{shown(path)} is of before: a machine, its people or its address have changed since",
             command("ssh-config", stack=stack),
         )
@@ -67,13 +68,13 @@ def _outdated(stack: Stack, everything: dict[str, Machine]) -> list[Trouble]:
     ]
 
 
-def reports_of(stack: Stack, everything: dict[str, Machine]) -> tuple[list[Report], list[Trouble]]:
+def reports_of(stack: Stack, everything: dict[str, Machine]) -> tuple[list[Report], list[Problem]]:
     """Of every machine, each asked the way its target has; and what else there is.
 
     Raises ProblemsError.
     """
     found: list[Report] = []
-    others: list[Trouble] = []
+    others: list[Problem] = []
     for name in dict.fromkeys(one.target for one in everything.values()):
         target = target_of(name)
         its = {each: one for each, one in everything.items() if one.target == name}
@@ -103,11 +104,11 @@ def _document(stack: Stack, report: Report) -> dict[str, Any]:
         "time": said["time"] if said else None,
         "said_seconds_ago": report.said_seconds_ago,
         "instance": report.instance,
-        "problems": [{"what": one.what, "mend": one.mend} for one in report.troubles],
+        "problems": [one.document() for one in report.problems],
     }
 
 
-def _print(stack: Stack, reports: list[Report], others: list[Trouble]) -> None:
+def _print(stack: Stack, reports: list[Report], others: list[Problem]) -> None:
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = _WIDE
@@ -120,9 +121,9 @@ def _print(stack: Stack, reports: list[Report], others: list[Trouble]) -> None:
     for report in reports:
         table.add_row(*_row(report), *([_gpu(report.guest)] if with_gpu else []))
     console.print(table)
-    for troubles in (*(report.troubles for report in reports), others):
-        for trouble in troubles:
-            console.print(Text(f"{trouble.what} ({trouble.mend})"), soft_wrap=True)
+    for problems in (*(report.problems for report in reports), others):
+        for problem in problems:
+            console.print(Text(str(problem)), soft_wrap=True)
 
 
 def _row(report: Report) -> list[Text]:
@@ -155,7 +156,7 @@ def _gpu(guest: GuestStatus | None) -> Text:
 def _colour(report: Report) -> str:
     if report.state != "running":
         return "bold red"
-    return "yellow" if report.troubles else "green"
+    return "yellow" if report.problems else "green"
 
 
 def _offset(clock: Clock) -> str:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from cli.engine import Machine
     from cli.findings import Finding
     from cli.project import Stack
-    from cli.reports import Report, Trouble
+    from cli.reports import Report
 
 NAMES = tuple(MODELS)
 
@@ -49,7 +49,7 @@ class Target(Protocol):
     def reports(self, stack: Stack, machines: Mapping[str, Machine]) -> list[Report]:
         """Each of its machines, as it says it is. Raises ProblemsError."""
 
-    def others(self, stack: Stack, machines: Mapping[str, Machine]) -> list[Trouble]:
+    def others(self, stack: Stack, machines: Mapping[str, Machine]) -> list[Problem]:
         """What there is of the stack beside these machines. Raises ProblemsError."""
 
     def is_behind(self, applied: int, wanted: int) -> bool:

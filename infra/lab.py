@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 import pulumi
 from pulumi.runtime import config
 
+from infra.model.folder import read_folder
 from infra.model.networks import is_world_open
 from infra.model.problems import Problem, ProblemsError
 from infra.model.settings import SEED_KEY
 from infra.plan import Plan, make_plan
 from infra.record import needless_words
 from infra.register import SAID_WHY, Register
-from infra.targets import target_of
+from infra.targets import objections, target_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -90,10 +91,12 @@ def checked_plan(
     values = _settings(config)
     seed = values.pop(SEED_KEY, None)
     found = [] if seed is None or seed_is_secret else [_seed_in_clear(stack)]
+    folder = root / _REQUESTS / stack
     try:
-        plan = make_plan(stack, root / _REQUESTS / stack, values, seed)
+        plan = make_plan(stack, folder, values, seed)
     except ProblemsError as error:
-        raise ProblemsError([*found, *error.problems]) from None
+        asked, _ = read_folder(folder)
+        raise ProblemsError([*found, *error.problems, *objections(asked, config)]) from None
     found += target_of(plan.settings.target).check(plan, config, root)
     found += needless_words(plan, place(plan))
     if found:

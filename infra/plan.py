@@ -70,11 +70,8 @@ def make_plan(stack: str, folder: Path, values: Mapping[str, str], seed: str | N
     found: list[Problem] = []
     settings = _collect(found, lambda: load_settings(stack, values))
     asked = _collect(found, lambda: load_folder(folder))
-    if settings is not None:
-        _collect(
-            found,
-            lambda: check_seed(seed, settings.seed_fingerprint, settings.new_seed, stack),
-        )
+    pinned, is_new = values.get("seedFingerprint"), values.get("newSeed") == "true"
+    _collect(found, lambda: check_seed(seed, pinned, is_new, stack))
     if found or settings is None or asked is None or seed is None:
         raise ProblemsError(list(dict.fromkeys(found)))
     machines, enrollments = [], {}

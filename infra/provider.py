@@ -17,6 +17,7 @@ import grpc  # type: ignore[import-untyped]  # comes with pulumi
 from pulumi import dynamic
 from pulumi.runtime.proto import engine_pb2, engine_pb2_grpc
 
+from infra.model.problems import Problem, ProblemsError
 from infra.model.text import visible
 
 if TYPE_CHECKING:
@@ -30,16 +31,20 @@ PROGRESS_SECONDS = 5.0  # each is a line of its own where the output is no termi
 _watching = threading.Lock()
 
 
-class ProviderError(Exception):
-    """A fault as a person reads it: the engine prints the class's name and this text.
+class ProviderError(ProblemsError):
+    """Faults in an operation: the engine prints the class's name and `str()`.
 
-    What machines and AWS said may be in it: of each line only what is seen is left as it is.
+    Every one of them: they are told once. `said` is the last words of what failed.
     """
 
     __module__ = "builtins"  # so that the name is printed without a path of modules
 
-    def __init__(self, text: str) -> None:
-        super().__init__("\n".join(map(visible, text.split("\n"))))
+    def __init__(self, *problems: Problem, said: str = "") -> None:
+        super().__init__(problems)
+        self._said = said
+
+    def __str__(self) -> str:
+        return "\n".join([*map(str, self.problems), *map(visible, self._said.splitlines())])
 
 
 class QuietProvider(dynamic.ResourceProvider):

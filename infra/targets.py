@@ -5,7 +5,11 @@ A new target is a folder, a line in `target_of` and a name in `infra.model.setti
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
+
+from infra.model.problems import RefusedError
+from infra.model.settings import MODELS, split_zones
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -66,6 +70,20 @@ class Target(Protocol):
 
     def make(self, plan: Plan) -> Made:
         """The plan's resources, in the Pulumi program that runs."""
+
+
+def objections(asked: Requests, config: Mapping[str, str]) -> list[Problem]:
+    """What the target of a stack cannot hold, whatever else is wrong with requests and settings.
+
+    `config` is the stack's configuration; what is wrong there is told by who loads the settings.
+    """
+    target = config.get("secondlock:target", "local")
+    if target not in MODELS:
+        return []
+    zones = None
+    with suppress(RefusedError):
+        zones = split_zones(config.get("secondlock:zones", ""))
+    return target_of(target).check_requests(asked, zones)
 
 
 def target_of(name: str) -> Target:

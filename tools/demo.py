@@ -102,7 +102,7 @@ def ask(*command: str) -> str:
         return result.stdout
     full = "no space left on device" in result.stderr.lower()
     mend = "make room, then run the same command again" if full else "make demo-down"
-    raise StepError(f"`{shlex.join(command)}` failed:\n{result.stderr.strip()}", mend)
+    raise StepError(f"`{shlex.join(command)}` failed", mend, result.stderr.strip().splitlines())
 
 
 def up(key: Path | None) -> None:
@@ -261,7 +261,8 @@ def destroy() -> None:
         if not has_state():
             return
     except StepError as error:
-        raise StepError(f"the demo's state cannot be read: {error.what}", mend) from None
+        what = f"the demo's state cannot be read: {error.problem.what}"
+        raise StepError(what, mend, error.said) from None
     recover()
     try:
         run("pulumi", "destroy", "--stack", STACK, "--yes", "--skip-preview", "--remove")

@@ -20,6 +20,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from infra.model.problems import FaultError, problem_of
+from infra.model.text import visible
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -31,12 +34,17 @@ QUIET_INTERVAL_S = 30.0
 TERMINAL_INTERVAL_S = 1.0
 
 
-class StepError(Exception):
-    """A step failed. `what` says what is wrong, `mend` the command or deed that helps."""
+class StepError(FaultError):
+    """A step failed: what is wrong, what helps, and what the failed program `said` last."""
 
-    def __init__(self, what: str, mend: str) -> None:
-        super().__init__(f"{what}\n  To mend it: {mend}")
-        self.what = what
+    def __init__(self, what: str, mend: str, said: Sequence[str] = ()) -> None:
+        super().__init__(what, mend)
+        self.said = said
+
+    def __str__(self) -> str:
+        what = f"{self.problem.what}:" if self.said else self.problem.what
+        said = (f"    {visible(line)}" for line in self.said)
+        return "\n".join([what, *said, f"  To mend it: {self.problem.mend}"])
 
 
 def cache_dir() -> Path:
@@ -108,11 +116,11 @@ def exit_code(work: Callable[[], object]) -> int:
         print(f"\n{error}", file=sys.stderr)
         return 1
     except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
         mend = "make that possible, then run the same command again"
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             mend = "make room, then run the same command again"
-        print(f"\n{StepError(f'{where}{error.strerror}', mend)}", file=sys.stderr)
+        problem = problem_of(error)
+        print(f"\n{StepError(problem.place + problem.what, mend)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\nInterrupted. Run the same command again: it goes on from here.", file=sys.stderr)
@@ -167,9 +175,7 @@ def run_logged(
                 on_line(lines[-1])
     if process.returncode == 0:
         return lines
-    tail = "\n".join(f"    {line}" for line in lines[-TAIL_LINES:])
-    msg = f"{what} (exit code {process.returncode}):\n{tail}"
-    raise StepError(msg, mend)
+    raise StepError(f"{what} (exit code {process.returncode})", mend, lines[-TAIL_LINES:])
 
 
 def uv_run(uv: Path, *arguments: str | Path, mend: str) -> None:

@@ -26,12 +26,10 @@ from cli.aws.quotas import (
     vcpu_quota,
 )
 from cli.aws.session import client_config, explained, session
-from cli.aws.strays import said_of, strays
-from cli.findings import Finding, note, of_problem, ok, stop
+from cli.aws.strays import strays
+from cli.findings import Finding, note, ok, requests, stop, wrong
 from cli.project import Stack, command
-from infra.aws.checks import check_requests
 from infra.aws.data import first_zone
-from infra.model.folder import load_folder
 from infra.model.instance_types import BAKING
 from infra.model.members import MachineRequest
 from infra.model.problems import ProblemsError
@@ -125,18 +123,18 @@ def findings(stack: Stack) -> list[Finding]:
     """Every finding, good and bad."""
     settings, found = _settings(stack)
     found.append(provider(stack))
-    machines, more = _requests(stack, settings)
+    machines, more = requests(stack)
     found += more
     try:
         here = _here(stack, machines, settings)
     except ProblemsError as error:
-        return [*found, *(of_problem("credentials", one) for one in error.told)]
+        return found + wrong("credentials", error)
     found.append(ok("credentials", f"account {here.account}, region {here.region}"))
     for name, check in _CHECKS:
         try:
             found += check(here)
         except ProblemsError as error:
-            found += [of_problem(name, one) for one in error.told]
+            found += wrong(name, error)
     return found
 
 
@@ -149,21 +147,8 @@ def _settings(stack: Stack) -> tuple[AwsSettings | None, list[Finding]]:
     try:
         settings = AwsSettings.of(load_settings(stack.name, values))
     except ProblemsError as error:
-        return None, [of_problem("settings", one) for one in error.told]
+        return None, wrong("settings", error)
     return settings, [ok("settings", str(stack.config))]
-
-
-def _requests(
-    stack: Stack, settings: AwsSettings | None
-) -> tuple[Sequence[MachineRequest], list[Finding]]:
-    try:
-        asked = load_folder(stack.requests)
-    except ProblemsError as error:
-        return [], [of_problem("requests", one) for one in error.told]
-    problems = check_requests(asked, settings.zones if settings else None)
-    if problems:
-        return asked.machines, [of_problem("requests", one) for one in problems]
-    return asked.machines, [ok("requests", f"{len(asked.people)}, without a fault")]
 
 
 def _here(stack: Stack, machines: Sequence[MachineRequest], settings: AwsSettings | None) -> _Here:
@@ -408,7 +393,7 @@ def _services(here: _Here) -> Iterator[Finding]:
 def _strays(here: _Here) -> Iterator[Finding]:
     """What an `up` that was killed left, which costs or keeps data."""
     for one in strays(here.stack, here.session):
-        yield stop("strays", said_of(one), one.command(here.region))
+        yield Finding("strays", one.problem(here.region))
 
 
 def _session_manager(here: _Here) -> Iterator[Finding]:

@@ -196,7 +196,7 @@ def _tensorflow(image: str) -> dict[str, Any]:
         found = registry.look_up(image)
         check_image(found.pinned)
     except RefusedError as refused:
-        raise ProblemsError([Problem(None, None, refused.what, refused.mend)]) from None
+        raise ProblemsError([refused.problem]) from None
     size = found.compressed_bytes
     told = f"{found.name}:{found.tag} as it is on {dt.datetime.now(dt.timezone.utc):%Y-%m-%d}"
     if size is not None:

@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from cli.aws.session import client_config, explained, session
-from cli.aws.strays import said_of, strays
+from cli.aws.strays import strays
 from cli.engine import Machine
 from cli.project import Stack, pulumi
-from cli.reports import GuestStatus, Mends, Report, Trouble, guest_troubles, read_status
+from cli.reports import GuestStatus, Mends, Report, guest_problems, read_status
 from infra.model.folder import load_folder
 from infra.model.members import MachineRequest
-from infra.model.problems import ProblemsError
+from infra.model.problems import Problem, ProblemsError
 
 if TYPE_CHECKING:
     import boto3
@@ -67,13 +67,13 @@ def reports(stack: Stack, machines: Mapping[str, Machine]) -> list[Report]:
     return [found[name] for name in machines]
 
 
-def others(stack: Stack, machines: Mapping[str, Machine]) -> list[Trouble]:
+def others(stack: Stack, machines: Mapping[str, Machine]) -> list[Problem]:
     """What there is and the stack's state does not know. Raises ProblemsError."""
     told = {one.instance_id or "" for one in machines.values()}
     # Without a machine, where the next one would be.
     regions: set[str | None] = {one.region for one in machines.values() if one.region}
     return [
-        Trouble(said_of(one), one.command(here.region_name))
+        one.problem(here.region_name)
         for here in (session(stack, region) for region in sorted(regions or {None}, key=str))
         for one in strays(stack, here, told)
     ]
@@ -152,24 +152,24 @@ def _report(
 ) -> Report:
     state: str = instance["State"].get("Name", "gone") if instance else "gone"
     age = (_now() - line.arrived).total_seconds() if line else None
-    guest, troubles = _read(name, line)
+    guest, problems = _read(name, line)
     if state != "running":
-        troubles = [_not_running(stack, name, machine, state, instance)]
+        problems = [_not_running(stack, name, machine, state, instance)]
     elif age is None:
-        troubles = [_says_nothing(name, machine, instance)]
+        problems = [_says_nothing(name, machine, instance)]
     elif age > _SILENT_AFTER and line is not None:
         state = "silent"
-        troubles = [_silent(name, machine, line, age)]
+        problems = [_silent(name, machine, line, age)]
     elif guest is not None:
-        troubles = guest_troubles(stack, name, machine, guest, _mends(machine))
+        problems = guest_problems(stack, name, machine, guest, _mends(machine))
     if instance and request:
-        troubles += _behind(stack, name, instance, request)
+        problems += _behind(stack, name, instance, request)
     # What a machine said before it stopped is not how it is.
     current = guest if state in {"running", "silent"} else None
-    return Report(name, machine, state, current, troubles, age, _facts(machine, instance))
+    return Report(name, machine, state, current, problems, age, _facts(machine, instance))
 
 
-def _read(name: str, line: _Line | None) -> tuple[GuestStatus | None, list[Trouble]]:
+def _read(name: str, line: _Line | None) -> tuple[GuestStatus | None, list[Problem]]:
     if line is None:
         return None, []
     try:
@@ -177,37 +177,41 @@ def _read(name: str, line: _Line | None) -> tuple[GuestStatus | None, list[Troub
     except ValueError as error:
         what = f"{name} writes a status that cannot be read: {error}"
         mend = "is this checkout older than the machine? git pull"
-        return None, [Trouble(what, mend)]
+        return None, [Problem(None, None, what, mend)]
 
 
 def _not_running(
     stack: Stack, name: str, machine: Machine, state: str, instance: InstanceTypeDef | None
-) -> Trouble:
+) -> Problem:
     if state == "pending":
-        return Trouble(f"{name} is starting", "try again in a minute")
+        return Problem(None, None, f"{name} is starting", "try again in a minute")
     if state in {"stopping", "stopped"}:
         if instance and instance.get("InstanceLifecycle") == "spot":
             what = f"{name} is {state}: a spot machine, which AWS stops when it needs the room"
-            return Trouble(what, "it starts again by itself when there is room; or spot: false")
+            return Problem(
+                None, None, what, "it starts again by itself when there is room; or spot: false"
+            )
         why = instance.get("StateTransitionReason", "") if instance else ""
         start = f"aws ec2 start-instances --instance-ids {machine.instance_id}{_region(machine)}"
-        return Trouble(f"{name} is {state}" + (f": {why}" if why else ""), start)
+        return Problem(None, None, f"{name} is {state}" + (f": {why}" if why else ""), start)
     refresh = f"{pulumi('refresh', stack=stack)} && {pulumi('up', stack=stack)}"
     gone = "is terminated" if instance else "is not there any more"
-    return Trouble(f"{name}'s instance {machine.instance_id} {gone}", refresh)
+    return Problem(None, None, f"{name}'s instance {machine.instance_id} {gone}", refresh)
 
 
-def _says_nothing(name: str, machine: Machine, instance: InstanceTypeDef | None) -> Trouble:
+def _says_nothing(name: str, machine: Machine, instance: InstanceTypeDef | None) -> Problem:
     since = instance.get("LaunchTime") if instance else None
     running = f"has run for {_ago((_now() - since).total_seconds())} and" if since else "runs but"
     what = f"{name} {running} has not said anything yet; a first start takes some minutes"
-    return Trouble(what, _console(machine))
+    return Problem(None, None, what, _console(machine))
 
 
-def _silent(name: str, machine: Machine, line: _Line, age: float) -> Trouble:
+def _silent(name: str, machine: Machine, line: _Line, age: float) -> Problem:
     when = line.arrived.strftime("%Y-%m-%d %H:%M UTC")
     what = f"{name} is silent since {when} ({_ago(age)}): it does not reach AWS, or is stuck"
-    return Trouble(what, f"{_console(machine)}; then aws ec2 reboot-instances{_which(machine)}")
+    return Problem(
+        None, None, what, f"{_console(machine)}; then aws ec2 reboot-instances{_which(machine)}"
+    )
 
 
 def _mends(machine: Machine) -> Mends:
@@ -222,7 +226,7 @@ def _mends(machine: Machine) -> Mends:
 
 def _behind(
     stack: Stack, name: str, instance: InstanceTypeDef, request: MachineRequest
-) -> list[Trouble]:
+) -> list[Problem]:
     """What the request asks for and the instance is not."""
     tags = {tag.get("Key"): tag.get("Value") for tag in instance.get("Tags", [])}
     differences = []
@@ -236,7 +240,7 @@ def _behind(
     if not differences:
         return []
     what = f"{name} is behind its request: {'; '.join(differences)}"
-    return [Trouble(what, pulumi("up", stack=stack))]
+    return [Problem(None, None, what, pulumi("up", stack=stack))]
 
 
 def _facts(machine: Machine, instance: InstanceTypeDef | None) -> dict[str, Any]:

@@ -29,8 +29,3 @@ def strays(stack: Stack, here: boto3.Session, told: Collection[str] = ()) -> lis
         return []
     known = {one.id for one in state(stack).resources}
     return [one for one in found if not known & {one.id, one.version}]
-
-
-def said_of(one: Item) -> str:
-    """What is wrong."""
-    return f"the stack's state does not know {one.id}, {one.what}: {one.state}"

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from cli.engine import Machine
     from cli.findings import Finding
     from cli.project import Stack
-    from cli.reports import Report, Trouble
+    from cli.reports import Report
+    from infra.model.problems import Problem
 
 _MACHINE = """\
 # The machine; what is left out is as here. spot: cheaper, stopped when EC2 needs the room.
@@ -82,7 +83,7 @@ def reports(stack: Stack, machines: Mapping[str, Machine]) -> list[Report]:
     return status.reports(stack, machines)
 
 
-def others(stack: Stack, machines: Mapping[str, Machine]) -> list[Trouble]:
+def others(stack: Stack, machines: Mapping[str, Machine]) -> list[Problem]:
     """What a killed `up` left in EC2."""
     from cli.aws import status
 

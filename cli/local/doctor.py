@@ -12,16 +12,14 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from cli.findings import Finding, note, of_problem, ok, stop
+from cli.findings import Finding, note, ok, requests, stop
 from cli.project import Stack, pulumi
 from cli.reports import CODES_BEAR, clock_fault
 from infra.local import clock, qemu
 from infra.local.accel import acceleration
 from infra.local.agent import AgentError, GuestAgent
-from infra.local.checks import check_requests
 from infra.local.host import machines_folder
 from infra.local.image import GoldenImage, golden_image
-from infra.model.folder import load_folder
 from infra.model.members import MachineRequest
 from infra.model.problems import ProblemsError
 
@@ -43,7 +41,7 @@ _INSTALL = "sudo apt-get install qemu-system-x86"
 
 def findings(stack: Stack) -> list[Finding]:
     """Every finding, good and bad."""
-    machines, found = _requests(stack)
+    machines, found = requests(stack)
     version = _qemu_version()
     accel, image = _image()
     found += [_qemu(version, accel), image, *_behind(stack), _accel(accel)]
@@ -51,23 +49,12 @@ def findings(stack: Stack) -> list[Finding]:
     return found + _machines_clocks(stack)
 
 
-def _requests(stack: Stack) -> tuple[Sequence[MachineRequest], list[Finding]]:
-    try:
-        asked = load_folder(stack.requests)
-    except ProblemsError as error:
-        return [], [of_problem("requests", one) for one in error.told]
-    problems = check_requests(asked)
-    if problems:
-        return asked.machines, [of_problem("requests", one) for one in problems]
-    return asked.machines, [ok("requests", f"{len(asked.people)}, without a fault")]
-
-
 def _image() -> tuple[str | None, Finding]:
     """The acceleration that boots the golden image's kernel, where there is one."""
     try:
         image = golden_image()
     except ProblemsError as error:
-        return None, of_problem("image", error.problems[0])
+        return None, Finding("image", error.problems[0])
     return acceleration(image.kernel).name, _age(image)
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 from cli.engine import Machine
 from cli.project import Stack, pulumi
-from cli.reports import GuestStatus, Mends, Report, Trouble, guest_troubles, read_status
+from cli.reports import GuestStatus, Mends, Report, guest_problems, read_status
 from infra.local.agent import AgentError, GuestAgent
 from infra.local.clock import offset as offset_of
 from infra.local.qemu import full_folder, is_running
@@ -17,10 +18,6 @@ _ANSWER_WITHIN = 5.0
 
 _STATUS_WITHIN = 30.0
 """Seconds for the status itself: an emulated machine is slow to collect it."""
-
-
-class _FullError(AgentError):
-    """This computer has no room for what the machine writes."""
 
 
 def reports(stack: Stack, machines: Mapping[str, Machine]) -> list[Report]:
@@ -33,18 +30,14 @@ def _report(stack: Stack, name: str, machine: Machine) -> Report:
     up = pulumi("up", stack=stack)
     try:
         guest = _ask(name, machine)
-    except _FullError as error:
-        return _down(name, machine, str(error), f"make room there, then {up}")
     except AgentError as error:
-        return _down(name, machine, str(error), up)
+        problem = error.problem
+        mend = f"{problem.mend}, then {up}" if problem.mend else up
+        return Report(name, machine, "down", None, [replace(problem, mend=mend)])
     gpu = "no machine of the target local has one"
     mends = Mends(roster=up, clock="it is set within a minute", gpu=gpu)
-    troubles = guest_troubles(stack, name, machine, guest, mends)
-    return Report(name, machine, "running", guest, troubles)
-
-
-def _down(name: str, machine: Machine, what: str, mend: str) -> Report:
-    return Report(name, machine, "down", None, [Trouble(what, mend)])
+    problems = guest_problems(stack, name, machine, guest, mends)
+    return Report(name, machine, "running", guest, problems)
 
 
 def _ask(name: str, machine: Machine) -> GuestStatus:
@@ -56,9 +49,8 @@ def _ask(name: str, machine: Machine) -> GuestStatus:
         if is_running(machine.directory):
             raise AgentError(f"{name} runs but does not answer; it may still be booting")
         if full := full_folder(machine.directory):
-            raise _FullError(
-                f"{name} stands still: too little room is left on the file system of {full}"
-            )
+            what = f"{name} stands still: too little room is left on the file system of {full}"
+            raise AgentError(what, "make room there")
         raise AgentError(f"{name} is not running")
     code, said, _ = agent.run(["/usr/local/sbin/secondlock-status"], timeout=_STATUS_WITHIN)
     if code != 0:

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from cli.engine import Machine
     from cli.findings import Finding
     from cli.project import Stack
-    from cli.reports import Report, Trouble
+    from cli.reports import Report
+    from infra.model.problems import Problem
 
 _MACHINE = """\
 # The size of the machine; without it, this.
@@ -68,7 +69,7 @@ def reports(stack: Stack, machines: Mapping[str, Machine]) -> list[Report]:
     return status.reports(stack, machines)
 
 
-def others(_stack: Stack, _machines: Mapping[str, Machine]) -> list[Trouble]:
+def others(_stack: Stack, _machines: Mapping[str, Machine]) -> list[Problem]:
     """Nothing: what is of a machine here lies in its folder, which `up` takes over or removes."""
     return []
 

@@ -63,7 +63,7 @@ def _unreachable(request: InstanceRequest) -> list[Problem]:
         for index, cidr in enumerate(request.allowed_from)
         if is_loopback(cidr)
     ]
-    if not found and all(":" in cidr for cidr in request.allowed_from):
+    if not found and request.allowed_from and all(":" in cidr for cidr in request.allowed_from):
         what = "no IPv4 network, and the machines have only IPv4 addresses"
         found.append(problem_at(request, ("allowed_from",), what, "add the IPv4 networks"))
     return found

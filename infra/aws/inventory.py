@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from infra.aws.tags import IMAGE_TAG, RESEARCHER_TAG, STACK_TAG, security_group_name
+from infra.model.problems import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -42,9 +43,10 @@ class Item:
         """What ends it for good."""
         return " && ".join(f"aws ec2 {end} --region {region}" for end in self.ends)
 
-    def told(self, region: str) -> str:
-        """What it is, and what ends it."""
-        return f"{self.id}, {self.what} that is {self.state}: {self.command(region)}"
+    def problem(self, region: str) -> Problem:
+        """That it is there and the stack's state does not know it."""
+        what = f"the stack's state does not know {self.id}, {self.what}: {self.state}"
+        return Problem(None, None, what, self.command(region))
 
 
 def inventory(ec2: EC2Client, stack: str) -> list[Item]:

@@ -14,6 +14,7 @@ from pulumi import dynamic
 
 from infra.aws.client import client_of
 from infra.aws.tags import IMAGE_TAG
+from infra.model.problems import Problem
 from infra.provider import Props, ProviderError, QuietProvider, changed
 
 if TYPE_CHECKING:
@@ -107,8 +108,7 @@ def _in_words(props: Mapping[str, Any]) -> Iterator[None]:
     try:
         yield
     except (BotoCoreError, ClientError) as error:
-        raise ProviderError(
-            f"{props['ami']} in {props['region']} and its snapshot could not be removed: {error} "
-            "(grant ec2:DescribeImages, ec2:DeregisterImage and ec2:DeleteSnapshot, then: "
-            "pulumi destroy)"
-        ) from None
+        image = f"{props['ami']} in {props['region']}"
+        what = f"{image} and its snapshot could not be removed: {error}"
+        mend = "grant ec2:DescribeImages, ec2:DeregisterImage and ec2:DeleteSnapshot, then: "
+        raise ProviderError(Problem(None, None, what, f"{mend}pulumi destroy")) from None

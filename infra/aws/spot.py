@@ -13,6 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from pulumi import dynamic
 
 from infra.aws.client import client_of
+from infra.model.problems import Problem
 from infra.provider import Props, ProviderError, QuietProvider, changed
 
 if TYPE_CHECKING:
@@ -37,11 +38,10 @@ class _SpotProvider(QuietProvider):
         try:
             cancel(client_of(self.config.get, props["region"]), request)
         except (BotoCoreError, ClientError) as error:
-            raise ProviderError(
-                f"{request} in {props['region']} could not be cancelled and would start "
-                f"its machine again: {error} (grant ec2:CancelSpotInstanceRequests, then do the "
-                "same again)"
-            ) from None
+            what = f"{request} in {props['region']} could not be cancelled and would start its "
+            what += f"machine again: {error}"
+            mend = "grant ec2:CancelSpotInstanceRequests, then do the same again"
+            raise ProviderError(Problem(None, None, what, mend)) from None
 
 
 class SpotRequest(dynamic.Resource, module="secondlock", name="SpotRequest"):

@@ -11,6 +11,7 @@ from pulumi import dynamic
 
 from infra.aws.client import client_of
 from infra.aws.inventory import Item, inventory, machines
+from infra.model.problems import Problem, ProblemsError
 from infra.provider import Props, ProviderError, QuietProvider, changed
 
 if TYPE_CHECKING:
@@ -43,11 +44,10 @@ class OneEach:
                 f"{args.name}: what of it is there cannot be told: {error}"
             ) from None
         if found:
-            told = "; ".join(one.told(self._region) for one in found)
-            raise pulumi.RunError(
-                f"{args.name}: there is already what the state does not know, left by an `up` that "
-                f"was cut off. End it, then do the same again: {told}"
-            )
+            what = f"{args.name}: it is there already, left by an `up` that was cut off"
+            left = Problem(None, None, what, "end what is there, then do the same again")
+            told = ProblemsError([left, *(one.problem(self._region) for one in found)])
+            raise pulumi.RunError(str(told))
 
     def _others(self, machine: str) -> list[Item]:
         """One look for the whole stack; a second one where there was something to see."""
@@ -74,16 +74,13 @@ class _StraysProvider(QuietProvider):
         try:
             left = _left(client_of(self.config.get, region), props)
         except (BotoCoreError, ClientError) as error:
-            raise ProviderError(
-                f"what is left in {region} cannot be told: {error} "
-                "(grant ec2:Describe*, then: pulumi destroy)"
-            ) from None
+            what = f"what is left in {region} cannot be told: {error}"
+            mend = "grant ec2:Describe*, then: pulumi destroy"
+            raise ProviderError(Problem(None, None, what, mend)) from None
         if left:
-            told = "; ".join(one.told(region) for one in left)
-            raise ProviderError(
-                "the stack's state is rid of its machines and their data, and these are still "
-                f"there: {told} (then: pulumi destroy)"
-            )
+            what = "the stack's state is rid of its machines and their data: some is still there"
+            first = Problem(None, None, what, "end what is there, then: pulumi destroy")
+            raise ProviderError(first, *(one.problem(region) for one in left))
 
 
 def _left(ec2: EC2Client, props: Props) -> list[Item]:

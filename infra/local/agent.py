@@ -13,7 +13,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from infra.local.qmp import Channel, ChannelError, RefusedError, SilentError
+from infra.local.qmp import Channel, ChannelError, DeclinedError, SilentError
+from infra.model.problems import FaultError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,7 +24,7 @@ Alive = Callable[[], bool]
 _SILENCE = 10.0  # seconds; what is not answered by then may have been lost with a restart
 
 
-class AgentError(Exception):
+class AgentError(FaultError):
     """The guest agent does not answer, or did not do what it was asked."""
 
 
@@ -176,7 +177,7 @@ def _status(channel: Channel, pid: int, until: float, alive: Alive) -> dict[str,
             if ended := _ended(late):
                 return ended
             status: dict[str, Any] = channel.ask("guest-exec-status", pid=pid)
-        except RefusedError:
+        except DeclinedError:
             # What it has not told, an agent forgets only by ending.
             raise AwayError("the guest restarted in the middle of it") from None
         except SilentError:

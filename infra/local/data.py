@@ -15,6 +15,7 @@ from pulumi import dynamic
 
 from infra.local import qemu
 from infra.local.host import Place
+from infra.model.problems import problem_of
 from infra.provider import Props, ProviderError, QuietProvider, changed
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def _in_words(work: Callable[[], None]) -> None:
     try:
         work()
     except (OSError, qemu.MachineError) as error:
-        raise ProviderError(str(error)) from None
+        raise ProviderError(problem_of(error)) from None
 
 
 class LocalData(dynamic.Resource, module="secondlock", name="Data"):

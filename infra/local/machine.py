@@ -27,6 +27,7 @@ from infra.local.host import Place
 from infra.local.image import image_of, is_there
 from infra.local.qmp import ChannelError
 from infra.local.upgrade import upgrade
+from infra.model.problems import FaultError, Problem, problem_of
 from infra.provider import PROGRESS_SECONDS, Props, ProviderError, QuietProvider, Voice, changed
 
 if TYPE_CHECKING:
@@ -84,11 +85,11 @@ class _Machine:
             return False
 
     def fault(self, what: str, mend: str) -> ProviderError:
-        """What is wrong, what mends it, and the machine's own last words."""
+        """What is wrong with it, what mends it, and its own last words."""
         console = self.directory / "console.log"
         words = qemu.tail(console, 12)
-        said = f"\nThe last lines of {console}:\n{words}" if words else ""
-        return ProviderError(f"{self.name}: {what} ({mend}){said}")
+        said = f"The last lines of {console}:\n{words}" if words else ""
+        return ProviderError(Problem(None, None, f"{self.name}: {what}", mend), said=said)
 
 
 class _MachineProvider(QuietProvider):
@@ -177,11 +178,16 @@ def _faults(machine: _Machine) -> Iterator[None]:
     """Faults of the parts, as faults of this machine."""
     try:
         yield
-    except (qemu.MachineError, AgentError, OSError) as error:
+    except (FaultError, OSError) as error:
         if full := qemu.full_folder(machine.directory):
             what = f"too little room is left on the file system of {full}: it stands still"
             raise machine.fault(what, "make room there, then: pulumi up") from None
-        raise machine.fault(str(error), "to go on: pulumi up") from None
+        found = problem_of(error)
+        raise machine.fault(found.place + found.what, _then_up(found.mend)) from None
+
+
+def _then_up(mend: str | None) -> str:
+    return f"{mend}, then: pulumi up" if mend else "to go on: pulumi up"
 
 
 def _now(port: int, serial: int) -> dict[str, Any]:
@@ -359,14 +365,14 @@ def _sent(machine: _Machine) -> Path:
     return machine.data / "enrollments"
 
 
-def _upgrade(machine: _Machine) -> qemu.MachineError | None:
-    """Bring the bundle to the machine; why it refuses it, if it does."""
+def _upgrade(machine: _Machine) -> FaultError | None:
+    """Bring the bundle to the machine; why that did not happen, if so."""
     back = machine.props["bundle"].endswith(_BACK)
     try:
         with machine.voice.busy("upgrading"):
             upgrade(machine.agent, _sha256(machine.props), back, machine.is_running)
     except (qemu.MachineError, AgentError) as error:
-        return qemu.MachineError(str(error))
+        return error
     return None
 
 

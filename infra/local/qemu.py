@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 from infra.local.accel import Acceleration, acceleration
 from infra.local.agent import AgentError, GuestAgent
 from infra.local.qmp import ChannelError, monitor
+from infra.model.problems import FaultError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -40,8 +41,8 @@ _IN_USE = "in-use"
 _started: list[subprocess.Popen[bytes]] = []  # detached on purpose: held, so that Python is quiet
 
 
-class MachineError(Exception):
-    """What went wrong with a machine, as a sentence for a person."""
+class MachineError(FaultError):
+    """What went wrong with a machine."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def create_seed(
     """
     maker = shutil.which("genisoimage") or shutil.which("xorrisofs")
     if maker is None:
-        raise MachineError("genisoimage is not installed (make setup)")
+        raise MachineError("genisoimage is not installed", "make setup")
     meta = {"instance-id": instance_id, "local-hostname": hostname}
     contents = {"user-data": user_data, "meta-data": json.dumps(meta).encode()}
     if network_config is not None:
@@ -197,7 +198,8 @@ def start(spec: MachineSpec, timeout: float = 30.0) -> MachineSpec:
     deadline = time.monotonic() + timeout
     while not is_running(spec.directory):
         if process.poll() is not None:
-            raise MachineError(f"QEMU did not start: {tail(spec.directory / 'qemu.log', 5)}")
+            said = "; ".join(tail(spec.directory / "qemu.log", 5).splitlines())
+            raise MachineError(f"QEMU did not start: {said}")
         if time.monotonic() > deadline:
             process.kill()
             raise MachineError(f"QEMU's monitor did not answer within {timeout:.0f} s")
@@ -328,7 +330,7 @@ def _resume(directory: Path) -> None:
     if is_running(directory):
         return
     pids = " ".join(map(str, processes(directory)))
-    raise MachineError(f"QEMU is there but its machine stands still (kill {pids})")
+    raise MachineError("QEMU is there but its machine stands still", f"kill {pids}")
 
 
 def _press_power_button(directory: Path) -> bool:
@@ -357,9 +359,10 @@ def _tool(*argv: str) -> None:
     try:
         subprocess.run(argv, check=True, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     except FileNotFoundError:
-        raise MachineError(f"{argv[0]} is not installed (make setup)") from None
+        raise MachineError(f"{argv[0]} is not installed", "make setup") from None
     except subprocess.CalledProcessError as error:
-        raise MachineError(f"{Path(argv[0]).name}: {error.stderr.strip()}") from None
+        said = "; ".join(error.stderr.split("\n")).strip("; ")
+        raise MachineError(f"{Path(argv[0]).name}: {said}") from None
 
 
 def port_file(directory: Path) -> Path:
@@ -380,7 +383,7 @@ def _write_spec(spec: MachineSpec) -> None:
 def _launch(spec: MachineSpec, arguments: Iterator[str]) -> subprocess.Popen[bytes]:
     program = shutil.which(QEMU)
     if program is None:
-        raise MachineError(f"{QEMU} is not installed (make setup)")
+        raise MachineError(f"{QEMU} is not installed", "make setup")
     log = os.open(spec.directory / "qemu.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
         process = subprocess.Popen(

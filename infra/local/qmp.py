@@ -28,7 +28,7 @@ class SilentError(ChannelError):
     """No answer came in time; the other end may still be there."""
 
 
-class RefusedError(ChannelError):
+class DeclinedError(ChannelError):
     """The other end answered that it will not do that."""
 
 
@@ -103,13 +103,13 @@ class Channel:
     def ask(self, command: str, **arguments: Any) -> Any:
         """Send `command` and give back what it returns, passing over events.
 
-        Raises ChannelError; RefusedError where the answer is an error.
+        Raises ChannelError; DeclinedError where the answer is an error.
         """
         self.send({"execute": command, **({"arguments": arguments} if arguments else {})})
         while True:
             answer = json.loads(self.receive_line())
             if "error" in answer:
-                raise RefusedError(f"{self._where}: {command}: {answer['error'].get('desc')}")
+                raise DeclinedError(f"{self._where}: {command}: {answer['error'].get('desc')}")
             if "return" in answer:
                 return answer["return"]
 

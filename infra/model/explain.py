@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from infra.model.fields import MAKE_ENROLLMENT, OWN, SHARED
+from infra.model.problems import Problem
 from infra.model.text import brief
 from infra.model.yaml_lines import Document, Location, dotted
 
@@ -33,6 +34,27 @@ def validate(model: type[_M], document: Document) -> _M | None:
         return None
 
 
+def sound_fields(model: type[BaseModel], document: Document) -> dict[str, Any]:
+    """The fields in which `validate` finds nothing wrong; of one that has fields, those of it."""
+    try:
+        model.model_validate(document.data)
+    except ValidationError as error:
+        faults = error.errors(include_url=False, include_input=False)
+        return _without(document.data, [_place(one["loc"]) for one in faults])
+    return document.data
+
+
+def _without(fields: Mapping[str, Any], faulty: Collection[Location]) -> dict[str, Any]:
+    found = {}
+    for name, value in fields.items():
+        within = [place[1:] for place in faulty if place[0] == name]
+        if not within:
+            found[name] = value
+        elif isinstance(value, dict) and () not in within:
+            found[name] = _without(value, within)
+    return found
+
+
 def _explain(details: ErrorDetails, document: Document, model: type[BaseModel]) -> None:
     """Add a Pydantic error to the document's problems, in a person's words."""
     location = _place(details["loc"])
@@ -41,7 +63,8 @@ def _explain(details: ErrorDetails, document: Document, model: type[BaseModel]) 
     context: Mapping[str, Any] = details.get("ctx", {})
     written = document.written.get(location)
     if kind == "refused":
-        document.add(location, f"{name}: {context['what']}", context["mend"] or None)
+        problem: Problem = context["problem"]
+        document.add(location, f"{name}: {problem.what}", problem.mend)
     elif kind == "missing":
         document.add(location, f"`{name}` is missing", _MISSING.get(name))
     elif kind == "extra_forbidden":

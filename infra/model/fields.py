@@ -86,9 +86,7 @@ def _checked(check: Callable[[str], str]) -> AfterValidator:
 
 def custom(refused: RefusedError) -> PydanticCustomError:
     """A refusal as Pydantic takes it; `infra.model.explain` tells it in its own words."""
-    return PydanticCustomError(
-        "refused", "{what}", {"what": refused.what, "mend": refused.mend or ""}
-    )
+    return PydanticCustomError("refused", "{problem}", {"problem": refused.problem})
 
 
 def _day(value: object) -> object:

@@ -6,7 +6,7 @@ Every error of every file is found at once, each with its file and line, before 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -14,8 +14,9 @@ from typing import TypeVar
 from infra.model.explain import validate
 from infra.model.fields import MAKE_ENROLLMENT
 from infra.model.machine import SharedMachine
-from infra.model.members import MachineRequest, machines_of, misfits
+from infra.model.members import MachineRequest, machines_of, misfits, unwanted
 from infra.model.names import check_machine_name
+from infra.model.partial import known_machines, sound_machine, sound_request
 from infra.model.person import InstanceRequest
 from infra.model.problems import Problem, ProblemsError, RefusedError
 from infra.model.retired import RETIRED_FILE, RetiredEnrollment, load_retired
@@ -39,38 +40,45 @@ class Requests:
 
 
 def load_folder(folder: Path, instead: Mapping[Path, str] | None = None) -> Requests:
-    """What a stack's folder asks for.
+    """What a stack's folder asks for. Raises ProblemsError with all that `read_folder` finds."""
+    asked, problems = read_folder(folder, instead)
+    if problems:
+        raise ProblemsError(problems)
+    return asked
 
-    `instead` has texts for files of the folder that are not written yet. Raises ProblemsError with
-    every problem of every file. No request at all is a problem too, unless retired.yaml shows that
-    there were some: the last researcher must be able to go.
+
+def read_folder(
+    folder: Path, instead: Mapping[Path, str] | None = None
+) -> tuple[Requests, list[Problem]]:
+    """What a stack's folder asks for, and every problem of every file.
+
+    Where there are any, the requests are as `infra.model.partial` has them, good for finding more
+    problems and nothing else. `instead` has texts for files of the folder that are not written yet.
+    No request at all is a problem too, unless retired.yaml shows that there were some: the last
+    researcher must be able to go.
     """
     problems: list[Problem] = []
     texts = instead or {}
-    files = sorted({*_files(folder, problems, may_lack=bool(texts)), *texts})
-    documents = [read_document(file, inside=folder, text=texts.get(file)) for file in files]
-    for document in documents:
-        _join_keys(document)
-    people = _valid(InstanceRequest, documents)
-    shared, of_machines = _shared(folder, problems)
-    retired: list[RetiredEnrollment] = []
-    try:
-        retired = load_retired(folder)
-    except ProblemsError as error:
-        problems += error.problems
+    documents = _documents(folder, texts, problems)
+    whole = [_valid(InstanceRequest, document) for document in documents]
+    shared = _shared(folder, problems)
+    retired = _retired(folder, problems)
     # What is not written yet comes last: it is at fault where it has what another has.
     _check_together(sorted(documents, key=lambda one: one.file in texts), retired)
-    for document in (*documents, *of_machines):
+    for document in documents:
         problems += document.problems
-    if len(people) == len(documents) and len(shared) == len(of_machines):
-        problems += misfits(people, shared)
+    parts = (each or sound_request(one) for each, one in zip(whole, documents, strict=True))
+    people = [one for one in parts if one is not None]
+    problems += misfits(people, shared)
+    if None not in whole:
+        problems += unwanted(people, shared)
     if not documents and not retired and not problems:
         what = "no request in this folder: there is nothing to make"
         mend = f"./secondlock request RESEARCHER --stack {shell_word(folder.name)}"
         problems.append(Problem(folder, None, what, mend))
-    if problems:
-        raise ProblemsError(sorted(problems, key=lambda one: (str(one.file), one.line or 0)))
-    return Requests(tuple(people), tuple(machines_of(people, shared)), tuple(retired))
+    problems.sort(key=lambda one: (str(one.file), one.line or 0))
+    machines = known_machines(people, shared) if problems else machines_of(people, shared)
+    return Requests(tuple(people), tuple(machines), tuple(retired)), problems
 
 
 def load_requests(folder: Path, instead: Mapping[Path, str] | None = None) -> list[InstanceRequest]:
@@ -81,37 +89,59 @@ def load_requests(folder: Path, instead: Mapping[Path, str] | None = None) -> li
 _D = TypeVar("_D", InstanceRequest, SharedMachine)
 
 
-def _valid(model: type[_D], documents: Sequence[Document]) -> list[_D]:
-    """Those of the documents that are what they should be; the others say why they are not."""
-    found = []
+def _valid(model: type[_D], document: Document) -> _D | None:
+    """What the document should be; one that is not says why."""
+    loaded = validate(model, document)
+    if loaded is not None:
+        loaded._document = document
+    return loaded
+
+
+def _documents(folder: Path, texts: Mapping[Path, str], problems: list[Problem]) -> list[Document]:
+    """Those of people."""
+    found: list[Path] = []
+    try:
+        found = _files(folder, problems, may_lack=bool(texts))
+    except ProblemsError as error:
+        problems += error.problems
+    documents = [
+        read_document(file, inside=folder, text=texts.get(file))
+        for file in sorted({*found, *texts})
+    ]
     for document in documents:
-        loaded = validate(model, document)
-        if loaded is not None:
-            loaded._document = document
-            found.append(loaded)
-    return found
+        _join_keys(document)
+    return documents
 
 
-def _shared(
-    folder: Path, problems: list[Problem]
-) -> tuple[dict[str, SharedMachine], list[Document]]:
-    """The shared machines by name, and all documents about them."""
+def _retired(folder: Path, problems: list[Problem]) -> list[RetiredEnrollment]:
+    try:
+        return load_retired(folder)
+    except ProblemsError as error:
+        problems += error.problems
+        return []
+
+
+def _shared(folder: Path, problems: list[Problem]) -> dict[str, SharedMachine]:
+    """The shared machines by name."""
     place = folder / MACHINES
     if not os.path.lexists(place):
-        return {}, []
+        return {}
     try:
         files = _files(place, problems, may_lack=True)
     except ProblemsError as error:
         problems += error.problems
-        return {}, []
-    documents = [read_document(file, inside=folder) for file in files]
-    for document in documents:
+        return {}
+    found = {}
+    for document in [read_document(file, inside=folder) for file in files]:
         try:
             check_machine_name(document.file.stem)
         except RefusedError as refused:
-            document.add((), f"the file's name: {refused.what}", refused.mend)
-    found = _valid(SharedMachine, documents)
-    return {one._document.file.stem: one for one in found if one._document}, documents
+            problem = refused.problem
+            document.add((), f"the file's name: {problem.what}", problem.mend)
+        whole = _valid(SharedMachine, document)
+        found[document.file.stem] = whole or sound_machine(document)
+        problems += document.problems
+    return found
 
 
 def _files(folder: Path, problems: list[Problem], *, may_lack: bool) -> list[Path]:

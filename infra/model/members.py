@@ -62,11 +62,17 @@ def _machine(
 def misfits(
     people: Sequence[InstanceRequest], shared: Mapping[str, SharedMachine]
 ) -> Iterator[Problem]:
-    """What people and shared machines, each well by itself, do not say together."""
-    names = {one.researcher for one in people}
-    wanted = {machine_name(one) for one in people if isinstance(one.machine, str)}
+    """What people say of shared machines, and those do not."""
     for person in people:
         yield from _misfits(person, shared)
+
+
+def unwanted(
+    people: Sequence[InstanceRequest], shared: Mapping[str, SharedMachine]
+) -> Iterator[Problem]:
+    """Shared machines that nobody wants, or not under this name. `people` are all there are."""
+    names = {one.researcher for one in people}
+    wanted = {machine_name(one) for one in people if isinstance(one.machine, str)}
     for name, machine in shared.items():
         if machine._document is None:
             continue

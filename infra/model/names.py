@@ -33,8 +33,9 @@ _CONFUSING = "halt shutdown reboot localhost"
 # A request would be retired.yaml; sshd calls whoever is nobody `unknown`.
 _OWN = "retired unknown"
 
-RESERVED_NAMES = frozenset(" ".join([_DEBIAN, _PACKAGES, _CLOUD, _CONFUSING, _OWN]).split())
-RESERVED_PREFIXES = ("systemd-", "secondlock")
+_SYSTEM_NAMES = frozenset(" ".join([_DEBIAN, _PACKAGES, _CLOUD]).split())
+_OWN_NAMES = frozenset(f"{_CONFUSING} {_OWN}".split())
+_SYSTEM_PREFIX, _OWN_PREFIX = "systemd-", "secondlock"
 
 
 def check_researcher_name(name: str) -> str:
@@ -47,14 +48,16 @@ def check_researcher_name(name: str) -> str:
             f"'{brief(name)}' cannot be a user name",
             "1 to 32 of a-z, 0-9, _ and -, the first one a letter",
         )
-    if name in RESERVED_NAMES or name.startswith(RESERVED_PREFIXES):
+    if name in _SYSTEM_NAMES or name.startswith(_SYSTEM_PREFIX):
         raise RefusedError(f"`{name}` is the name of a system user or group", "take another name")
+    if name in _OWN_NAMES or name.startswith(_OWN_PREFIX):
+        raise RefusedError(f"`{name}` is reserved by Secondlock", "take another name")
     return name
 
 
 def check_machine_name(name: str) -> str:
     """The name, if it can be a host's too. Raises RefusedError."""
-    if not re.fullmatch(NAME_PATTERN, name) or name in RESERVED_NAMES:
+    if not re.fullmatch(NAME_PATTERN, name) or name in _SYSTEM_NAMES | _OWN_NAMES:
         raise RefusedError(
             f"'{brief(name)}' cannot be a machine's name",
             "1 to 32 of a-z, 0-9, _ and -, the first one a letter, and no system user's name",

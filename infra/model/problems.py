@@ -1,14 +1,21 @@
-"""What is wrong, where, and what mends it: the one form in which a person meets a fault."""
+"""What is wrong, where, and what mends it: the one form in which a person meets a fault.
+
+Python's standard library only: set-up tells its faults so too, before there is anything else.
+"""
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from infra.model.text import brief, visible
+
+Severity = Literal["stop", "note"]
+"""`stop`: a command, `pulumi up` or a login fails. `note`: it does not, but someone should know."""
 
 MOST_OF_A_FILE = 20
 """How many faults of one file are told: the rest is counted."""
@@ -30,6 +37,7 @@ class Problem:
     line: int | None
     what: str
     mend: str | None = None
+    severity: Severity = "stop"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "what", brief(self.what, _LONGEST))
@@ -46,10 +54,19 @@ class Problem:
         parts = [visible(str(part)) for part in (self.file, self.line) if part is not None]
         return ":".join(parts) + ": " if parts else ""
 
+    def at(self, file: Path | None, line: int | None = None) -> Problem:
+        """The same fault, in that file; on that line, unless it knows its own."""
+        return replace(self, file=file, line=self.line or line)
+
     def document(self) -> dict[str, Any]:
         """For programs."""
-        file = None if self.file is None else visible(str(self.file))
-        return {"file": file, "line": self.line, "what": self.what, "mend": self.mend}
+        return {
+            "severity": self.severity,
+            "file": None if self.file is None else visible(str(self.file)),
+            "line": self.line,
+            "what": self.what,
+            "mend": self.mend,
+        }
 
 
 class ProblemsError(Exception):
@@ -79,13 +96,21 @@ class ProblemsError(Exception):
         return every
 
 
-class RefusedError(ValueError):
-    """A value that is not allowed: what is wrong with it and what mends it.
+class FaultError(Exception):
+    """An exception that is one `problem`. `str()` says it as a person reads it."""
 
-    The text never quotes a value that could be a secret.
-    """
+    def __init__(self, what: str, mend: str | None = None, line: int | None = None) -> None:
+        self.problem = Problem(None, line, what, mend)
+        super().__init__(str(replace(self.problem, line=None)))
 
-    def __init__(self, what: str, mend: str | None = None) -> None:
-        what = visible(what)
-        super().__init__(what if mend is None else f"{what} ({visible(mend)})")
-        self.what, self.mend = what, mend
+
+def problem_of(error: FaultError | OSError) -> Problem:
+    """An exception as the fault that a person meets."""
+    if isinstance(error, FaultError):
+        return error.problem
+    file = Path(os.fsdecode(error.filename)) if error.filename else None
+    return Problem(file, None, error.strerror or type(error).__name__)
+
+
+class RefusedError(FaultError, ValueError):
+    """A value that is not allowed. The text never quotes one that could be a secret."""

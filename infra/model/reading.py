@@ -27,11 +27,7 @@ _MARKS = (
 
 
 class UnreadableError(RefusedError):
-    """A file that is not read: why, what mends it and, where the text is at fault, its `line`."""
-
-    def __init__(self, what: str, mend: str | None = None, line: int | None = None) -> None:
-        super().__init__(what, mend)
-        self.line = line
+    """A file that is not read: why, and the line where the text is at fault."""
 
 
 def read_text(

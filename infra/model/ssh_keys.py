@@ -36,6 +36,10 @@ _D = -121665 * pow(121666, -1, _P) % _P
 _SMALL_PRIMES = math.prod(n for n in range(2, 752) if all(n % m for m in range(2, n)))
 
 
+class NoKeyError(RefusedError):
+    """What is no key of any kind that is known here."""
+
+
 def check_ssh_key(text: str) -> str:
     """The key line as OpenSSH writes it in a .pub file: type, base64, comment.
 
@@ -73,7 +77,7 @@ def _refused_type(line: str) -> RefusedError:
         return RefusedError(what, "let the line begin with the key's type, such as ssh-ed25519")
     if "BEGIN SSH2 PUBLIC KEY" in line:
         return RefusedError("a key in RFC 4716 format", "convert it: ssh-keygen -i -f FILE")
-    return RefusedError(
+    return NoKeyError(
         "not an OpenSSH public key",
         f"give the whole line in the .pub file; types allowed: {', '.join(KEY_TYPES)}",
     )

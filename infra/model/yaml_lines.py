@@ -74,7 +74,7 @@ def read_document(
     except FileNotFoundError:
         document.problems.append(Problem(file, None, "is not there"))
     except UnreadableError as refused:
-        document.problems.append(Problem(file, refused.line, refused.what, refused.mend))
+        document.problems.append(refused.problem.at(file))
     return document
 
 

@@ -248,8 +248,8 @@ def test_a_machine_without_room_says_so_and_goes_on_once_there_is(
         Stack(STACK, stack.place), {"erin": Machine.model_validate(stack.machines()["erin"])}
     )
     assert report.state == "down"
-    assert report.troubles[0].what.endswith(f"file system of {small_disk.place}")
-    assert report.troubles[0].mend.startswith("make room there, then ")
+    assert report.problems[0].what.endswith(f"file system of {small_disk.place}")
+    assert (report.problems[0].mend or "").startswith("make room there, then ")
     small_disk.empty()
     stack.up()
     assert _pid(stack, "erin") == pid

@@ -117,6 +117,31 @@ def test_one_command_leads_to_a_plan_that_stands_and_another_changes_nothing(
     assert folder.files() == before
 
 
+def test_programs_are_told_what_was_made_and_where(folder: Folder) -> None:
+    code, out, err = folder.init("--json", "--researcher", "alice", "--key", str(folder.key))
+    assert (code, err) == (0, "")
+    told = json.loads(out)
+    request = folder.place / "stacks" / "lab" / "alice.yaml"
+    passphrase, env = (folder.state / name for name in ("passphrase", "env"))
+    made = [folder.config, env, passphrase, request]
+    assert told.pop("made") == [str(path) for path in made]
+    assert told.pop("next")[-1] == "pulumi up --stack lab"
+    assert told.pop("request")["file"] == str(request)
+    assert told == {
+        "stack": "lab",
+        "target": "local",
+        "new": True,
+        "folder": str(request.parent),
+        "settings_file": str(folder.config),
+        "env_file": str(env),
+        "passphrase_file": str(passphrase),
+        "state": f"file://{folder.state}/pulumi",
+    }
+    again = json.loads(folder.init("--json", "--researcher", "alice")[1])
+    assert (again["new"], again["made"], again["request"]) == (False, [], None)
+    assert again["passphrase_file"] == str(passphrase)
+
+
 def test_whatever_it_is_killed_at_it_goes_on(folder: Folder) -> None:
     for seconds in (0.4, 0.8, 1.2, 1.8, 2.5, 3.5):
         process = folder.start("init", "lab")
@@ -144,10 +169,16 @@ def test_a_stack_in_ec2_has_its_region_and_needs_two_decisions(folder: Folder) -
     alice = ("--researcher", "alice", "--key", str(folder.key))
     code, _, err = folder.init(*aws, *zones, "--on-destroy", "delete", *alice)
     assert (code, "where the researcher logs in from" in err) == (2, True)
+    asked = (*alice, "--from", "192.0.2.0/24", "--spot", "--private", "--instance-type")
+    code, _, err = folder.init(*aws, *zones, "--on-destroy", "delete", *asked, "t3.micro")
+    assert (code, "machine.instance_type: `t3.micro`" in err) == (1, True)
     assert not folder.state.exists()
-    code, out, _ = folder.init(*aws, *zones, "--on-destroy", "snapshot", "--json")
+    wanted = (*aws, *zones, "--on-destroy", "snapshot", *asked, "g5.xlarge")
+    code, out, _ = folder.init(*wanted, "--json")
     assert code == 0
     assert "./secondlock image pin --stack lab" in json.loads(out)["next"]
+    request = (folder.place / "stacks" / "lab" / "alice.yaml").read_text()
+    assert "\nmachine: {instance_type: g5.xlarge, spot: true, public: false}\n" in request
     assert folder.pulumi("config", "get", "aws:region").strip() == "eu-west-1"
     assert folder.init(*aws)[0] == 0
     code, _, err = folder.init(*zones, "--on-destroy", "delete")
@@ -162,7 +193,9 @@ def test_a_stack_in_ec2_has_its_region_and_needs_two_decisions(folder: Folder) -
         ("--researcher", "alice", "--key", "Pulumi.yaml"),
         ("--researcher", "root", "--key", "alice.pub"),
         ("--researcher", "alice", "--key", "alice.pub", "--from", "everywhere"),
+        ("--researcher", "alice", "--key", "alice.pub", "--spot"),
         ("--key", "alice.pub"),
+        ("--private",),
     ],
 )
 def test_what_is_wrong_with_the_first_request_is_told_before_anything_is_made(

@@ -14,7 +14,7 @@ from pulumi.runtime.rpc import _special_secret_sig, _special_sig_key
 
 from cloudinit.boot import render_user_data
 from infra.enrollment import fingerprint
-from infra.lab import Lab
+from infra.lab import Lab, checked_plan
 from infra.model.problems import ProblemsError
 from infra.plan import Plan, make_plan
 from tests.support.people import make_key
@@ -159,4 +159,25 @@ def test_a_plan_names_the_problems_of_every_part(tmp_path: Path) -> None:
     with pytest.raises(ProblemsError) as caught:
         make_plan("trial", tmp_path, {"newSeed": "perhaps"}, None)
     text = str(caught.value)
-    assert all(part in text for part in ("alice.yaml", "retired.yaml", "newSeed"))
+    assert all(part in text for part in ("alice.yaml", "retired.yaml", "newSeed", "no enrollment"))
+
+
+def test_what_the_target_objects_to_is_told_with_all_the_rest(tmp_path: Path) -> None:
+    """Of a stack in which one file cannot be read, and of a setting."""
+    folder = tmp_path / "stacks" / "trial"
+    folder.mkdir(parents=True)
+    folder.joinpath("alice.yaml").write_text("researcher: [\n")
+    folder.joinpath("bob.yaml").write_text("allowed_from: [10.0.0.0/8]\nmachine: {spot: true}\n")
+    config = {"secondlock:colour": "red", "aws:region": "eu-west-1"}
+    with pytest.raises(ProblemsError) as caught:
+        checked_plan("trial", config, seed_is_secret=True, root=tmp_path)
+    text = str(caught.value)
+    told = [
+        "alice.yaml:2: not valid YAML",
+        "bob.yaml:1: allowed_from[0]: `10.0.0.0/8` cannot hold",
+        "bob.yaml:2: machine.spot: says nothing",
+        "`enrollment` is missing",
+        "no enrollment seed",
+        "unknown setting secondlock:colour",
+    ]
+    assert [part for part in told if part not in text] == []

@@ -109,6 +109,42 @@ def test_request_with_a_bad_network_writes_nothing(
     assert not (root / "stacks").exists()
 
 
+def test_request_tells_every_mistake_at_once(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of the key's file, of the networks as they are written, and what the target objects to."""
+    (root / "words").write_text("no key\nat all\n")
+    (root / "stacks/gpu").mkdir(parents=True)
+    (root / "stacks/gpu/bob.yaml").write_text("researcher: [\n")
+    (root / "stacks/Pulumi.gpu.yaml").write_text("config:\n  secondlock:target: aws\n")
+    words = ["request", "alice", "--stack", "gpu", "--key", str(root / "words")]
+    words += ["--from", "127.0.0.1/32", "--instance-type", "t3.micro"]
+    assert main(words) == 1
+    key, kind, network = capsys.readouterr().err.splitlines()
+    assert f"{root / 'words'}: holds no SSH public key" in key
+    assert "machine.instance_type: `t3.micro`" in kind
+    assert "allowed_from[0]: `127.0.0.1/32` is this computer's own" in network
+
+
+@pytest.mark.parametrize("option", ["--target", "--on-destroy", "--factors"])
+def test_a_choice_that_there_is_none_of(
+    root: Path, capsys: pytest.CaptureFixture[str], option: str
+) -> None:
+    assert main(["init", "lab", option, "gcp"]) == 2
+    (told,) = capsys.readouterr().err.splitlines()
+    assert told.startswith(f"secondlock: Invalid value for '{option}': 'gcp' is not one of '")
+    assert told.endswith("' (see: secondlock init --help)")
+
+
+def test_a_reserved_name_is_told_with_what_mends_it(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["request", "retired", "--json"]) == 2
+    (problem,) = json.loads(capsys.readouterr().out)["problems"]
+    assert problem["what"].endswith("RESEARCHER: `retired` is reserved by Secondlock")
+    assert problem["mend"] == "take another name"
+
+
 def test_request_on_aws_asks_from_where(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (root / "stacks").mkdir()
     (root / "stacks/Pulumi.gpu.yaml").write_text("config:\n  secondlock:target: aws\n")

@@ -458,7 +458,14 @@ def test_doctor_looks_for_pulumis_aws_provider(
     assert found["mend"] == f"pulumi plugin install resource aws {version('pulumi-aws')}"
     wanted.touch()
     (found,) = doctor(capsys, 0)["provider"]
-    assert found == {"check": "provider", "verdict": "ok", "what": str(wanted), "mend": None}
+    assert found == {
+        "check": "provider",
+        "verdict": "ok",
+        "file": None,
+        "line": None,
+        "what": str(wanted),
+        "mend": None,
+    }
 
 
 def test_doctor_names_the_quota_to_ask_for(

@@ -141,5 +141,27 @@ def test_a_fault_in_a_request_is_told_with_its_line(
     image_folder().mkdir(parents=True)
     path = root / "stacks" / "demo" / "alice.yaml"
     path.write_text("colour: red\n" + path.read_text())
-    told = look(capsys, 1)["requests"]["what"]
-    assert told.startswith(f"{path}:1: unknown field `colour`")
+    found = look(capsys, 1)["requests"]
+    assert (found["file"], found["line"]) == (str(path), 1)
+    assert found["what"] == "unknown field `colour`"
+    assert main(["doctor", "--stack", "demo"]) == 1
+    assert f"{path}:1: unknown field `colour`" in capsys.readouterr().out
+
+
+def test_every_mistake_of_files_and_settings_is_told_at_once(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What the target objects to in one file, too, where another cannot even be read."""
+    stand_in(root / "bin", {"secondlock:colour": "red"})
+    folder = root / "stacks" / "demo"
+    text = (folder / "alice.yaml").read_text()
+    (folder / "alice.yaml").write_text(text.replace("127.0.0.0/8", "10.0.0.0/8"))
+    (folder / "bob.yaml").write_text("researcher: [\n")
+    main(["doctor", "--stack", "demo", "--json"])
+    found = json.loads(capsys.readouterr().out)["findings"]
+    told = [f"{Path(one['file'] or '').name} {one['what']}" for one in found]
+    assert [one.split("`")[0] for one in told if ".yaml" in one] == [
+        "bob.yaml not valid YAML: a ",
+        "alice.yaml allowed_from[0]: ",
+    ]
+    assert any("unknown setting secondlock:colour" in one for one in told)

@@ -95,8 +95,8 @@ def test_keys_that_are_taken(
         (PRIVATE_KEY.encode(), "alice.pub: is a private key"),
         (PRIVATE_KEY.encode("utf-16"), "alice.pub: is a private key"),
         (b"PuTTY-User-Key-File-3: ssh-ed25519\r\n", "puttygen"),
-        (b"", "alice.pub: holds no key"),
-        (b"\n# none\n", "alice.pub: holds no key"),
+        (b"", "alice.pub: holds no SSH public key"),
+        (b"\n# none\n", "alice.pub: holds no SSH public key"),
         (f'from="10.0.0.0/8" {KEY}\n'.encode(), "alice.pub:1: options stand before"),
         (f"{KEY[:60]}\n{KEY[60:]}\n".encode(), "alice.pub:1: a key that is broken"),
         (b"-----BEGIN PUBLIC KEY-----\nMCow\n-----END PUBLIC KEY-----\n", "ssh-keygen -i -m PKCS8"),
@@ -107,7 +107,8 @@ def test_keys_that_are_taken(
         (b"\xff\xfe\xff", "not UTF-16 text"),
         (b"\x80\x81\x82", "not UTF-8 text"),
         (b"x" * 100_000, "larger than 64 KiB"),
-        (b"x\n" * 30_000, "29980 more faults"),
+        (b"x\n" * 30_000, "alice.pub: holds no SSH public key"),
+        (KEY.encode() + b"\n?" * 30_000, "29980 more faults"),
     ],
 )
 def test_keys_that_are_named(
@@ -414,7 +415,7 @@ def test_errors_of_json_are_json(
     told = capsys.readouterr()
     assert told.err == ""
     (problem,) = json.loads(told.out)["problems"]
-    assert set(problem) == {"file", "line", "what", "mend"}
+    assert set(problem) == {"severity", "file", "line", "what", "mend"}
     assert problem["what"].isprintable()
 
 

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from infra.aws import checks as aws
 from infra.local import checks as local
-from infra.model.folder import load_folder, load_requests
+from infra.model.folder import load_folder, load_requests, read_folder
 from infra.model.machine import MachineSize
 from infra.model.names import check_researcher_name
 from infra.model.networks import is_world_open
@@ -29,6 +29,7 @@ from infra.model.problems import ProblemsError, RefusedError
 from infra.model.retired import load_retired
 from infra.model.schema import FOLDER, texts
 from infra.model.ssh_keys import check_ssh_key
+from infra.targets import objections
 from tests.support.requests import (
     ECDSA,
     IDS,
@@ -324,11 +325,15 @@ def test_no_user_names(name: str) -> None:
         check_researcher_name(name)
 
 
-@pytest.mark.parametrize(
-    "name", ["root", "docker", "sudo", "secondlock-sync", "systemd-x", "retired"]
-)
+@pytest.mark.parametrize("name", ["root", "docker", "sudo", "systemd-x"])
 def test_names_that_the_machine_has_already(name: str) -> None:
     with pytest.raises(RefusedError, match="system user"):
+        check_researcher_name(name)
+
+
+@pytest.mark.parametrize("name", ["retired", "unknown", "localhost", "secondlock-sync"])
+def test_names_that_mean_something_else_here(name: str) -> None:
+    with pytest.raises(RefusedError, match="reserved by Secondlock"):
         check_researcher_name(name)
 
 
@@ -430,6 +435,46 @@ def test_local_target_holds_loopback_only(folder: Path) -> None:
         "alice.yaml:7: allowed_from[3]: `::/128`",
     ]
     assert "10.0.2.2" in found[0]
+
+
+def objected(folder: Path, **config: str) -> list[str]:
+    """What the target objects to in a folder where something else is wrong too."""
+    asked, found = read_folder(folder)
+    assert found
+    values = {f"secondlock:{key}": value for key, value in config.items()}
+    lines = [str(one).replace(f"{folder}/", "") for one in objections(asked, values)]
+    return [line.split(": ")[0] + ": " + line.split(": ")[1] for line in lines]
+
+
+def test_what_a_target_objects_to_beside_other_mistakes(folder: Path) -> None:
+    """In the file that has them, and in others; of what is wrong itself nothing more is said."""
+    (folder / "alice.yaml").write_text(
+        request_text(
+            researcher="root",
+            ssh_keys="",
+            enrollment="none",
+            machine="\n  cpus: many\n  memory_gib: 4\n  colour: red\n  zone: eu-west-1c",
+        )
+    )
+    (folder / "bob.yaml").write_text("allowed_from: ['2001:db8::/32', everywhere]\ncolour: red\n")
+    (folder / "carol.yaml").write_text(
+        request_text(researcher="carol", ssh_keys=f"[{OTHER_KEY}]", enrollment=f'"{IDS[1]}"')
+    )
+    (folder / "dave.yaml").write_text("- no\n")
+    (folder / "erin.yaml").write_text("machine: {cpus: 3}\nallowed_from: [10.0.0.0/8]\n")
+    assert objected(folder, target="aws", zones="eu-west-1a") == [
+        "alice.yaml:6: machine.memory_gib",
+        "erin.yaml:1: machine.cpus",
+        "alice.yaml:8: machine.zone",
+        "alice.yaml:2: allowed_from[0]",
+        "carol.yaml:3: allowed_from[0]",
+    ]
+    assert objected(folder, target="local") == [
+        "alice.yaml:8: machine.zone",
+        "erin.yaml:2: allowed_from[0]",
+    ]
+    assert objected(folder, target="gcp") == []
+    assert "alice.yaml:8: machine.zone" not in objected(folder, target="aws", zones="here")
 
 
 @settings(

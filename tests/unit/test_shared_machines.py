@@ -92,6 +92,22 @@ def test_what_people_and_machines_do_not_say_together(folder: Path) -> None:
     ]
 
 
+def test_what_is_known_of_a_broken_folder_is_told_and_nothing_else(folder: Path) -> None:
+    """Dave may be who wants gpu3; gpu2 is there, though nobody can read it."""
+    (folder / "machines" / "gpu2.yaml").write_text("cpus: [\n")
+    (folder / "machines" / "gpu3.yaml").write_text("cpus: 2\n")
+    _ask(folder, "bob", 1, machine="gpu2", rebuild="1")
+    _ask(folder, "carol", 2, machine="gpu4", colour="red")
+    (folder / "dave.yaml").write_text("machine: [\n")
+    assert [one.split(" (")[0] for one in _told(folder)] == [
+        "bob.yaml:6: rebuild: the shared machine's file says it for all who are there",
+        "carol.yaml:5: machine: there is no machines/gpu4.yaml",
+        "carol.yaml:6: unknown field `colour`",
+        "dave.yaml:2: not valid YAML: a `[` or `{` that is not closed",
+        "machines/gpu2.yaml:2: not valid YAML: a `[` or `{` that is not closed",
+    ]
+
+
 def test_a_target_blames_the_file_that_says_it(folder: Path) -> None:
     (folder / "machines" / "gpu1.yaml").write_text("root_disk_gib: 30\nzone: eu-west-1a\n")
     _ask(folder, "carol", 2, machine="\n  zone: eu-west-1a")
