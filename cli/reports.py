@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, FiniteFloat, ValidationError
 
 from cli.engine import Machine
-from cli.project import Stack, command
+from cli.project import Stack, command, pulumi
 from cli.targets import target_of
 from infra.model.problems import Problem
 from infra.model.text import brief
+
+if TYPE_CHECKING:
+    from cloudinit.facets import Target
 
 CODES_BEAR = 20.0
 """Seconds that a machine's clock may be off: beyond that it looks at no code of an app."""
@@ -131,6 +134,9 @@ def guest_problems(
     if guest.bundle and guest.bundle.error:
         what = f"{name} was not upgraded: {guest.bundle.error}"
         found.append(Problem(None, None, what, mends.roster))
+    elif guest.bundle and guest.bundle.version != newest(machine.target):
+        what = f"{name} runs another version of what is ours on machines than this clone has"
+        found.append(Problem(None, None, what, pulumi("up", stack=stack), "note"))
     if _is_behind(guest.serial, machine):
         has = "none" if guest.serial is None else str(guest.serial)
         found.append(
@@ -156,6 +162,13 @@ def guest_problems(
             )
             found.append(Problem(None, None, what, command("rotate", researcher, stack=stack)))
     return found
+
+
+def newest(target: str) -> str:
+    """The SHA-256 of the bundle that this clone makes for machines of the target."""
+    from cloudinit.bundle import bundle  # takes a while
+
+    return bundle(cast("Target", target)).digest
 
 
 def clock_fault(name: str, offset: float) -> str:

@@ -37,7 +37,8 @@ def status(stack: StackOption = None, as_json: JsonOption = False) -> None:
         echo_json({"stack": chosen.name, "machines": documents, "problems": problems})
     else:
         _print(chosen, reports, others)
-    if others or any(one.problems for one in reports):
+    told = [*others, *(problem for one in reports for problem in one.problems)]
+    if any(problem.severity == "stop" for problem in told):
         raise typer.Exit(1)
 
 

@@ -462,6 +462,8 @@ def test_status_shows_the_gpu_and_who_has_it(
             {"gpu": {"count": 1, "models": [], "driver": None, "listed": False}},
             "GPU cannot be used, logins are let in without it: its driver is not loaded",
         ),
+        ({"bundle": {"version": "0a" * 32}}, "another version of what is ours"),
+        ({"bundle": {"version": "0a" * 32, "error": "sshd -t"}}, "was not upgraded: sshd -t"),
         ({"behind": 3600.0}, "3600 s behind"),
         ({"serial": 2}, "has roster 2, not 3"),
         ({"error": "roster: \x1b[2Jnot JSON"}, r"roster: \x1b[2Jnot JSON"),
