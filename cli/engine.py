@@ -94,7 +94,7 @@ class Enrollment(BaseModel):
     machine: _Name
     enrollment: Annotated[str, _text("[0-9a-f]{32}")]
     factors: Method
-    shown: dict[str, Any]
+    shown: dict[str, Any] = Field(default={}, repr=False)
     """By factor, what it shows: its module's SHOWN."""
 
     @model_validator(mode="before")

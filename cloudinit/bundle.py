@@ -66,8 +66,12 @@ def files(target: Target) -> tuple[File, ...]:
 
 
 def templates(target: Target, *names: str) -> tuple[File, ...]:
-    """Some templates of facets, as files of a machine."""
-    return tuple(file for facet in facets(target) for file in _rendered(facet, target, names))
+    """Some templates of facets, as files of a machine. Raises ValueError for one that none has."""
+    here = facets(target)
+    absent = set(names) - {name for facet in here for name in _templates(facet)}
+    if absent:
+        raise ValueError(f"no facet has {', '.join(sorted(absent))}")
+    return tuple(file for facet in here for file in _rendered(facet, target, names))
 
 
 def _of(facet: Facet, target: Target) -> Iterator[File]:

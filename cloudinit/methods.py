@@ -28,7 +28,7 @@ class Method:
     pam: tuple[str, ...]
     """Modules with their arguments, in their order; each must succeed (pam.d(5), requisite)."""
     by_sshd: bool
-    """Whether sshd checks the first factor itself."""
+    """Whether sshd checks a factor itself, before PAM is asked for the others."""
 
     def document(self) -> dict[str, Any]:
         """What programs on the machine go by."""
@@ -55,5 +55,5 @@ def _method(name: str, parts: list[Facet], *, first: bool) -> Method:
         service="sshd" if first else f"sshd-{short}",
         sshd=",".join([*own, *([_PAM] if asked else [])]),
         pam=tuple(line.format(method=name, sshd=" ".join(own)).strip() for line in asked),
-        by_sshd="sshd" in parts[0].factor,
+        by_sshd=bool(own),
     )

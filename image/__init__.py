@@ -1,1 +1,1 @@
-"""Building of the golden image: `python -m image`, which `make image` calls."""
+"""What machines' images are made of; `python -m image` (make image) builds the golden one."""

@@ -77,7 +77,7 @@ def render_components(image: str) -> dict[str, str]:
             _phase("build", _step("Install", render_install(image))),
         ),
         "workspaces": _document(
-            "What the golden image has besides packages",
+            "Tools that every workspace finds",
             _phase("build", _step("Workspaces", render_workspaces())),
         ),
         "proof": _document(

@@ -5,6 +5,7 @@
 set -eu
 root=$1
 place=/usr/local/share/secondlock/workspace
+rm -rf "$root$place/lib" "$root$place/terminfo"
 mkdir -p "$root$place/lib"
 
 # Runs the program of its own name.

@@ -19,7 +19,7 @@ STATE_FILE = STATE / "state.json"
 HOST_KEY = STATE / "ssh_host_ed25519_key"
 
 HOME = Path("/home")
-# Researchers' login shell; PAM lets nobody in who has another (ssh/pam-sshd.j2).
+# Researchers' login shell; PAM lets nobody in who has another (ssh/pam.j2).
 SHELL = Path("/usr/local/lib/secondlock/shell")
 # Of each researcher: the one folder that a workspace shares with the machine for sockets.
 SOCKETS = HOME / ".run"

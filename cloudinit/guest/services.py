@@ -1,5 +1,6 @@
 """What runs on a machine beside people's work, as this bundle's facets say it (bundle.json)."""
 
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from guest import paths
 from guest.system import GuestError, folder, run, write
 
 
+@functools.cache
 def about() -> dict[str, Any]:
     """What the facets of this program's own bundle say of it (cloudinit/facets.py)."""
     found: dict[str, Any] = json.loads((paths.PROGRAMS.parent / "bundle.json").read_text())

@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Any
 
+from infra.aws.iam import Document, allow, document
 from infra.aws.tags import RESEARCHER_TAG
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from infra.aws.facts import Facts
-from infra.aws.iam import Document, allow, document
 
 STACK_TAG = "secondlock:stack"
 MACHINE_TAG = "secondlock:machine"

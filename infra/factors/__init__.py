@@ -13,7 +13,7 @@ from typing import Any, Protocol, cast
 
 from pydantic import BaseModel
 
-from cloudinit.guest.methods import METHODS, every_factor
+from cloudinit.guest.methods import METHODS
 from cloudinit.guest.methods import factors as names
 
 DEFAULT = METHODS[0]
@@ -73,8 +73,3 @@ def factor(name: str) -> Factor:
 def of(method: str) -> dict[str, Factor]:
     """The factors that a login by `method` takes, by name and in their order."""
     return {name: factor(name) for name in names(method)}
-
-
-def every() -> dict[str, Factor]:
-    """All that some method takes, by name."""
-    return {name: factor(name) for name in every_factor()}

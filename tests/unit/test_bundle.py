@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from cloudinit.bundle import bundle, files
+from cloudinit.bundle import bundle, files, templates
 from cloudinit.facets import GUEST, Target, facets, read
 from cloudinit.install import render_install, render_workspaces
 from cloudinit.render import LIBRARY
@@ -104,6 +104,25 @@ def test_every_file_of_a_facet_is_somewhere_on_a_machine() -> None:
     }
     assert there - named == set()
     assert {name for name in named - there if not name.endswith(".py")} <= {"ssh/issue"}
+
+
+def test_a_template_that_no_facet_has_is_not_passed_over() -> None:
+    with pytest.raises(ValueError, match=r"no facet has sshd\.config"):
+        templates("aws", "chrony.conf", "sshd.config")
+
+
+@EACH
+def test_nothing_is_written_or_told_twice(target: Target) -> None:
+    paths = [path for path, _, _ in files(target)]
+    assert len(set(paths)) == len(paths)
+    starts = [start for facet in facets(target) for start in facet.changed]
+    assert len(set(starts)) == len(starts)
+
+
+def test_the_verifier_is_told_what_sshd_must_have_checked() -> None:
+    inside = {path: content for path, _, content in files("local")}
+    assert "verify key+totp publickey\n" in inside["/etc/pam.d/sshd"]
+    assert "verify password+totp\n" in inside["/etc/pam.d/sshd-password"]
 
 
 def test_a_facet_with_a_field_that_none_has_is_refused(tmp_path: Path) -> None:

@@ -89,3 +89,25 @@ def test_only_the_named_ones_are_kept(root: str) -> None:
     versions.keep({NEW}, root)
     kept = sorted(path.name for path in Path(versions.tree("left", root)).parent.iterdir())
     assert kept == [NEW, "left"]
+
+
+def test_what_was_the_images_is_back_where_a_later_bundle_covered_it(root: str) -> None:
+    Path(root, UNIT).parent.mkdir(parents=True, exist_ok=True)
+    Path(root, UNIT).write_text("the image's")
+    assert versions.covered(OLD, NEW, root) == {UNIT}
+    versions.gather(OLD, versions.covered(OLD, NEW, root), root)
+    versions.switch(NEW, root)
+    versions.link(NEW, root)
+    assert _text(root, UNIT) == f"b {UNIT}"
+    versions.switch(OLD, root)
+    versions.link(OLD, root)
+    versions.unlink(versions.files(NEW, root) - versions.files(OLD, root), root)
+    assert _text(root, UNIT) == "the image's"
+
+
+def test_what_an_older_program_made_a_link_is_a_copy_again(root: str) -> None:
+    Path(root, CHRONY).unlink()
+    Path(root, CHRONY).symlink_to(f"../../{versions.CURRENT}/{CHRONY}")
+    versions.copy(OLD, root)
+    assert not Path(root, CHRONY).is_symlink()
+    assert _text(root, CHRONY) == f"a {CHRONY}"

@@ -1,6 +1,7 @@
 """Passwords: their roster entry, and the account's own (chpasswd(8))."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 from guest.factors import Now, Person
@@ -8,6 +9,7 @@ from guest.reading import text
 from guest.system import run
 
 FIELDS = ("password",)
+SHADOW = Path("/etc/shadow")
 PASSWORD = re.compile(r"[!-9;-~]{12,128}")
 
 
@@ -16,8 +18,17 @@ def read(entry: dict[str, Any], name: str) -> str:
     return text(entry.get("password"), PASSWORD, f"the password of {name}")
 
 
-def differs(_person: Person, _password: str | None) -> bool:
-    """Never by itself: it comes with an enrollment, which is another then."""
+def differs(person: Person, password: str | None) -> bool:
+    """Whether one is to be set and none is; another comes with another enrollment."""
+    return password is not None and not _is_set(person.name)
+
+
+def _is_set(name: str) -> bool:
+    """Whether the account has a password (shadow(5)): a new root disk has forgotten it."""
+    for line in SHADOW.read_text().splitlines():
+        account, field, *_ = line.split(":")
+        if account == name:
+            return field.startswith("$")
     return False
 
 

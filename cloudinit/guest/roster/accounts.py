@@ -99,14 +99,15 @@ def apply(researcher: Researcher, uid: int, known_before: bool) -> list[str]:
 
 
 def _factors(researcher: Researcher) -> list[tuple[factors.Factor, Any]]:
-    """All factors, each with its part; first those that this person does not have.
+    """All factors, each with its part, in the order in which they are bound.
 
-    The last of a method's is what remembers the enrollment: if this is cut off, the next time does
-    it all again.
+    The last is the last of the person's own, which remembers the enrollment: what was cut off
+    before differs still, and is done again.
     """
     every = factors.every()
+    *own, last = researcher.parts
     absent = [name for name in every if name not in researcher.parts]
-    return [(every[name], researcher.parts.get(name)) for name in (*absent, *researcher.parts)]
+    return [(every[name], researcher.parts.get(name)) for name in (*own, *absent, last)]
 
 
 def _differs(researcher: Researcher) -> bool:

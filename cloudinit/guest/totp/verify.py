@@ -140,6 +140,11 @@ def _passed(first: str) -> bool:
     return any(line.split(" ", 1)[0] == first for line in methods)
 
 
+def _before(method: str) -> "list[str]":
+    """What sshd must have checked for who began to wait when PAM's stack did not yet say it."""
+    return ["publickey"] if "key" in method.split("+") else []
+
+
 def _log(name: str, verdict: str, slate: "dict[str, Any]") -> None:
     """For whoever looks into it later; never the answer itself."""
     count = len(slate["wrong"])
@@ -192,7 +197,7 @@ def main() -> int:
             os.environ["PAM_USER"],
             sys.argv[1],
             "".join(answer.split()).replace("-", ""),
-            sys.argv[2:],
+            sys.argv[2:] or _before(sys.argv[1]),
         )
     except (codes.CodesError, OSError, KeyError, ValueError, TypeError, IndexError) as error:
         print("Codes cannot be judged just now: tell your admin.", flush=True)

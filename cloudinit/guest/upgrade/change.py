@@ -82,6 +82,8 @@ def work(digest: str, *flags: str) -> int:
 
 def recover() -> None:
     """At boot, before the door opens: what was under way when the power went is undone."""
+    if digest := versions.current():
+        versions.copy(digest)
     under_way = _under_way()
     if under_way is None:
         return
@@ -162,6 +164,7 @@ def _upgrade(digest: str, back: bool) -> None:
     if not under_way:
         _refuse_older(digest, back)
         _look_at(digest)
+        versions.gather(before, versions.covered(before, digest))
         write(paths.UPGRADE, json.dumps({"from": before, "to": digest}), 0o600)
     try:
         _go(before, digest)

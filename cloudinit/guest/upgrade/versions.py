@@ -51,11 +51,27 @@ def link(digest: str, root: str = "/") -> None:
         place, target = root + path, f"{'../' * path.count('/')}{CURRENT}/{path}"
         os.makedirs(os.path.dirname(place), exist_ok=True)
         if path.startswith(COPIED):
-            new = f"{place}.new"
-            shutil.copy(f"{tree(digest, root)}/{path}", new)
-            os.rename(new, place)
+            _copy(f"{tree(digest, root)}/{path}", place)
         elif not os.path.islink(place) or os.readlink(place) != target:
             _symlink(target, place)
+
+
+def copy(digest: str, root: str = "/") -> None:
+    """Have what must be a copy be one: bundles of before know less of that, and left links."""
+    for path in files(digest, root):
+        if path.startswith(COPIED) and os.path.islink(root + path):
+            _copy(f"{tree(digest, root)}/{path}", root + path)
+
+
+def covered(before: str, digest: str, root: str = "/") -> set[str]:
+    """The image's own files that lie where this bundle has one and the bundle before has none."""
+    return {
+        path
+        for path in files(digest, root) - files(before, root)
+        if os.path.isfile(root + path)
+        and not os.path.islink(root + path)
+        and not path.startswith(COPIED)
+    }
 
 
 def unlink(paths: set[str], root: str = "/") -> None:
@@ -66,9 +82,10 @@ def unlink(paths: set[str], root: str = "/") -> None:
 
 
 def gather(digest: str, paths: set[str], root: str = "/") -> None:
-    """Put the files that lie in these places into the folder of a bundle that had none.
+    """Put the files that lie in these places into the folder of a bundle that has them not.
 
-    So does a machine that was made before there were links: it keeps what it had, to go back to.
+    So it is gone back to with what it had: all of it on a machine that was made before there were
+    links, and what was the image's where a later bundle brings that.
     """
     for path in paths:
         if os.path.isfile(root + path):
@@ -82,6 +99,11 @@ def keep(digests: set[str], root: str = "/") -> None:
     for name in os.listdir(os.path.dirname(tree("", root))):
         if name not in digests and len(name) == 64:
             shutil.rmtree(tree(name, root))
+
+
+def _copy(source: str, place: str) -> None:
+    shutil.copy(source, f"{place}.new")
+    os.rename(f"{place}.new", place)
 
 
 def _symlink(target: str, place: str) -> None:

@@ -203,7 +203,7 @@ def _is_empty(first: int) -> bool:
 def _fetch(image: str) -> None:
     """Have an image that is not here fetched; the program shows the person how far it is.
 
-    The golden image brings it, and runs it before anybody asks (image).
+    secondlock-image.service has run it before anybody asks, as far as it came.
     """
     if docker.call("GET", f"/images/{image}/json", missing_ok=True) is not None:
         return
