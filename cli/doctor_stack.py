@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from cli.engine import State, config_values, environment, machines, state
 from cli.findings import Finding, note, ok, stop, wrong
 from cli.project import Stack, pulumi
+from cli.ssh_config import outdated
 from cli.status import reports_of
 from infra.model.problems import ProblemsError
 from infra.model.settings import SEED_KEY
@@ -89,10 +90,12 @@ def _logins(stack: Stack, known: State) -> list[Finding]:
     if not any("::Machine::" in one.urn or "ec2/instance" in one.urn for one in known.resources):
         return []
     try:
-        reports, _ = reports_of(stack, machines(stack))
+        everything = machines(stack)
+        reports, _ = reports_of(stack, everything)
+        stale = outdated(stack, everything)
     except ProblemsError as error:
         return wrong("login", error)
-    problems = [each for one in reports for each in one.problems]
+    problems = [*(each for one in reports for each in one.problems), *stale]
     if not problems:
         return [ok("login", f"{len(reports)} machines answer, nobody is shut out")]
     return [Finding("login", one) for one in problems]

@@ -8,13 +8,14 @@ import shutil
 import stat
 import zlib
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
 from cli.engine import Machine, machines
 from cli.files import replace
 from cli.options import JsonOption, StackOption, echo_json
-from cli.project import Stack, choose_stack, shown
+from cli.project import Stack, choose_stack, command, shown
 from infra.local.qemu import port_file
 from infra.model.problems import Problem, ProblemsError
 from infra.model.reading import UnreadableError, read_text
@@ -82,7 +83,15 @@ _PORT = 8888
 _FIRST_OTHER, _OTHERS = 10000, 10000  # not where machines' own ports are (infra.local.qemu)
 
 
-def ssh_config(stack: StackOption = None, as_json: JsonOption = False) -> None:
+CheckOption = Annotated[
+    bool,
+    typer.Option("--check", help="Write nothing; exit code 1 where what is written is outdated."),
+]
+
+
+def ssh_config(
+    stack: StackOption = None, check: CheckOption = False, as_json: JsonOption = False
+) -> None:
     """Write .secondlock/STACK/ssh_config and known_hosts for `ssh -F`.
 
     Hosts RESEARCHER.STACK (the workspace) and RESEARCHER.STACK.jupyter (its Jupyter, at the address
@@ -90,6 +99,9 @@ def ssh_config(stack: StackOption = None, as_json: JsonOption = False) -> None:
     """
     chosen = choose_stack(stack)
     everything = machines(chosen)
+    if check:
+        _check(chosen, everything, as_json=as_json)
+        return
     chosen.state.mkdir(mode=0o700, parents=True, exist_ok=True)
     config, known_hosts = _files(chosen)
     for path, text in ssh_files(chosen, everything).items():
@@ -131,13 +143,28 @@ def ssh_files(stack: Stack, everything: dict[str, Machine]) -> dict[Path, str]:
     }
 
 
-def outdated(stack: Stack, everything: dict[str, Machine]) -> list[Path]:
+def outdated(stack: Stack, everything: dict[str, Machine]) -> list[Problem]:
     """The files of `ssh-config` that are there and would be others today. Raises ProblemsError."""
+    what = "is of before: a machine, its people or its address have changed since"
     return [
-        path
+        Problem(path, None, what, command("ssh-config", stack=stack))
         for path, text in ssh_files(stack, everything).items()
         if path.exists() and path.read_text("utf-8") != text
     ]
+
+
+def _check(stack: Stack, everything: dict[str, Machine], *, as_json: bool) -> None:
+    """Raises ProblemsError for files that are not those of today."""
+    absent = [path for path in _files(stack) if not path.exists()]
+    mend = command("ssh-config", stack=stack)
+    found = [Problem(path, None, "is not written yet", mend) for path in absent]
+    if found := [*found, *outdated(stack, everything)]:
+        raise ProblemsError(found)
+    config, known_hosts = _files(stack)
+    if as_json:
+        echo_json({"stack": stack.name, "ssh_config": config, "known_hosts": known_hosts})
+    else:
+        typer.echo(f"{shown(config)} fits the machines of today.")
 
 
 def alias(stack: Stack, researcher: str) -> str:

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from cli.engine import Machine, machines
 from cli.options import JsonOption, StackOption, echo_json
-from cli.project import Stack, choose_stack, command, shown
+from cli.project import Stack, choose_stack
 from cli.reports import Clock, GuestStatus, Report, Researcher
 from cli.ssh_config import alias, host_key_alias, outdated, own_key
 from cli.targets import target_of
@@ -30,7 +30,7 @@ def status(stack: StackOption = None, as_json: JsonOption = False) -> None:
     chosen = choose_stack(stack)
     everything = _everything(chosen)
     reports, others = reports_of(chosen, everything)
-    others = [*others, *_outdated(chosen, everything)]
+    others = [*others, *outdated(chosen, everything)]
     if as_json:
         documents = {one.name: _document(chosen, one) for one in reports}
         problems = [one.document() for one in others]
@@ -54,19 +54,6 @@ def _everything(stack: Stack) -> dict[str, Machine]:
         with suppress(ProblemsError):
             left = target_of(stack.target()).others(stack, {})
         raise ProblemsError([*error.problems, *left]) from None
-
-
-def _outdated(stack: Stack, everything: dict[str, Machine]) -> list[Problem]:
-    """What ssh is told of the machines and is no longer so. Raises ProblemsError."""
-    return [
-        Problem(
-            None,
-            None,
-            f"{shown(path)} is of before: a machine, its people or its address have changed since",
-            command("ssh-config", stack=stack),
-        )
-        for path in outdated(stack, everything)
-    ]
 
 
 def reports_of(stack: Stack, everything: dict[str, Machine]) -> tuple[list[Report], list[Problem]]:

@@ -435,7 +435,30 @@ def test_status_says_when_ssh_is_told_of_what_was_before(
     assert "./secondlock ssh-config --stack lab" in capsys.readouterr().out
     main(["status", "--stack", "lab", "--json"])
     (problem,) = json.loads(capsys.readouterr().out)["problems"]
-    assert "ssh_config" in problem["what"]
+    assert problem["file"].endswith("ssh_config")
+
+
+def test_scripts_are_told_whether_ssh_knows_the_machines_of_today(
+    stack: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = project.ROOT / ".secondlock" / "lab"
+    for name in ("ssh_config", "known_hosts"):
+        (folder / name).unlink(missing_ok=True)
+    check = ["ssh-config", "--check", "--stack", "lab"]
+    assert main(check) == 1
+    assert "is not written yet" in capsys.readouterr().err
+    assert not (folder / "ssh_config").exists()
+    assert main(["ssh-config", "--stack", "lab"]) == 0
+    assert main(check) == 0
+    # A machine came back with another host key: nobody is asked about it, ssh refuses.
+    known = folder / "known_hosts"
+    known.write_text(known.read_text().replace("ssh-ed25519 AAAA", "ssh-ed25519 AAAB", 1))
+    capsys.readouterr()
+    assert main([*check, "--json"]) == 1
+    said = capsys.readouterr()
+    (problem,) = json.loads(said.out or said.err)["problems"]
+    assert problem["file"].endswith("known_hosts")
+    assert problem["mend"] == "./secondlock ssh-config --stack lab"
 
 
 def test_status_shows_the_gpu_and_who_has_it(
