@@ -233,6 +233,7 @@ class _Stack:
         (place / "__main__.py").write_text(PROGRAM)
         (place / "infra").symlink_to(ROOT / "infra")
         (place / "cloudinit").symlink_to(ROOT / "cloudinit")
+        (place / "image").symlink_to(ROOT / "image")
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",

@@ -38,7 +38,7 @@ class Folder:
         self.state = place / ".secondlock" / "lab"
         self.config = place / "stacks" / "Pulumi.lab.yaml"
         (place / "stacks").mkdir(parents=True)
-        for name in ("Pulumi.yaml", "__main__.py", "infra", "cloudinit"):
+        for name in ("Pulumi.yaml", "__main__.py", "infra", "cloudinit", "image"):
             (place / name).symlink_to(ROOT / name)
         self.key = place / "alice.pub"
         self.key.write_text(make_key(place / "alice") + "\n")

@@ -40,7 +40,7 @@ class Project:
         self.seed = secrets.token_hex(32)
         for folder in (self.requests, self.backend, place / "keys"):
             folder.mkdir(parents=True)
-        for name in ("Pulumi.yaml", "__main__.py", "infra", "cloudinit"):
+        for name in ("Pulumi.yaml", "__main__.py", "infra", "cloudinit", "image"):
             (place / name).symlink_to(ROOT / name)
         self.environment = {
             **os.environ,
