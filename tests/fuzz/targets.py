@@ -28,7 +28,7 @@ from infra.model.settings import load_settings
 from infra.model.ssh_keys import check_ssh_key
 from infra.model.text import first_hidden
 from infra.record import Record
-from tests.support.requests import (
+from tests.support.request_files import (
     ECDSA,
     IDS,
     KEY,

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from infra.enrollment import derive, derive_host_key
 from infra.roster import to_json
-from tests.support.requests import ECDSA, KEY, OF_ORDER_8, P, ed25519_of, rsa_key, security_key
+from tests.support.request_files import ECDSA, KEY, OF_ORDER_8, P, ed25519_of, rsa_key, security_key
 
 # The guest's code is the package `guest` on the machine; mypy checks it under that name.
 sys.path.insert(0, str(Path(__file__).parents[2] / "cloudinit"))

@@ -28,7 +28,7 @@ from infra.model.problems import ProblemsError
 from infra.model.retired import load_retired
 from infra.model.text import shell_word
 from infra.record import Record
-from tests.support.requests import ECDSA, KEY, OTHER_KEY, PRIVATE_KEY, request_text, rsa_key
+from tests.support.request_files import ECDSA, KEY, OTHER_KEY, PRIVATE_KEY, request_text, rsa_key
 
 CASES = Path(__file__).parent / "requests_that_failed"
 ROOT = Path(__file__).parents[2]

@@ -19,7 +19,7 @@ from infra.model.folder import load_requests
 from infra.model.person import InstanceRequest
 from infra.model.problems import ProblemsError
 from infra.model.settings import setting_problems
-from tests.support.requests import KEY, request_text
+from tests.support.request_files import KEY, request_text
 
 CASES = Path(__file__).parent / "requests_that_failed"
 SECONDS = 10.0

@@ -30,7 +30,7 @@ from infra.model.retired import load_retired
 from infra.model.schema import FOLDER, texts
 from infra.model.ssh_keys import check_ssh_key
 from infra.targets import objections
-from tests.support.requests import (
+from tests.support.request_files import (
     ECDSA,
     IDS,
     IMAGE,

@@ -14,7 +14,7 @@ from infra.enrollment import fingerprint
 from infra.model.folder import load_folder
 from infra.model.problems import ProblemsError
 from infra.plan import make_plan
-from tests.support.requests import IDS, IMAGE, ed25519, request_text
+from tests.support.request_files import IDS, IMAGE, ed25519, request_text
 
 if TYPE_CHECKING:
     from pathlib import Path

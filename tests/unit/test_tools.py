@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.requests import KEY, request_text
+from tests.support.request_files import KEY, request_text
 from tools import demo, pulumi_cli
 from tools.setup import STAMP, stamps
 from tools.steps import Step, StepError, appears_whole, exit_code
