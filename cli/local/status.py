@@ -11,7 +11,7 @@ from cli.project import Stack, pulumi
 from cli.reports import GuestStatus, Mends, Report, guest_problems, read_status
 from infra.local.agent import AgentError, GuestAgent
 from infra.local.clock import offset as offset_of
-from infra.local.qemu import full_folder, is_running
+from infra.local.qemu import full_folder, is_running, shorten_console
 
 _ANSWER_WITHIN = 5.0
 """Seconds after which a machine whose guest agent says nothing counts as down."""
@@ -44,6 +44,7 @@ def _ask(name: str, machine: Machine) -> GuestStatus:
     """What the machine says of itself. Raises AgentError."""
     if machine.directory is None:
         raise AgentError(f"{name} has no folder on this computer")
+    shorten_console(machine.directory)
     agent = GuestAgent(machine.directory)
     if not agent.ping(_ANSWER_WITHIN):
         if is_running(machine.directory):

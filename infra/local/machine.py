@@ -106,7 +106,9 @@ class _MachineProvider(QuietProvider):
 
     def diff(self, _id: str, olds: Props, news: Props) -> dynamic.DiffResult:
         replaces = changed(olds, {**news, "made_of": _kept(olds, news)}, _REPLACING)
-        running = qemu.is_running(Path(olds["directory"]))
+        directory = Path(olds["directory"])
+        qemu.shorten_console(directory)
+        running = qemu.is_running(directory)
         older = [
             what
             for what, differs in (

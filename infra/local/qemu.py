@@ -192,7 +192,7 @@ def start(spec: MachineSpec, timeout: float = 30.0) -> MachineSpec:
         spec = replace(spec, ssh_port=free_port(str(spec.directory)))
     for name in ("qmp.sock", "agent.sock"):
         (spec.directory / name).unlink(missing_ok=True)
-    _shorten(spec.directory / "console.log")
+    shorten_console(spec.directory)
     _write_spec(spec)
     process = _launch(spec, _arguments(spec, acceleration(spec.kernel)))
     deadline = time.monotonic() + timeout
@@ -207,8 +207,10 @@ def start(spec: MachineSpec, timeout: float = 30.0) -> MachineSpec:
     return spec
 
 
-def _shorten(log: Path) -> None:
-    """Keep the end of a log that QEMU only ever adds to."""
+def shorten_console(directory: Path) -> None:
+    """Keep the end of what a machine said on its console: QEMU only ever adds to it, also where
+    the file was cut (open(2), O_APPEND)."""
+    log = directory / "console.log"
     with suppress(FileNotFoundError):
         if log.stat().st_size > 2 * _LOG_BYTES:
             with log.open("rb+") as file:

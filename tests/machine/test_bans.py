@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from tests.support.people import Person
 
 GUEST = "10.77.0.100"
-HOME, CAFE, ABROAD = "10.77.0.2", "10.77.0.3", "10.77.0.200"
+HOME, CAFE, INN, ABROAD = "10.77.0.2", "10.77.0.3", "10.77.0.4", "10.77.0.200"
 ALLOWED = "10.77.0.0/25"
 BAN = 30  # seconds, in place of the product's ten minutes
 SHUT = ("Connection refused", "Connection timed out", "Operation timed out")
@@ -37,7 +39,9 @@ def namespace() -> Iterator[str]:
     subprocess.run(["ip", "netns", "add", name], check=True, timeout=30)
     try:
         steps = [["link", "set", "lo", "up"], ["tuntap", "add", "tap0", "mode", "tap"]]
-        steps += [["addr", "add", f"{each}/24", "dev", "tap0"] for each in (HOME, CAFE, ABROAD)]
+        steps += [
+            ["addr", "add", f"{each}/24", "dev", "tap0"] for each in (HOME, CAFE, INN, ABROAD)
+        ]
         for step in [*steps, ["link", "set", "tap0", "up"]]:
             subprocess.run(["ip", "-n", name, *step], check=True, timeout=30)
         yield name
@@ -61,7 +65,7 @@ def tapped(
     machine = Machine(tmp_path_factory.mktemp("tapped"), network)
     try:
         machine.boot()
-        machine.enlist("key+totp", 6)
+        machine.enlist("key+totp", 7)
         machine.enlist("password+totp", 1)
         machine.apply()
         machine.lift_bans(5)
@@ -71,11 +75,9 @@ def tapped(
         machine.end()
 
 
-def _login(
-    machine: Machine, person: Person, source: str, *options: str, **how: list[str]
-) -> Result:
+def _login(machine: Machine, person: Person, source: str, *options: str, **how: Any) -> Result:
     own = ["-o", f"BindAddress={source}", "-o", "ConnectTimeout=8"]
-    return machine.client.login(person, options=[*own, *options], answers=how.get("answers"))
+    return machine.client.login(person, options=[*own, *options], **how)
 
 
 def _is_shut(result: Result) -> bool:
@@ -118,6 +120,39 @@ def test_a_browser_at_the_port_bans_nobody(tapped: Machine) -> None:
     tapped.wait_for(f"fail2ban-client status sshd-flood | {counted}")
     assert HOME not in tapped.status()["bans"]
     assert _login(tapped, person, HOME).entered
+
+
+def test_who_says_nothing_shuts_nobody_out_and_is_banned_for_it(tapped: Machine) -> None:
+    person = tapped.researcher()
+    tapped.succeed("fail2ban-client set sshd-flood maxretry 40")
+    try:
+        with _silent(tapped, CAFE, 45), _silent(tapped, INN, 45):
+            assert _login(tapped, person, HOME).entered
+            for source in (CAFE, INN):
+                banned = f"fail2ban-client get sshd-flood banip | grep -wF {source}"
+                tapped.wait_for(banned, timeout=90)
+        assert HOME not in tapped.status()["bans"]
+        assert _login(tapped, person, HOME, code=lambda: person.code(1)).entered
+    finally:
+        tapped.lift_bans(5)
+
+
+@contextmanager
+def _silent(machine: Machine, source: str, count: int) -> Iterator[None]:
+    """So many connections from an address, on which nothing is ever said."""
+    script = (
+        "import socket, sys\n"
+        f"there = ('{GUEST}', 22)\n"
+        f"held = [socket.create_connection(there, 30, ('{source}', 0)) for _ in range({count})]\n"
+        "print('held', flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    argv = [*machine.client.prefix, sys.executable, "-c", script]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as held:
+        assert held.stdout is not None
+        assert held.stdout.readline() == "held\n"
+        yield
+        held.communicate("")
 
 
 def test_guessing_passwords_is_banned(tapped: Machine) -> None:

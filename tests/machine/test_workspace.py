@@ -324,6 +324,9 @@ def test_a_tunnel_leads_nowhere_else(machine: Machine, inside: Session) -> None:
 
     # sshd itself would lead on to the machine's own door; the firewall turns away who is inside.
     assert reach("127.0.0.1:22") != 0
+    # Nor from a program inside, by whatever name the machine has.
+    for address in ("127.0.0.1", *machine.succeed("hostname -I").split()[:1]):
+        assert inside.run(f"bash -c '</dev/tcp/{address}/22'", timeout=PATIENCE).exit != 0
     for host, port in (("10.0.2.2", 22), ("169.254.169.254", 80)):
         assert reach(f"{host}:{port}") != 0
         refusal = f"connect to host {host} port {port}, but the request was denied"

@@ -17,6 +17,7 @@ import subprocess
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pyrage
@@ -24,7 +25,7 @@ import pyrage.passphrase
 import pytest
 from PIL import Image
 
-from cli import engine, project
+from cli import doctor_stack, engine, project
 from cli.__main__ import main
 from infra import enrollment
 from infra.local import qemu
@@ -488,6 +489,10 @@ def test_status_shows_the_gpu_and_who_has_it(
         ({"bundle": {"version": "0a" * 32}}, "another version of what is ours"),
         ({"bundle": {"version": "0a" * 32, "error": "sshd -t"}}, "was not upgraded: sshd -t"),
         ({"behind": 3600.0}, "3600 s behind"),
+        (
+            {"researchers": {"alice": {**STATUS["researchers"]["alice"], "codes_void": True}}},  # type: ignore[index]
+            "secondlock rotate alice --stack lab",
+        ),
         ({"serial": 2}, "has roster 2, not 3"),
         ({"error": "roster: \x1b[2Jnot JSON"}, r"roster: \x1b[2Jnot JSON"),
         ({"researchers": {"alice": {**STATUS["researchers"]["alice"], "frozen": True}}}, "rotate"),  # type: ignore[index]
@@ -504,6 +509,18 @@ def test_status_says_what_needs_attention(
     assert main(["status", "--stack", "lab", "--json"]) == 1
     (problem,) = json.loads(capsys.readouterr().out)["machines"]["alice"]["problems"]
     assert told in problem["what"] + problem["mend"]
+
+
+def test_doctor_says_what_stops_the_next_login(
+    stack: dict[str, Any], guest: dict[str, Any]
+) -> None:
+    known: Any = SimpleNamespace(resources=[SimpleNamespace(urn="urn:pulumi:lab::x::Machine::a")])
+    chosen = project.choose_stack("lab")
+    guest["behind"] = 3600.0
+    said = {one.what: one.verdict for one in doctor_stack._logins(chosen, known)}
+    assert any("alice's clock is 3600 s behind" in what for what in said)
+    assert any("bob is not running" in what for what in said)
+    assert set(said.values()) == {"stop"}
 
 
 def test_a_retired_enrollment_is_not_shown_again(

@@ -96,3 +96,44 @@ def test_a_machine_that_stood_still_knows_it_before_the_next_measurement(
     assert clock.offset() == pytest.approx(660, abs=2)
     clock.note(0.001, "aws")  # there the real-time clock is nobody's reference
     assert clock.offset() == 0.001
+
+
+@pytest.fixture
+def sets(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """By how many seconds the clock was set."""
+    found: list[float] = []
+    monkeypatch.setattr(clock, "NOTE", str(tmp_path / "clock.json"))
+    monkeypatch.setattr(clockwatch, "_set", found.append)
+    return found
+
+
+@pytest.mark.parametrize("source", ["host", "aws"])
+@pytest.mark.parametrize("offset", [660.0, -50.0])
+def test_a_clock_that_is_far_off_is_set_and_noted(
+    sets: list[float], source: str, offset: float
+) -> None:
+    assert clockwatch.watch(lambda: (0, offset), source) is None
+    assert sets == [offset]
+    assert clock.offset() == 0.0
+
+
+def test_whoever_was_kept_waiting_for_an_answer_sets_no_clock(sets: list[float]) -> None:
+    late = iter([(0, -5.0), (0, -4.0), (0, 0.002)])
+    assert clockwatch.watch(lambda: next(late), "aws") is None
+    assert sets == []
+
+
+def test_what_is_nearly_right_is_left_to_chrony(sets: list[float]) -> None:
+    assert clockwatch.watch(lambda: (0, 0.04), "host") == (0, 0.04)
+    assert sets == []
+    assert clock.offset() == 0.04
+
+
+def test_without_an_answer_nothing_is_known(sets: list[float]) -> None:
+    def silent() -> tuple[int, float]:
+        raise TimeoutError
+
+    with pytest.raises(TimeoutError):
+        clockwatch.watch(silent, "aws")
+    assert sets == []
+    assert clock.offset() is None

@@ -21,6 +21,7 @@ import pytest
 
 codes: Any = importlib.import_module("guest.totp.codes")
 legacy: Any = importlib.import_module("guest.totp.legacy")
+report: Any = importlib.import_module("guest.totp.report")
 restored: Any = importlib.import_module("guest.volumes.restored")
 sync: Any = importlib.import_module("guest.roster.sync")
 verify: Any = importlib.import_module("guest.totp.verify")
@@ -214,11 +215,17 @@ def test_no_code_is_looked_at_while_the_clock_is_known_to_be_wrong(
     assert codes.read(codes.SPENT, NAME)["wrong"] == []
 
 
-def _killed_at(call: str, answer: str) -> None:
+def _killed_at(call: str, answer: str, time: int = 1) -> None:
     """A login whose verifier is killed at a system call of `save`, as a power cut would end it."""
     pid = os.fork()
     if pid == 0:
-        setattr(os, call, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+        whole, left = getattr(os, call), [time]
+
+        def cut(*arguments: Any) -> Any:
+            left[0] -= 1
+            return whole(*arguments) if left[0] else os.kill(os.getpid(), signal.SIGKILL)
+
+        setattr(os, call, cut)
         _enters(answer)
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
@@ -234,6 +241,18 @@ def test_killed_in_between_a_code_opens_at_most_one_login(phone: Phone) -> None:
         _killed_at("fsync", wrong)
         assert not _enters(wrong)
     assert len(codes.read(codes.SPENT, NAME)["wrong"]) == 3
+
+
+@pytest.mark.parametrize(("call", "time"), [("fsync", 1), ("rename", 1), ("fsync", 2)])
+@pytest.mark.parametrize("kind", ["one-time", "emergency"])
+def test_killed_anywhere_a_code_of_either_kind_opens_at_most_one_login(
+    phone: Phone, kind: str, call: str, time: int
+) -> None:
+    """Nobody was let in before the kill: so once more at most, and never after that."""
+    _calm(5)
+    code = phone.code() if kind == "one-time" else phone.emergency[0]
+    _killed_at(call, code, time)
+    assert [_enters(code) for _ in range(2)] in ([True, False], [False, False])
 
 
 def test_without_room_nobody_gets_in(phone: Phone, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -298,7 +317,10 @@ def test_a_state_volume_restored_from_yesterday_has_void_emergency_codes(phone: 
     _calm(10)
     assert _enters(phone.code())
     assert _enters(phone.emergency[0])
+    assert not report.of_codes(NAME)["codes_void"]
     spent.write_text(yesterday)
+    assert report.of_codes(NAME)["codes_void"]  # so that the admin is asked for a rotation
+    assert report.of_codes(NAME)["emergency_codes_left"] == 0
     assert _answer(phone.emergency[0]) == (False, verify.WORDS["void"])
     assert _answer(phone.emergency[1]) == (False, verify.WORDS["void"])
     assert not _enters(phone.code())
