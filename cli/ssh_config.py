@@ -145,7 +145,7 @@ def ssh_files(stack: Stack, everything: dict[str, Machine]) -> dict[Path, str]:
 
 def outdated(stack: Stack, everything: dict[str, Machine]) -> list[Problem]:
     """The files of `ssh-config` that are there and would be others today. Raises ProblemsError."""
-    what = "is of before: a machine, its people or its address have changed since"
+    what = "is of before: what ssh has to know of the machines has changed since"
     return [
         Problem(path, None, what, command("ssh-config", stack=stack))
         for path, text in ssh_files(stack, everything).items()
