@@ -26,7 +26,7 @@ from infra.local.data import LocalData
 from infra.local.host import Place
 from infra.local.image import image_of, is_there
 from infra.local.qmp import ChannelError
-from infra.local.upgrade import upgrade
+from infra.local.upgrade import LackingError, upgrade
 from infra.model.problems import FaultError, Problem, problem_of
 from infra.provider import PROGRESS_SECONDS, Props, ProviderError, QuietProvider, Voice, changed
 
@@ -117,9 +117,9 @@ class _MachineProvider(QuietProvider):
             )
             if differs
         ]
-        upgraded = _sha256(olds) != _sha256(news)
-        if (upgraded or older) and not replaces:
-            _tell_coming(_Machine(news), upgraded, older)
+        upgraded, lacks = _is_other_bundle(olds, news), _lacks(olds, news)
+        if (upgraded or older or lacks) and not replaces:
+            _tell_coming(_Machine(news), upgraded, older, lacks)
         return dynamic.DiffResult(
             changes=bool(replaces or upgraded or not running or changed(olds, news, _FOLLOWED)),
             replaces=replaces,
@@ -129,6 +129,8 @@ class _MachineProvider(QuietProvider):
     def update(self, _id: str, olds: Props, news: Props) -> dynamic.UpdateResult:
         # What it was made of and with stays what it was: `diff` tells by it that it is behind.
         news = {**news, "made_of": _kept(olds, news), "set_up": olds["set_up"]}
+        if _lacks(olds, news):
+            news = _without_upgrade(olds, news, olds["lacks"])
         machine = _Machine(news)
         was_running = machine.is_running()
         port, serial = int(olds["now"]["port"]), int(olds["now"]["serial"])
@@ -138,11 +140,14 @@ class _MachineProvider(QuietProvider):
             if changed(olds, news, _FOLLOWED):
                 with machine.voice.busy("applying its roster"):
                     serial = _deliver(machine, serial, _enrollments(olds))
-            kept = _upgrade(machine) if _sha256(olds) != _sha256(news) else None
+            kept = _upgrade(machine) if _is_other_bundle(olds, news) else None
             if not was_running or changed(olds, news, ("host_key",)):
                 _wait_for_door(machine, port)
             _tell_moved(machine, int(olds["now"]["port"]), port)
-            if kept:
+            if isinstance(kept, LackingError):
+                machine.voice.info(f"{machine.name}: {kept}")
+                news = _without_upgrade(olds, news, f"{_sha256(news)} {kept}")
+            elif kept:
                 raise kept
         return dynamic.UpdateResult({**news, "now": _now(port, serial)})
 
@@ -161,8 +166,10 @@ class _MachineProvider(QuietProvider):
         machine.voice.status("shut down and removed")
 
 
-def _tell_coming(machine: _Machine, upgraded: bool, older: list[str]) -> None:
+def _tell_coming(machine: _Machine, upgraded: bool, older: list[str], lacks: str | None) -> None:
     """What a preview says of a machine that lives on."""
+    if lacks:
+        machine.voice.info(f"{machine.name}: {lacks}")
     if upgraded:
         machine.voice.info(
             f"{machine.name}: what runs there will be brought up to this Secondlock; sessions "
@@ -357,6 +364,22 @@ def _deliver(machine: _Machine, serial: int, known: list[str]) -> int:
 def _sha256(props: Props) -> str:
     """Of the bundle that a machine shall run; empty in a state from before there were upgrades."""
     return str(props.get("bundle", "")).removesuffix(_BACK)
+
+
+def _is_other_bundle(olds: Props, news: Props) -> bool:
+    """Whether the machine is to run another bundle, and may."""
+    return _sha256(olds) != _sha256(news) and _lacks(olds, news) is None
+
+
+def _lacks(olds: Props, news: Props) -> str | None:
+    """Why this bundle cannot run on this machine, as the machine has said before."""
+    digest, _, why = str(olds.get("lacks", "")).partition(" ")
+    return why if why and digest == _sha256(news) else None
+
+
+def _without_upgrade(olds: Props, news: Props, lacks: str) -> Props:
+    """`news` of a machine that keeps its bundle for good; what it `lacks` is for the next plan."""
+    return {**news, "bundle": olds.get("bundle", ""), "lacks": lacks}
 
 
 def _sent(machine: _Machine) -> Path:

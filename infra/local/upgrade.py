@@ -13,6 +13,11 @@ if TYPE_CHECKING:
 
     from infra.local.agent import GuestAgent
 
+
+class LackingError(MachineError):
+    """The machine's image lacks what the bundle needs: only a machine made anew has it."""
+
+
 SECONDS = 300.0
 """For the whole of it; an emulated machine takes about ten."""
 
@@ -21,7 +26,7 @@ def upgrade(agent: GuestAgent, digest: str, back: bool, alive: Callable[[], bool
     """Have the machine run the bundle with this SHA-256, which is this checkout's.
 
     `back` allows one that it has gone on from before. Raises AgentError, and MachineError where the
-    machine refuses and keeps what it had.
+    machine refuses and keeps what it had; LackingError where it always will.
     """
     from cloudinit.bundle import bundle
     from cloudinit.receive import receiver
@@ -40,4 +45,5 @@ def upgrade(agent: GuestAgent, digest: str, back: bool, alive: Callable[[], bool
         said = " ".join(err.decode(errors="replace").split())[-300:]
         raise MachineError(f"its upgrade ended with code {code}: {said}") from None
     if told.get("error"):
-        raise MachineError(f"it keeps the programs that it had: {told['error']}")
+        kind = LackingError if told.get("lacking") else MachineError
+        raise kind(f"it keeps the programs that it had: {told['error']}")

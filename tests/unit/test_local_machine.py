@@ -48,6 +48,15 @@ def _diff(olds: dict[str, Any], news: dict[str, Any]) -> tuple[list[str], str]:
     return found.replaces or [], " ".join(said)
 
 
+def _changes(olds: dict[str, Any], news: dict[str, Any]) -> bool:
+    """Whether there is something to do about a machine that runs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("infra.provider.Voice.info", lambda *_: None)
+        patch.setattr("infra.local.machine.pulumi.get_project", lambda: "secondlock")
+        patch.setattr("infra.local.machine.qemu.is_running", lambda _: True)
+        return bool(machine._MachineProvider().diff("alice", olds, news).changes)
+
+
 def test_a_fresh_image_waits_for_rebuild(props: dict[str, Any]) -> None:
     assert _diff(props, props) == ([], "")
     _built(fresh_folder())
@@ -55,6 +64,21 @@ def test_a_fresh_image_waits_for_rebuild(props: dict[str, Any]) -> None:
     assert replaces == []
     assert "alice is behind: it keeps the image " in said
     assert _diff(props, {**props, "made_of": _made_of(rebuild=1)}) == (["made_of"], "")
+
+
+def test_a_machine_whose_image_lacks_what_a_bundle_needs_is_told_of_and_left_alone(
+    props: dict[str, Any],
+) -> None:
+    old, new, newer = ("a" * 64, "b" * 64, "c" * 64)
+    news = {**props, "bundle": new}
+    assert "will be brought up" in _diff({**props, "bundle": old}, news)[1]
+    kept = machine._without_upgrade({"bundle": old}, news, f"{new} its image has no pam_x.so")
+    assert kept["bundle"] == old
+    assert _diff(kept, news) == ([], "alice: its image has no pam_x.so")
+    assert not _changes(kept, news)
+    # A bundle of a later day is tried.
+    assert "will be brought up" in _diff(kept, {**news, "bundle": newer})[1]
+    assert _changes(kept, {**news, "bundle": newer})
 
 
 def test_a_machine_that_comes_back_on_another_port_says_so(

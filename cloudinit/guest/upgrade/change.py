@@ -40,6 +40,10 @@ class RefusedError(GuestError):
     """A bundle that would be refused again."""
 
 
+class LackingError(RefusedError):
+    """This machine's image lacks what a bundle needs: only a machine made anew has it."""
+
+
 def start(digest: str, *flags: str) -> int:
     """Have systemd do the work, whose kill then ends nothing, and wait; print the report.
 
@@ -67,13 +71,14 @@ def start(digest: str, *flags: str) -> int:
 def work(digest: str, *flags: str) -> int:
     """Upgrade to the bundle, or stay; either is told in the report, with exit code 0."""
     back = "--back" in flags
-    told: dict[str, Any] = {"wanted": digest, "back": back, "error": None, "refused": False}
+    told: dict[str, Any] = {"wanted": digest, "back": back, "error": None}
     with alone():
         try:
             _upgrade(digest, back)
         except Exception as fault:  # noqa: BLE001 (whatever it is, it has been undone)
             told["error"] = str(fault) or type(fault).__name__
             told["refused"] = isinstance(fault, RefusedError)
+            told["lacking"] = isinstance(fault, LackingError)
             _drop(digest)
         write(paths.UPGRADED, json.dumps({**told, "next_boot": _next_boot()}) + "\n", 0o644)
     print(json.dumps({"bundle": versions.current(), **told}))
@@ -221,6 +226,8 @@ def _look_at(digest: str) -> None:
     """Refuse what would not work, before anything changes. Raises RefusedError."""
     try:
         _look(Path(versions.tree(digest)))
+    except LackingError:
+        raise
     except (GuestError, OSError, ValueError, KeyError) as fault:
         raise RefusedError(str(fault)) from None
 
@@ -266,7 +273,10 @@ def _look_at_pam(stack: Path) -> None:
     lines = [line.split("#")[0].split() for line in stack.read_text().splitlines()]
     for module in {word for line in lines for word in line[2:3] if word.endswith(".so")}:
         if not [*Path("/usr/lib").glob(f"*/security/{module}")]:
-            raise GuestError(f"this machine has no {module}, which {stack.name} asks for")
+            raise LackingError(
+                f"this machine's image has no {module}, which {stack.name} asks for: raise"
+                " `rebuild:` in its request"
+            )
 
 
 def _go(before: str, digest: str) -> None:
