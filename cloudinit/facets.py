@@ -33,7 +33,7 @@ class Facet:
     programs: dict[str, str] = field(default_factory=dict)
     """Path -> module of this facet whose `main` it calls."""
     boots: tuple[str, ...] = ()
-    """Units that each boot starts, the first one when its roster is there."""
+    """Units that each boot after the first starts."""
     runs: tuple[str, ...] = ()
     """Units that each boot starts too, and that run from the first roster on."""
     restarts: tuple[str, ...] = ()
