@@ -61,7 +61,7 @@ def start() -> list[str]:
             run("systemctl", "start", unit)
         except GuestError as fault:
             # One that has nothing to do here (systemd.service(5), ExecCondition=) is no fault.
-            if run("systemctl", "is-failed", unit, check=False).strip() == "failed":
+            if run("systemctl", "is-active", unit, check=False).strip() != "inactive":
                 faults.append(str(fault))
     return faults
 
