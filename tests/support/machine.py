@@ -263,7 +263,7 @@ class Machine:
 
         All clients look like one address here: a test would shut out the next one.
         """
-        self.wait_for("fail2ban-client ping")
+        self.wait_for("fail2ban-client ping", timeout=240)  # two machines at once start it slowly
         self.succeed(
             f"fail2ban-client unban --all && fail2ban-client set sshd maxretry {maxretry}"
             " && fail2ban-client set sshd-flood maxretry 1000"
