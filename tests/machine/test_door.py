@@ -123,7 +123,7 @@ def test_nothing_outruns_its_end(machine: Machine, client: Client, end: str) -> 
         for _ in range(6):
             loops.enter_context(session.keep_asking("true"))
         bomb = session.start(BOMB)
-        machine.wait_for(f"test $(pgrep -c -u {person.name}) -gt 300", timeout=300)
+        machine.wait_for(f"test $(pgrep -c -u {person.name}) -gt 150", timeout=300)
         if end == "rotate":
             machine.rotate(person, end_sessions=True)
         else:
