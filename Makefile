@@ -41,7 +41,7 @@ test: ## Everything: lint, unit, program and machine tests
 proofs: setup image ## What takes too long for `test`, for nights: two hours, Go and Node
 	@$(IN_VENV) pytest tests/proofs --verbose $(ARGS)
 	@$(IN_VENV) SECONDLOCK_WAITING=20 SECONDLOCK_ROUNDS=50 \
-		pytest tests/machine/test_door.py -k answer_one_code_together
+		pytest tests/machine/test_totp.py -k answer_one_code_together
 
 .PHONY: lint
 lint: setup ## ruff, mypy, import-linter and shellcheck

@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from xdist.remote import Producer
 
 SHARED, OTHERS, PROGRAM, UNIT = "shared machine", "other machines", "program", "unit"
-OF_THEIR_OWN = ("test_aws_source", "test_bans", "test_lifecycle")
-"""Files in tests/machine that boot machines of their own."""
+ON_AWS = ("test_aws", "test_ship", "test_spot")
+"""Files in tests/machine that share a machine of the target aws."""
+OF_THEIR_OWN = (*ON_AWS, "test_bans", "test_lifecycle")
+"""Those that leave the machine of all others alone."""
 
 
 class Beside(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
@@ -27,7 +29,9 @@ class Beside(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
     def _split_scope(self, nodeid: str) -> str:
         """The test's group (called by the base class)."""
         file = nodeid.partition("::")[0]
-        return SHARED if _kind(file) == SHARED else file
+        if _kind(file) == SHARED:
+            return SHARED
+        return "aws" if PurePosixPath(file).stem in ON_AWS else file
 
 
 @pytest.hookimpl

@@ -14,12 +14,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cloudinit.bundle import bundle
-from tests.support.machine import Machine
+from infra.local import qemu
+from tests.support.aws_machine import GROUP, AwsMachine
+from tests.support.cloud import Cloud
+from tests.support.machine import BOOT, Machine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.support.client import Client
+    from tests.support.people import Person
 
 HERE = Path(__file__).parent
 TIMEOUT = 600  # seconds; the first test of a machine waits for its boot
@@ -78,3 +82,35 @@ def machine(image: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[M
 def client(machine: Machine) -> Client:
     """Stock ssh towards the shared machine, from an address that nothing has banned."""
     return machine.client
+
+
+@pytest.fixture(scope="session")
+def aws(image: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AwsMachine]:
+    """A machine of the target aws whose first roster, of four people, has arrived.
+
+    The guest is the one that EC2 gets, booted here: its bundle from S3, its one data volume under
+    the name that EC2 gives it. moto listens on this computer's loopback, which the guest's root
+    reaches by QEMU's gateway.
+    """
+    cloud = Cloud(tmp_path_factory.mktemp("cloud"))
+    try:
+        cloud.client("logs").create_log_group(logGroupName=GROUP)
+        machine = AwsMachine(tmp_path_factory.mktemp("aws"), cloud)
+        try:
+            qemu.create_data(machine.data, 5)
+            machine.add(count=4)
+            machine.put()
+            machine.boot()
+            machine.wait_for("systemctl is-active ssh.service", timeout=BOOT)
+            machine.lift_bans()
+            yield machine
+        finally:
+            machine.end()
+    finally:
+        cloud.end()
+
+
+@pytest.fixture(scope="session")
+def aws_people(aws: AwsMachine) -> list[Person]:
+    """Those in the first roster of the machine `aws`."""
+    return aws.everyone()

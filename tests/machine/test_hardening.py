@@ -2,49 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
-import subprocess
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cloudinit.bundle import files
 
 if TYPE_CHECKING:
     from cloudinit.facets import Target
-    from tests.support.client import Client
     from tests.support.machine import Machine
-
-FAILURE, UNREACHED = 3, 1  # ssh-audit(1), exit codes
-
-
-def test_ssh_audit_finds_no_failure(machine: Machine, client: Client) -> None:
-    program = Path(sys.executable).with_name("ssh-audit")
-    argv = [str(program), "--skip-rate-test", "-n", "-p", str(client.port), client.address]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=300)
-    assert done.returncode not in {FAILURE, UNREACHED}, done.stdout
-
-
-def test_only_ssh_listens_beyond_the_machine_itself(machine: Machine) -> None:
-    lines = machine.succeed("ss -Hltnu").splitlines()
-    listening = {line.split()[4] for line in lines}
-    inside = {each for each in listening if re.match(r"(127\.|\[::1\])", each)}
-    own = machine.succeed("hostname -I").split()[0]
-    assert listening - inside <= {"0.0.0.0:22", "[::]:22", f"{own}%eth0:68"}, listening
-    # Workspaces share the loopback: chrony's and the resolver's ports, and Jupyter's.
-    expected = {"127.0.0.1:323", "[::1]:323", "127.0.0.54:53", "127.0.0.53%lo:53"}
-    assert inside <= expected | {"127.0.0.1:8888"}, listening
-
-
-def test_the_firewall_drops_what_nothing_allows(machine: Machine) -> None:
-    listed = json.loads(machine.succeed("nft -j list table inet secondlock"))["nftables"]
-    chains = {
-        one["chain"]["name"]: one["chain"]["policy"]
-        for one in listed
-        if "hook" in one.get("chain", {})
-    }
-    assert chains == {"input": "drop", "forward": "drop", "output": "accept"}
 
 
 def test_no_unit_has_failed(machine: Machine) -> None:
@@ -96,24 +61,6 @@ def test_the_kernel_offers_little_to_who_has_no_privileges(machine: Machine) -> 
         machine.fail(f"modprobe {module}")
 
 
-def test_a_login_is_known_longer_than_the_journal_is_kept(machine: Machine, client: Client) -> None:
-    person = machine.researcher()
-    assert client.login(person).entered
-    machine.status()
-    machine.succeed("journalctl --rotate && journalctl --vacuum-time=1s")
-    kept = machine.succeed("cat /var/log/secondlock/logins.log")
-    assert f"Accepted keyboard-interactive/pam for {person.name} from " in kept
-    assert machine.person_status(person)["last_login"] is not None
-
-
-def test_only_sshd_itself_tells_of_logins(machine: Machine) -> None:
-    forged = "Accepted publickey for mallory from 203.0.113.66 port 22 ssh2"
-    machine.succeed(f"setpriv --reuid 20001 --clear-groups logger -t sshd-session '{forged}'")
-    machine.succeed("journalctl --sync")
-    machine.status()
-    machine.fail("grep mallory /var/log/secondlock/logins.log /var/lib/secondlock/logins.json")
-
-
 def test_upgrades_leave_what_would_end_peoples_work(machine: Machine) -> None:
     dump = machine.succeed("apt-config dump Unattended-Upgrade::Package-Blacklist")
     patterns = re.findall(r'Blacklist:: "(.*)";', dump)
@@ -135,15 +82,6 @@ def test_nobody_else_can_change_what_root_runs_or_reads(machine: Machine) -> Non
     assert found == ""
     assert machine.succeed("stat -c %a /var/lib/secondlock").strip() == "700"
     assert machine.succeed("stat -c %a /var/lib/secondlock/ssh_host_ed25519_key").strip() == "600"
-
-
-def test_sshd_asks_everyone_for_two_factors(machine: Machine) -> None:
-    person, other = machine.researcher(), machine.researcher("password+totp")
-    methods = "sshd -T -C user={},host=x,addr=10.0.2.2 | grep -i ^authenticationmethods"
-    first = machine.succeed(methods.format(person.name)).split()[1:]
-    assert first == ["publickey,keyboard-interactive:pam"]
-    assert machine.succeed(methods.format(other.name)).split()[1:] == ["keyboard-interactive:pam"]
-    assert machine.succeed(methods.format("root")).split()[1:] == first
 
 
 def test_a_researcher_has_no_way_to_root_but_the_one_helper(machine: Machine) -> None:

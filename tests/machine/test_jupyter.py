@@ -99,22 +99,48 @@ def test_it_leads_to_no_socket_of_the_machines(
     machine.fail("journalctl -t sshd-session -t sshd --since -10min | grep trudy")
 
 
+def test_what_it_says_is_in_no_log_of_the_machines(
+    machine: Machine, owner: tuple[Person, Session]
+) -> None:
+    person, session = owner
+    # Programs of one's own come first on one's PATH.
+    session.succeed("mkdir -p ~/.local/bin && rm -rf ~/.local/share/secondlock")
+    flood = "#!/bin/sh\nyes flooded | head -c 50M\nyes flooded | head -c 50M >&2\nexit 1\n"
+    session.run("cat >~/.local/bin/jupyter", stdin=flood.encode())
+    session.succeed("chmod +x ~/.local/bin/jupyter")
+    try:
+        said = _refused(session)
+    finally:
+        session.succeed("rm ~/.local/bin/jupyter /run/secondlock/jupyter.log")
+    assert b"flooded" in said
+    assert len(said) < 64 << 10
+    machine.succeed("journalctl --sync")
+    machine.fail("journalctl -b -o cat | grep -q flooded")
+    unit = f"secondlock-jupyter@{person.name}.service"
+    assert len(machine.succeed(f"journalctl -b -o cat -u {unit}").splitlines()) < 40
+
+
 def test_a_jupyter_that_fails_at_once_is_told_at_once(
     machine: Machine, owner: tuple[Person, Session]
 ) -> None:
     _, session = owner
     session.succeed("mkdir -p ~/.local/share; rm -rf ~/.local/share/secondlock")
     session.succeed("touch ~/.local/share/secondlock")  # where its folder is to be
+    for _ in range(2):
+        started = time.monotonic()
+        assert b"mkdir" in _refused(session)
+        assert time.monotonic() - started < AT_ONCE
+    machine.succeed("systemctl reset-failed 'secondlock-jupyter@*'")
+
+
+def _refused(session: Session) -> bytes:
+    """What a visitor of the port is told in place of a Jupyter."""
     near = free_port()
     assert session.forward("-L", f"127.0.0.1:{near}:127.0.0.1:8888").exit == 0
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    for _ in range(2):
-        started = time.monotonic()
-        with pytest.raises(urllib.error.HTTPError) as refused:
-            opener.open(f"http://127.0.0.1:{near}/", timeout=300)
-        assert time.monotonic() - started < AT_ONCE
-        assert refused.value.code == 503
-        said = refused.value.read()
-        assert b"Jupyter did not start" in said
-        assert b"mkdir" in said
-    machine.succeed("systemctl reset-failed 'secondlock-jupyter@*'")
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        opener.open(f"http://127.0.0.1:{near}/", timeout=300)
+    assert refused.value.code == 503
+    said = refused.value.read()
+    assert b"Jupyter did not start" in said
+    return said

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gzip
 import json
+import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import TYPE_CHECKING, Any
 
 from cloudinit.boot import MachineValues
 from cloudinit.bundle import bundle
@@ -194,6 +196,35 @@ class AwsMachine(Machine):
             logGroupName=GROUP, logStreamName=f"{NAME}/{stream}", startFromHead=True
         )["events"]
         return [str(event["message"]) for event in events]
+
+
+@contextmanager
+def answering(status: int, answer: dict[str, Any]) -> Iterator[str]:
+    """An endpoint that gives everyone who asks for a roster this answer; its URL.
+
+    Whatever else is asked of AWS is refused: log lines that it took would be lost.
+    """
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            asked = self.headers["X-Amz-Target"] == "AmazonSSM.GetParameter"
+            text = json.dumps(answer if asked else DENIED).encode()
+            self.send_response(status if asked else 400)
+            self.send_header("Content-Type", "application/x-amz-json-1.1")
+            self.send_header("Content-Length", str(len(text)))
+            self.end_headers()
+            self.wfile.write(text)
+
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 (the base class's)
+            """Say nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
 
 
 def boothook(script: str) -> str:

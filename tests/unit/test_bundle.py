@@ -143,3 +143,9 @@ def test_every_unit_that_aws_starts_with_is_there() -> None:
     wanted = " ".join(line.removeprefix("Wants=") for line in lines if line.startswith("Wants="))
     assert "secondlock-fetch.timer" in wanted.split()
     assert not [unit for unit in wanted.split() if f"/etc/systemd/system/{unit}" not in inside]
+
+
+def test_each_facet_is_tried_by_a_test_of_its_name() -> None:
+    tested = {path.stem for path in (ROOT / "tests").glob("*/test_*.py")}
+    names = {facet.name for target in TARGETS for facet in facets(target)}
+    assert {name for name in names if f"test_{name}" not in tested} == set()

@@ -423,15 +423,26 @@ def test_status_tells_up_from_down(
     assert "10.0.2.9" in table
 
 
+@pytest.mark.parametrize(
+    ("now", "then"),
+    [
+        ("  Port 40023\n", "  Port 40024\n"),
+        ("  HostName 127.0.0.1\n", "  HostName 127.0.0.2\n"),
+        ("/.secondlock/lab/known_hosts", "/elsewhere/.secondlock/lab/known_hosts"),
+        ("Host alice.lab\n", "Host alice.lab alina.lab\n"),
+    ],
+    ids=["port", "address", "folder", "person"],
+)
 def test_status_says_when_ssh_is_told_of_what_was_before(
-    stack: dict[str, Any], capsys: pytest.CaptureFixture[str]
+    stack: dict[str, Any], capsys: pytest.CaptureFixture[str], now: str, then: str
 ) -> None:
     assert main(["ssh-config", "--stack", "lab"]) == 0
     capsys.readouterr()
     main(["status", "--stack", "lab", "--json"])
     assert json.loads(capsys.readouterr().out)["problems"] == []
     config = project.ROOT / ".secondlock" / "lab" / "ssh_config"
-    config.write_text(config.read_text().replace("Port 40023", "Port 40024"))
+    assert now in config.read_text()
+    config.write_text(config.read_text().replace(now, then))
     assert main(["status", "--stack", "lab"]) == 1
     assert "./secondlock ssh-config --stack lab" in capsys.readouterr().out
     main(["status", "--stack", "lab", "--json"])

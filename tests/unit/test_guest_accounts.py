@@ -42,14 +42,8 @@ def shadow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     def chpasswd(*_: str, stdin: str) -> None:
         shadow.write_text(f"{NAME}:$y${stdin.split(':')[1].strip()}:1:\n")
 
-    def account(*_: Any) -> bool:
-        made = not shadow.read_text()
-        if made:
-            shadow.write_text(f"{NAME}:*:1:\n")
-        return made
-
     monkeypatch.setattr(passwords, "run", chpasswd)
-    monkeypatch.setattr(accounts, "_account", account)
+    monkeypatch.setattr(accounts, "_renew", lambda *_: False)
     monkeypatch.setattr(accounts, "_home", lambda *_: None)
     monkeypatch.setattr(accounts.containers, "is_shut", lambda _: False)
     return shadow
@@ -68,6 +62,14 @@ def _person(method: str) -> Any:
         end_sessions=False,
         parts={**first, **codes_of},
     )
+
+
+def _apply(person: Any, shadow: Path, known_before: bool) -> Any:
+    """As a roster does; what changed."""
+    made = not shadow.read_text()
+    if made:
+        shadow.write_text(f"{NAME}:!*:1:\n")
+    return accounts.apply(person, 20001, known_before, made)
 
 
 def _bound(person: Any, shadow: Path) -> bool:
@@ -90,7 +92,7 @@ def test_what_was_cut_off_is_done_the_next_time(
 ) -> None:
     person = _person(method)
     if root_disk == "new":  # the state volume remembers, the accounts are gone
-        accounts.apply(person, 20001, known_before=False)
+        _apply(person, shadow, known_before=False)
         shadow.write_text("")
         (paths.AUTHORIZED_KEYS / NAME).unlink()
 
@@ -100,14 +102,14 @@ def test_what_was_cut_off_is_done_the_next_time(
     with monkeypatch.context() as broken:
         broken.setattr(factors.load(cut), "bind", fail)
         with pytest.raises(CutError):
-            accounts.apply(person, 20001, known_before=True)
-    accounts.apply(person, 20001, known_before=True)
+            _apply(person, shadow, known_before=True)
+    _apply(person, shadow, known_before=True)
     assert _bound(person, shadow)
-    assert accounts.apply(person, 20001, known_before=True) == []
+    assert _apply(person, shadow, known_before=True) == []
 
 
 def test_another_method_takes_the_first_ones_key_away(shadow: Path) -> None:
-    accounts.apply(_person("key+totp"), 20001, known_before=False)
+    _apply(_person("key+totp"), shadow, known_before=False)
     person = _person("password+totp")
-    accounts.apply(person, 20001, known_before=False)
+    _apply(person, shadow, known_before=False)
     assert _bound(person, shadow)

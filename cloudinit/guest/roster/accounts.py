@@ -4,6 +4,7 @@ import grp
 import os
 import pwd
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -53,41 +54,71 @@ def groups_of(name: str) -> set[str]:
     return {grp.getgrgid(gid).gr_name for gid in os.getgrouplist(name, entry.pw_gid)}
 
 
-def _account(researcher: Researcher, uid: int) -> bool:
-    name, groups = researcher.name, f"{ALL},{services.methods()[researcher.method]['group']}"
-    entry = _entry(name)
-    if entry is not None and entry.pw_uid != uid:
+def make(people: Mapping[str, tuple[Researcher, int]]) -> set[str]:
+    """Make the accounts that are missing, given each researcher and their uid; returns their names.
+
+    In one run: programs for each take a second a person under emulation, and each writes all of
+    /etc/passwd again. Raises GuestError.
+    """
+    missing = {name: each for name, each in people.items() if _entry(name) is None}
+    for name, (_, uid) in missing.items():
+        _check_free(name, uid)
+    if missing:
+        lines = "".join(_wanted(*each) for each in missing.values())
+        run("systemd-sysusers", "-", stdin=lines)
+    return set(missing)
+
+
+def _wanted(researcher: Researcher, uid: int) -> str:
+    """The account in sysusers.d(5); its group's id is the uid too."""
+    name, home = researcher.name, paths.HOME / researcher.name
+    lines = [f"g {name} {uid}", f"u {name} {uid}:{uid} - {home} {paths.SHELL}"]
+    lines += [f"m {name} {group}" for group in _groups(researcher)]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _check_free(name: str, uid: int) -> None:
+    """systemd-sysusers would take another uid where this one is somebody's. Raises GuestError."""
+    with suppress(KeyError):
+        raise GuestError(f"the uid {uid} of {name} is that of {pwd.getpwuid(uid).pw_name}")
+    with suppress(KeyError):
+        group = grp.getgrgid(uid).gr_name
+        if group != name:  # one of this name was left when this was cut off
+            raise GuestError(f"the gid {uid} of {name} is that of {group}")
+
+
+def _groups(researcher: Researcher) -> tuple[str, str]:
+    return (ALL, services.methods()[researcher.method]["group"])
+
+
+def _renew(researcher: Researcher, uid: int) -> bool:
+    """An account that is there, as the roster says; whether it was not. Raises GuestError."""
+    name, shell = researcher.name, str(paths.SHELL)
+    entry = pwd.getpwnam(name)
+    if entry.pw_uid != uid:
         raise GuestError(f"the account {name} has uid {entry.pw_uid}, not its allotted {uid}")
-    if entry is None:
-        if not _is_group(name):  # one that is there was left when this was cut off
-            run("groupadd", "--gid", str(uid), name)
-        run(
-            "useradd", "--uid", str(uid), "--gid", str(uid), "--groups", groups,
-            "--home-dir", str(paths.HOME / name), "--no-create-home", "--shell", str(paths.SHELL),
-            "--password", "*", name,
-        )  # fmt: skip
-        return True
-    shell = str(paths.SHELL)
-    if entry.pw_shell == shell and groups_of(name) - {name} == set(groups.split(",")):
+    groups = _groups(researcher)
+    if entry.pw_shell == shell and groups_of(name) - {name} == set(groups):
         return False
-    run("usermod", "--expiredate", "", "--shell", shell, "--groups", groups, name)
+    run("usermod", "--expiredate", "", "--shell", shell, "--groups", ",".join(groups), name)
     return True
 
 
-def apply(researcher: Researcher, uid: int, known_before: bool) -> list[str]:
-    """Make the account as the roster says; returns what changed, in words.
+def apply(researcher: Researcher, uid: int, known_before: bool, made: bool) -> list[str]:
+    """Make the account that is there as the roster says; returns what changed, in words.
 
-    `known_before`: this enrollment was in an earlier roster. Raises GuestError.
+    `known_before`: this enrollment was in an earlier roster; `made`: the account is new (`make`).
+    Raises GuestError.
     """
     name = researcher.name
     # Whoever asks for a workspace in the middle of a change that ends sessions gets none.
     differs = _differs(researcher)
     if researcher.end_sessions and differs:
         containers.shut(name)
+    other = made or _renew(researcher, uid)
+    changed = ["account"] if other else []
     # The state volume may remember an enrollment whose account went with the old root disk.
-    made = _account(researcher, uid)
-    changed = ["account"] if made else []
-    now = Now(differs or made, known_before)
+    now = Now(differs or other, known_before)
     bound = [module.bind(researcher, part, now) for module, part in _factors(researcher)]
     changed += [word for word in bound if word is not None]
     _home(name, uid)

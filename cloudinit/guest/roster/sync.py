@@ -98,9 +98,11 @@ def _apply(roster: Roster) -> list[str]:
         if accounts.is_active(name):
             accounts.remove(name)
             changed.append(f"{name}: removed")
-    for name, researcher in sorted(roster.researchers.items()):
-        uid = known.uid(name)
-        changed += accounts.apply(researcher, uid, _bound_before(researcher, roster, known))
+    people = {name: (each, known.uid(name)) for name, each in sorted(roster.researchers.items())}
+    made = accounts.make(people)
+    for name, (researcher, uid) in people.items():
+        known_before = _bound_before(researcher, roster, known)
+        changed += accounts.apply(researcher, uid, known_before, name in made)
     _remember(roster, known)
     state.save(known)
     restored.caught_up()
