@@ -1,4 +1,7 @@
-"""A login's way into the workspace: sudo runs this as root, with no arguments."""
+"""A login's way into the workspace, whatever its state: the script `enter` hands over to this.
+
+Into one that runs and has room the script leads by itself; it does what this does, sooner.
+"""
 
 import json
 import os
@@ -14,14 +17,7 @@ from guest.workspace import containers, limits
 # client sends (macOS: LC_CTYPE=UTF-8) is one that images rarely have, and their programs complain.
 PASSED_ON = ("COLORTERM", "NO_COLOR", "SSH_CONNECTION", "SSH_CLIENT")
 TERMINALS = f"{containers.TOOLS}/terminfo"
-# A terminal newer than the image's descriptions (terminfo(5)) is told from xterm by its name alone.
-KNOWN_TERMINAL = f"""\
-for place in ~/.terminfo /etc/terminfo /lib/terminfo /usr/share/terminfo {TERMINALS}; do
-    [ ! -e "$place/${{TERM%"${{TERM#?}}"}}/$TERM" ] || exec "$@"
-done
-TERM=xterm-256color
-exec "$@"
-"""
+TERMINAL = f"{containers.TOOLS}/terminal"
 
 # In place of a command: ends all that runs in the workspace, also where nothing more can start.
 STOP = "secondlock-stop"
@@ -46,7 +42,7 @@ def _command(terminal: bool) -> list[str]:
     """As sshd(8) does it: a login shell, or the whole command as one opaque word for the shell."""
     asked = os.environ.get("SSH_ORIGINAL_COMMAND")
     shell = ["/bin/bash", "-l"] if asked is None else ["/bin/bash", "-c", _as_utf8(asked)]
-    return ["/bin/sh", "-c", KNOWN_TERMINAL, "sh", *shell] if terminal else shell
+    return ["/bin/sh", TERMINAL, *shell] if terminal else shell
 
 
 def _as_utf8(command: str) -> str:
