@@ -42,6 +42,7 @@ PACKAGES: tuple[str, ...] = (
     # Workspaces; without apparmor `docker run` fails
     "docker.io",
     "docker-cli",
+    "crun",
     "apparmor",
     # What an image of one's own may lack (image/toolbox.sh)
     "openssh-sftp-server",

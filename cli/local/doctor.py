@@ -31,9 +31,9 @@ _LEAST_DISK_GIB = 3.0
 """What a machine writes at its first boot and a little more: its disks grow as they are used."""
 
 _OLD = dt.timedelta(days=30)
-"""An image's age from which on its kernel, runc and Docker have probably been mended since."""
+"""An image's age from which on its kernel, crun and Docker have probably been mended since."""
 
-_TELLING = re.compile(r"linux-image-\d.*|runc|docker\.io|openssh-server")
+_TELLING = re.compile(r"linux-image-\d.*|crun|runc|docker\.io|openssh-server")
 
 _TIME_ERROR = 5  # adjtimex(2): the clock is not synchronised
 _INSTALL = "sudo apt-get install qemu-system-x86"

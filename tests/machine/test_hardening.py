@@ -68,7 +68,15 @@ def test_upgrades_leave_what_would_end_peoples_work(machine: Machine) -> None:
     def held(package: str) -> bool:
         return any(re.match(pattern, package) for pattern in patterns)
 
-    kept = ["docker.io", "docker-ce", "containerd", "containerd.io", "runc", "nvidia-driver"]
+    kept = [
+        "docker.io",
+        "docker-ce",
+        "containerd",
+        "containerd.io",
+        "crun",
+        "runc",
+        "nvidia-driver",
+    ]
     kept += ["linux-image-cloud-amd64", "nvidia-container-toolkit"]
     assert [package for package in kept if not held(package)] == []
     assert not any(held(package) for package in ("openssh-server", "sudo", "libc6", "systemd"))

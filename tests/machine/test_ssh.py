@@ -66,7 +66,7 @@ def test_who_says_nothing_is_sent_away_and_others_get_in_meanwhile(
 def _nothing_runs(machine: Machine, person: Person) -> None:
     machine.fail(f"pgrep -u {person.name}")
     machine.fail(f"docker container inspect workspace-{person.name}")
-    machine.fail(f"pgrep -f '[r]unc.* exec .*{person.name}'")
+    machine.fail(f"pgrep -f '[c]run.* exec .*{person.name}'")
 
 
 BOMB = "for n in 1 2 3 4; do while :; do sleep 999 & done & done 2>&-; wait"
@@ -101,9 +101,9 @@ def test_what_a_cut_off_client_leaves_ends_with_its_connection(
     with pexpect.spawn(argv[0], argv[1:], encoding="utf-8", timeout=90) as child:
         child.expect(PROMPT)
         child.sendline(person.code())
-        machine.wait_for("pgrep -f '[r]unc.* exec .*sleep 1234'", timeout=90)
+        machine.wait_for("pgrep -f '[c]run.* exec .*sleep 1234'", timeout=90)
         uid = machine.succeed(f"id -u {person.name}").strip()
-        runc = machine.succeed("pgrep -f '[r]unc.* exec .*sleep 1234' | tail -1").strip()
-        assert f"user-{uid}.slice" in machine.succeed(f"cat /proc/{runc}/cgroup")
+        entered = machine.succeed("pgrep -f '[c]run.* exec .*sleep 1234' | tail -1").strip()
+        assert f"user-{uid}.slice" in machine.succeed(f"cat /proc/{entered}/cgroup")
         child.kill(9)
-    machine.wait_for("! pgrep -f '[r]unc.* exec .*sleep 1234'", timeout=60)
+    machine.wait_for("! pgrep -f '[c]run.* exec .*sleep 1234'", timeout=60)

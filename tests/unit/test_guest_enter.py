@@ -29,7 +29,7 @@ RECORDER = '#!/bin/sh\nprintf "%s\\0" "$0" "$@"\n'
 THERE = {
     f"etc/secondlock/workspaces/{NAME}/passwd": "",
     f"run/secondlock/workspaces/{NAME}.id": ID,
-    f"run/docker/runtime-runc/moby/{ID}/state.json": "{}",
+    f"run/docker/runtime-runc/moby/{ID}/status": "{}",
     f"{GROUP}/pids.current": "3\n",
     f"{GROUP}/pids.max": "1536\n",
     f"{GROUP}/memory.current": "1048576\n",
@@ -83,7 +83,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Root:
 
 def _the_long_way(environment: dict[bytes, bytes]) -> list[bytes]:
     account = pwd.struct_passwd((NAME, "x", UID, UID, "", f"/home/{NAME}", "/bin/sh"))
-    with patch.dict(os.environb, environment, clear=True):
+    runtime = patch.object(containers, "_runtime", lambda _: containers.CRUN)
+    with runtime, patch.dict(os.environb, environment, clear=True):
         argv = containers.enter_command(
             account, ID, enter._command(False), enter._environment(account, False), False
         )
@@ -128,7 +129,7 @@ def test_both_ways_lead_to_the_same_place(
         (f"run/secondlock/workspaces/{NAME}.id", None),
         (f"run/secondlock/workspaces/{NAME}.id", ""),
         (f"run/secondlock/workspaces/{NAME}.id", f"{ID} nvidia.com/gpu=all"),
-        (f"run/docker/runtime-runc/moby/{ID}/state.json", None),
+        (f"run/docker/runtime-runc/moby/{ID}/status", None),
         (f"run/secondlock/shut/{NAME}", ""),
         ("run/cdi/nvidia.yaml", ""),
         ("sys/bus/pci/devices/0000:00:1e.0/vendor", "0x10de\n"),

@@ -1,4 +1,4 @@
-"""A researcher's TensorFlow container: made at the first login, entered by `runc exec`."""
+"""A researcher's TensorFlow container: made at the first login, entered by `crun exec`."""
 
 import fcntl
 import json
@@ -16,9 +16,11 @@ from guest.gpu import devices
 from guest.system import GuestError, folder, kill_group
 from guest.workspace import docker, limits
 
-RUNC = "/usr/sbin/runc"
-# Where Docker's runc keeps the containers that it runs (dockerd(8), namespace "moby").
-RUNC_ROOT = Path("/run/docker/runtime-runc/moby")
+# What enters a workspace: crun, or runc on a machine whose image is of before crun came into it.
+# runc's copy of itself for every entry takes an emulated machine two seconds.
+CRUN, RUNC = Path("/usr/bin/crun"), Path("/usr/sbin/runc")
+# Where Docker has both keep what they run (dockerd(8), namespace "moby"), each by files of its own.
+RUNNING = Path("/run/docker/runtime-runc/moby")
 TOOLS = "/usr/local/share/secondlock/workspace"
 # What the image has comes first; what it lacks is in the tools (image/toolbox.sh).
 SEARCH_PATH = f"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:{TOOLS}"
@@ -115,6 +117,7 @@ def _definition(account: pwd.struct_passwd, image: str) -> dict[str, Any]:
             "PidsLimit": _pids(),
             "ShmSize": memory // 4,
             "IpcMode": "private",
+            "Runtime": (CRUN if CRUN.exists() else RUNC).name,
             "RestartPolicy": {"Name": "unless-stopped"},
             # What runs in it can write as much as it likes to where its first process does.
             "LogConfig": {"Type": "none"},
@@ -167,13 +170,21 @@ def _remember(user: str, container: Any) -> None:
 
 
 def running(user: str) -> str | None:
-    """The container's id, when runc itself says that it is there: spares Docker a question.
+    """The container's id, when what runs it says that it is there: spares Docker a question.
 
     None also where its devices are not those of the machine.
     """
     found, given = _remembered(user)
-    there = bool(found) and (RUNC_ROOT / found / "state.json").exists()
+    there = bool(found) and _runtime(found) is not None
     return found if there and given == devices.offered() else None
+
+
+def _runtime(container: str) -> Path | None:
+    """What runs the container; None where nothing does."""
+    for program, mark in ((CRUN, "status"), (RUNC, "state.json")):
+        if (RUNNING / container / mark).exists():
+            return program
+    return None
 
 
 def complaint(user: str) -> str | None:
@@ -305,12 +316,15 @@ def enter_command(
     environment: Mapping[str, str],
     terminal: bool,
 ) -> list[str]:
-    """The `runc exec` that runs a command in the workspace, as the researcher.
+    """The `crun exec` that runs a command in the workspace, as the researcher.
 
-    runc rather than `docker exec`: the process stays in the session's audit trail (loginuid) and
-    ends with the connection.
+    Not `docker exec`: the process stays in the session's audit trail (loginuid) and ends with the
+    connection.
     """
-    argv = [RUNC, "--root", str(RUNC_ROOT), "exec"]
+    program = _runtime(container) or CRUN
+    argv = [str(program), "--root", str(RUNNING), "exec"]
+    if program == CRUN:
+        argv.append("--no-new-privs")  # runc does as the container's definition says
     if terminal:
         argv.append("--tty")
     argv += ["--user", f"{account.pw_uid}:{account.pw_gid}", "--cwd", account.pw_dir]

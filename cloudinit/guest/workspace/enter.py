@@ -46,7 +46,7 @@ def _command(terminal: bool) -> list[str]:
 
 
 def _as_utf8(command: str) -> str:
-    """runc hands on its arguments as JSON, which spoils other bytes: bash is to spell those."""
+    """What hands on arguments as JSON (runc) spoils other bytes: bash is to spell those."""
     try:
         command.encode()
     except UnicodeEncodeError:
@@ -77,7 +77,7 @@ def _refuse_full(container: str) -> None:
 
 
 def main() -> NoReturn:
-    """Replace this process by `runc exec`; exit code 70 (EX_SOFTWARE) where that cannot be."""
+    """Replace this process by `crun exec`; exit code 70 (EX_SOFTWARE) where that cannot be."""
     try:
         account = _researcher()
         if os.environ.get("SSH_ORIGINAL_COMMAND") == STOP:

@@ -6,7 +6,7 @@ from pathlib import Path
 from guest.system import CGROUPS
 
 MIB = 1024 * 1024
-# What `runc exec` itself and a shell take there.
+# What `crun exec` itself and a shell take there.
 PROCESSES, MEMORY = 32, 32 * MIB
 
 
