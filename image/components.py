@@ -52,9 +52,9 @@ systemctl start secondlock-gpu.service
 nvidia-smi
 grep -x 'EnableGpuFirmware: 0' /proc/driver/nvidia/params
 # As a workspace is (guest/workspace/containers.py).
-docker run --rm --runtime crun --network host --device nvidia.com/gpu=all --user 20001:20001 --init \\
-    --cap-drop ALL --security-opt no-new-privileges --read-only --pids-limit 4096 \\
-    --tmpfs /tmp --env HOME=/tmp --workdir /tmp --entrypoint python3 @image@ -c '
+docker run --rm --runtime crun --network host --device nvidia.com/gpu=all --init \\
+    --user 20001:20001 --cap-drop ALL --security-opt no-new-privileges --read-only \\
+    --pids-limit 4096 --tmpfs /tmp --env HOME=/tmp --workdir /tmp --entrypoint python3 @image@ -c '
 import tensorflow as tf
 
 assert tf.__version__.startswith("2.9."), tf.__version__

@@ -1,8 +1,8 @@
 """Which tests run beside which, where there are several workers (pytest-xdist).
 
-A file's tests go to one worker, in order: many have a stack or a machine in common. So do all tests
-of the machine that many files share. Two machines at once keep both cores busy: those that one file
-boots for itself come last, when there is nothing lighter to do beside the shared one.
+A file's tests go to one worker, in order: many have a stack or a machine in common. All machines
+belong to one worker: two emulated ones at once keep each other from the two cores (their virtual
+processors wait for each other), so that each takes more than twice its time.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from xdist.scheduler import LoadScopeScheduling
 if TYPE_CHECKING:
     from xdist.remote import Producer
 
-SHARED, OTHERS, PROGRAM, UNIT = "shared machine", "other machines", "program", "unit"
+MACHINES, PROGRAM, UNIT = "machines", "program", "unit"
 ON_AWS = ("test_aws", "test_ship", "test_spot")
 """Files in tests/machine that share a machine of the target aws."""
 OF_THEIR_OWN = (*ON_AWS, "test_bans", "test_lifecycle")
-"""Those that leave the machine of all others alone."""
+"""Those that leave the machine of all others alone; it is ended before they start theirs."""
 
 
 class Beside(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
@@ -29,9 +29,7 @@ class Beside(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
     def _split_scope(self, nodeid: str) -> str:
         """The test's group (called by the base class)."""
         file = nodeid.partition("::")[0]
-        if _kind(file) == SHARED:
-            return SHARED
-        return "aws" if PurePosixPath(file).stem in ON_AWS else file
+        return MACHINES if _kind(file) == MACHINES else file
 
 
 @pytest.hookimpl
@@ -43,12 +41,15 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Any:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """In the order in which workers are to take them."""
-    order = [SHARED, PROGRAM, UNIT, OTHERS]
-    items.sort(key=lambda item: order.index(_kind(item.nodeid.partition("::")[0])))
+    items.sort(key=lambda item: _order(item.nodeid.partition("::")[0]))
+
+
+def _order(file: str) -> tuple[int, bool, bool]:
+    own = PurePosixPath(file).stem
+    order = [MACHINES, PROGRAM, UNIT].index(_kind(file))
+    return order, own in OF_THEIR_OWN, own in ON_AWS
 
 
 def _kind(file: str) -> str:
-    path = PurePosixPath(file)
-    if "machine" in path.parts:
-        return OTHERS if path.stem in OF_THEIR_OWN else SHARED
-    return PROGRAM if "program" in path.parts else UNIT
+    parts = PurePosixPath(file).parts
+    return MACHINES if "machine" in parts else PROGRAM if "program" in parts else UNIT

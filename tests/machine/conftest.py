@@ -30,6 +30,7 @@ TIMEOUT = 600  # seconds; the first test of a machine waits for its boot
 POOL = {"key+totp": 32, "password+totp": 4}
 # A restarted or replaced machine is no longer the one that the other tests share.
 LATE = ("restarted", "replaced")
+_shared: list[Machine] = []
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -41,6 +42,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             # By a signal: fixtures still end their machines.
             item.add_marker(pytest.mark.timeout(TIMEOUT, method="signal"))
     items.sort(key=_lateness)
+    using = [item for item in items if "machine" in getattr(item, "fixturenames", ())]
+    if using:
+        using[-1].add_marker("last_of_the_shared_machine")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    """The shared machine is ended once nobody needs it: an idle one takes others' time."""
+    if item.get_closest_marker("last_of_the_shared_machine"):
+        for machine in _shared:
+            machine.end()
 
 
 def _lateness(item: pytest.Item) -> int:
@@ -72,6 +84,8 @@ def machine(image: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[M
         elif (error := machine.upgrade(bundle("local").data, "--back")["error"]) is not None:
             pytest.fail(f"the kept machine cannot be brought up to date: {error}")
         machine.lift_bans()
+        if not kept:
+            _shared.append(machine)
         yield machine
     finally:
         if not kept:
