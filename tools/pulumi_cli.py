@@ -32,7 +32,7 @@ from tools.steps import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 PULUMI_VERSION = "3.259.0"
 MINIMUM = (3, 259, 0)
@@ -55,7 +55,8 @@ def ensure_pulumi(title: str, uv: Path) -> None:
     step = Step(title)
     found = on_path()
     if found:
-        unlink_programs()
+        host = language_host(found)
+        link_programs([found, *([Path(host)] if host else [])])
         step.done(f"{found} on PATH serves")
         return
     folder = cache_dir() / f"pulumi-{PULUMI_VERSION}"
@@ -65,28 +66,23 @@ def ensure_pulumi(title: str, uv: Path) -> None:
             (part / "bin").mkdir()
             bin_dir = part / "bin"
             word = "downloaded" if download(step, bin_dir) else build(step, uv, bin_dir)
-    unlink_programs()
-    for program in (folder / "bin").iterdir():
-        (VENV / "bin" / program.name).symlink_to(program)
+    link_programs((folder / "bin").iterdir())
     step.done(word)
 
 
-def unlink_programs() -> None:
-    """Remove the links that an earlier set-up made."""
+def link_programs(programs: Iterable[Path]) -> None:
+    """Have `.venv/bin` lead to these, and to none that an earlier set-up linked."""
     for link in (VENV / "bin").glob("pulumi*"):
         if link.is_symlink():
             link.unlink()
+    for program in programs:
+        (VENV / "bin" / program.name).symlink_to(program)
 
 
 def on_path() -> Path | None:
     """A `pulumi` on PATH, other than the project's, that is new enough and can run Python."""
-    folders = os.environ.get("PATH", "").split(os.pathsep)
-    path = os.pathsep.join(folder for folder in folders if Path(folder) != VENV / "bin")
-    pulumi = shutil.which("pulumi", path=path)
-    if not pulumi:
-        return None
-    beside = os.pathsep.join([str(Path(pulumi).resolve().parent), path])
-    if not shutil.which("pulumi-language-python", path=beside):
+    pulumi = shutil.which("pulumi", path=others_path())
+    if not pulumi or language_host(Path(pulumi)) is None:
         return None
     env = {**os.environ, "PULUMI_SKIP_UPDATE_CHECK": "1"}
     version = subprocess.run(
@@ -97,6 +93,18 @@ def on_path() -> Path | None:
         return None
     number = tuple(int(part) for part in match.groups())
     return Path(pulumi) if MINIMUM <= number < (MINIMUM[0] + 1,) else None
+
+
+def language_host(pulumi: Path) -> str | None:
+    """Where the program is that runs Python for it."""
+    beside = os.pathsep.join([str(pulumi.resolve().parent), others_path()])
+    return shutil.which("pulumi-language-python", path=beside)
+
+
+def others_path() -> str:
+    """PATH without the project's own environment."""
+    folders = os.environ.get("PATH", "").split(os.pathsep)
+    return os.pathsep.join(folder for folder in folders if Path(folder) != VENV / "bin")
 
 
 def download(step: Step, target: Path) -> bool:

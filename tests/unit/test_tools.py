@@ -115,6 +115,14 @@ def test_pulumi_on_path(
         (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     assert pulumi_cli.on_path() == (tmp_path / "pulumi" if serves else None)
+    if serves:  # whoever looks for it in the project's environment finds it there
+        links = tmp_path / "venv" / "bin"
+        links.mkdir(parents=True)
+        monkeypatch.setattr(pulumi_cli, "VENV", links.parent)
+        pulumi_cli.ensure_pulumi("Pulumi", Path("uv"))
+        assert {link.name: link.resolve().parent for link in links.iterdir()} == dict.fromkeys(
+            programs, tmp_path
+        )
 
 
 def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
