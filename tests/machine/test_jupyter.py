@@ -115,7 +115,7 @@ def test_what_it_says_is_in_no_log_of_the_machines(
     assert b"flooded" in said
     assert len(said) < 64 << 10
     machine.succeed("journalctl --sync")
-    machine.fail("journalctl -b -o cat | grep -q flooded")
+    machine.fail("journalctl -b -o cat | grep -qx flooded")
     unit = f"secondlock-jupyter@{person.name}.service"
     assert len(machine.succeed(f"journalctl -b -o cat -u {unit}").splitlines()) < 40
 
