@@ -19,7 +19,7 @@ PLACE = "/var/tmp/secondlock-test-volume"  # on the machine
 MOUNT = """
 import pathlib, sys
 sys.path.insert(0, "/usr/local/lib/secondlock")
-from guest import volumes
+from guest.volumes import mounts as volumes
 from guest.system import GuestError
 device, mountpoint = pathlib.Path("{device}"), pathlib.Path("{place}/m")
 volumes.VOLUMES = (volumes.Volume(device, "sl-trial", mountpoint, "noatime", 0o755),)
