@@ -31,7 +31,6 @@ from cli.project import TARGET, Stack, check_researcher, choose_stack, command, 
 from cli.request import (
     Asked,
     Draft,
-    Factors,
     FactorsOption,
     FromOption,
     KeyOption,
@@ -42,6 +41,7 @@ from cli.request import (
 )
 from cli.targets import NAMES, target_of
 from infra.enrollment import fingerprint
+from infra.factors import DEFAULT
 from infra.model.problems import Problem, ProblemsError
 from infra.model.settings import SEED_KEY, setting_problems, split_zones
 
@@ -133,7 +133,7 @@ def init(
     on_destroy: DestroyOption = None,
     researcher: ResearcherOption = None,
     key: KeyOption = None,
-    factors: FactorsOption = Factors.KEY,
+    factors: FactorsOption = DEFAULT,
     allowed_from: FromOption = None,
     instance_type: TypeOption = None,
     spot: SpotOption = False,

@@ -46,7 +46,8 @@ class Researcher(_Said):
     factors: Word
     frozen: bool
     wrong_codes: int
-    emergency_codes_left: int
+    emergency_codes_left: int | None
+    """None for who logs in without codes."""
     codes_void: bool = False
     """Whether the machine lost its memory of which emergency codes were used: it takes none."""
     sessions: int

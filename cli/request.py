@@ -9,7 +9,6 @@ import re
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
@@ -20,12 +19,14 @@ from cli.files import write_new
 from cli.keys import read_keys
 from cli.options import JsonOption, ResearcherArgument, StackOption, echo_json, file_name
 from cli.project import TARGET, Stack, check_researcher, choose_stack, command, pulumi, shown
+from cloudinit.guest.methods import METHODS
+from infra.factors import DEFAULT, of
 from infra.model.folder import read_folder
 from infra.model.problems import Problem, ProblemsError
-from infra.model.text import visible
+from infra.model.text import brief, visible
 from infra.targets import objections
 
-_OWN_KEYS = ("id_ed25519.pub", "id_ed25519_sk.pub", "id_ecdsa.pub", "id_rsa.pub")
+_OWN_KEYS = ("id_ed25519.pub", "id_ed25519_sk.pub", "id_ecdsa.pub", "id_ecdsa_sk.pub", "id_rsa.pub")
 _PLAIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9./+=@_:-]| (?=[^#\s]))*(?<!:)")
 
 _TEMPLATE = """\
@@ -40,6 +41,7 @@ ssh_keys:{ssh_keys}
 allowed_from:{allowed_from}
 
 # key+totp: a key and the phone's code. password+totp: a password and the phone's code.
+# fido2: a security key with touch and PIN, and no code. fido2+totp: that and the phone's code.
 factors: {factors}
 
 {machine}
@@ -49,11 +51,11 @@ enrollment: "{enrollment}"
 """
 
 
-class Factors(str, Enum):
-    """How a researcher proves who they are."""
-
-    KEY = "key+totp"
-    PASSWORD = "password+totp"  # noqa: S105 - a mode's name
+def _method(text: str) -> str:
+    """A method that was typed. Raises typer.BadParameter for what is none."""
+    if text not in METHODS:
+        raise typer.BadParameter(f"'{brief(text)}' is not one of {', '.join(map(repr, METHODS))}")
+    return text
 
 
 KeyOption = Annotated[
@@ -67,7 +69,13 @@ KeyOption = Annotated[
     ),
 ]
 FactorsOption = Annotated[
-    Factors, typer.Option("--factors", help="What a login asks for besides the address.")
+    str,
+    typer.Option(
+        "--factors",
+        metavar="|".join(METHODS),
+        parser=_method,
+        help="What a login asks for besides the address.",
+    ),
 ]
 FromOption = Annotated[
     list[str] | None,
@@ -104,7 +112,7 @@ def request(
     researcher: ResearcherArgument,
     stack: StackOption = None,
     key: KeyOption = None,
-    factors: FactorsOption = Factors.KEY,
+    factors: FactorsOption = DEFAULT,
     allowed_from: FromOption = None,
     instance_type: TypeOption = None,
     spot: SpotOption = False,
@@ -141,7 +149,8 @@ class Asked:
 
     researcher: str
     key: Path | None
-    factors: Factors
+    factors: str
+    """One of METHODS."""
     allowed_from: Sequence[str] | None
     machine: Mapping[str, str]
     """Fields, as YAML has them."""
@@ -204,8 +213,8 @@ def draft(stack: Stack, config: Mapping[str, str], asked: Asked) -> Draft:
     cidrs = asked.allowed_from or target.networks()
     source, keys, found = _keys(asked)
     # Where keys are wrong, nothing else is for want of one.
-    factors = Factors.PASSWORD if found else asked.factors
-    text = _scaffold(stack, name, keys, factors, cidrs, machine)
+    method = next(each for each in METHODS if not _needs_keys(each)) if found else asked.factors
+    text = _scaffold(stack, name, keys, method, cidrs, machine)
     path = stack.request(name)
     # The file is not there yet: its lines would help nobody, the fields' names do.
     for one in faults(stack, config, name, text):
@@ -232,7 +241,7 @@ def _scaffold(
     stack: Stack,
     researcher: str,
     keys: Sequence[str],
-    factors: Factors,
+    factors: str,
     cidrs: Sequence[str],
     machine: str,
 ) -> str:
@@ -240,7 +249,7 @@ def _scaffold(
         researcher=researcher,
         ssh_keys=_sequence(keys),
         allowed_from=_sequence(cidrs),
-        factors=factors.value,
+        factors=factors,
         machine=machine,
         enrollment=secrets.token_hex(16),
         rotate=command("rotate", researcher, stack=stack),
@@ -268,17 +277,32 @@ def _keys(asked: Asked) -> tuple[Path | None, list[str], list[Problem]]:
             return asked.key, read_keys(asked.key), []
         except ProblemsError as error:
             return asked.key, [], list(error.problems)
-    if asked.factors is Factors.PASSWORD:
+    if not _needs_keys(asked.factors):
         return None, [], []
     for path in (Path.home() / ".ssh" / name for name in _OWN_KEYS):
         if not path.is_file():
             continue
         try:
-            return path, read_keys(path), []
+            keys = read_keys(path)
         except ProblemsError:
             continue  # too weak a key, for example; perhaps the next will do
+        if _fault(asked.factors, keys) is None:
+            return path, keys, []
     what = f"no public key for {asked.researcher}: none in ~/.ssh serves"
-    return None, [], [Problem(None, None, what, "ssh-keygen -t ed25519, or --key FILE")]
+    _, make = _fault(asked.factors, []) or ("", "")
+    return None, [], [Problem(None, None, what, f"{make}, or --key FILE")]
+
+
+def _needs_keys(method: str) -> bool:
+    return _fault(method, []) is not None
+
+
+def _fault(method: str, keys: list[str]) -> tuple[str, str] | None:
+    """What is wrong with such keys for a login by `method`, and the command that makes one."""
+    for each in of(method).values():
+        if fault := each.fault("ssh_keys", keys):
+            return fault
+    return None
 
 
 def _fingerprint(key: str) -> str:

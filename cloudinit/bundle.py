@@ -97,9 +97,8 @@ def _content(folder: Path, name: str, target: Target) -> str:
 
 def _pam(target: Target) -> Iterator[File]:
     """PAM's stack of each method."""
-    every = methods(target)
-    for method in every:
-        text = render(GUEST / "ssh" / "pam.j2", method=method, methods=every)
+    for method in methods(target):
+        text = render(GUEST / "ssh" / "pam.j2", method=method)
         yield f"/etc/pam.d/{method.service}", "0644", text
 
 

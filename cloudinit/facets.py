@@ -45,8 +45,9 @@ class Facet:
     """Such beginnings of files that count from the next boot on."""
 
     factor: dict[str, Any] = field(default_factory=dict)
-    """Of a factor: `sshd`, the name of what sshd itself asks for, or `pam`, modules with arguments
-    ({method}, and {sshd}: what sshd has checked before). See cloudinit/methods.py."""
+    """Of a factor: `sshd`, the name of what sshd itself asks for, and `settings`, what else it is
+    told (sshd_config(5)); or `pam`, modules with arguments ({method}, and {sshd}: what sshd has
+    checked before). See cloudinit/methods.py."""
 
     @property
     def folder(self) -> Path:

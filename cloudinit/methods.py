@@ -27,6 +27,8 @@ class Method:
     """What sshd asks for, in its order (sshd_config(5), AuthenticationMethods)."""
     pam: tuple[str, ...]
     """Modules with their arguments, in their order; each must succeed (pam.d(5), requisite)."""
+    settings: tuple[str, ...]
+    """What else sshd is told of it: lines of sshd_config(5), for a Match."""
     by_sshd: bool
     """Whether sshd checks a factor itself, before PAM is asked for the others."""
 
@@ -48,6 +50,9 @@ def methods(target: Target) -> tuple[Method, ...]:
 def _method(name: str, parts: list[Facet], *, first: bool) -> Method:
     short = _NAMES.get(name, name.replace("+", "-"))
     own = [str(part.factor["sshd"]) for part in parts if "sshd" in part.factor]
+    settings = {k: v for part in parts for k, v in part.factor.get("settings", {}).items()}
+    if first and settings:
+        raise ValueError(f"{name} cannot be the first method: sshd is told more of it")
     asked = [line for part in parts for line in part.factor.get("pam", ())]
     return Method(
         name=name,
@@ -55,5 +60,6 @@ def _method(name: str, parts: list[Facet], *, first: bool) -> Method:
         service="sshd" if first else f"sshd-{short}",
         sshd=",".join([*own, *([_PAM] if asked else [])]),
         pam=tuple(line.format(method=name, sshd=" ".join(own)).strip() for line in asked),
+        settings=tuple(f"{keyword} {value}" for keyword, value in settings.items()),
         by_sshd=bool(own),
     )

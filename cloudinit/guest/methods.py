@@ -3,7 +3,7 @@
 The first is who has no other. A factor is a folder beside this file and a module in infra/factors/.
 """
 
-METHODS = ("key+totp", "password+totp")
+METHODS = ("key+totp", "password+totp", "fido2", "fido2+totp")
 
 
 def factors(method: str) -> tuple[str, ...]:

@@ -22,7 +22,10 @@ def fault(field: str, value: Any) -> tuple[str, str] | None:
     """A login takes one of the request's keys."""
     if field != "ssh_keys" or value:
         return None
-    return "no SSH key: nobody could log in", "give the line of the researcher's .pub file"
+    return (
+        "no SSH key: nobody could log in",
+        "ssh-keygen -t ed25519, and write its .pub file's line",
+    )
 
 
 def issue(_streams: Streams, _who: Who) -> Issued:

@@ -54,7 +54,7 @@ class InstanceRequest(Model):
     researcher: Name = Field(description="User name; the file is called <researcher>.yaml.")
     factors: Method = Field(
         default=factors.DEFAULT,
-        description="What a login takes; the phone's one-time code always.",
+        description="What a login takes.",
     )
     ssh_keys: tuple[Key, ...] = Field(
         default=(),

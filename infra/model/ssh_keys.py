@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import math
+import struct
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import load_ssh_public_key
 
+from infra.factors.fido2 import MAKE
 from infra.model.problems import RefusedError
 from infra.model.text import first_hidden
 from infra.model.yaml_lines import holds_private_key
@@ -29,6 +31,7 @@ RSA_BITS = (3072, 16384)
 
 NEW_KEY = "make a new one with `ssh-keygen -t ed25519` and give the line in its .pub file"
 
+_SSH = b"ssh:"  # what a token's key is for
 _LONGEST = 16 * 1024  # characters of a line: an RSA key of 16384 bits has 2,800
 # The curve of RFC 8032, section 5.1: -x^2 + y^2 = 1 + D x^2 y^2 modulo P.
 _P = 2**255 - 19
@@ -84,6 +87,10 @@ def _refused_type(line: str) -> RefusedError:
 
 
 def _check_key(kind: str, body: str) -> None:
+    # Before it is loaded: cryptography refuses other applications too, and calls that damage.
+    if kind.startswith("sk-") and not _application(kind, body).startswith(_SSH):
+        what = "a security key that was made for something else than SSH"
+        raise RefusedError(what, f"make one: {MAKE}")
     try:
         blob = base64.b64decode(body)
         key = load_ssh_public_key(f"{kind} {body}".encode())
@@ -101,6 +108,23 @@ def _check_key(kind: str, body: str) -> None:
         raise RefusedError("an RSA key whose modulus has a small factor", NEW_KEY)
     if "ed25519" in kind:
         _check_point(kind, blob)
+
+
+def _application(kind: str, body: str) -> bytes:
+    """For what a key on a token was made: the last string in it (OpenSSH's PROTOCOL.u2f).
+
+    What is no such key is none for anything else: that it is damaged is told by others.
+    """
+    strings: list[bytes] = []
+    try:
+        blob = base64.b64decode(body)
+        while blob:
+            (size,) = struct.unpack_from(">I", blob)
+            strings += struct.unpack_from(f"{size}s", blob, 4)
+            blob = blob[4 + size :]
+    except (ValueError, struct.error):
+        return _SSH
+    return strings[-1] if len(strings) == (4 if "ecdsa" in kind else 3) else _SSH
 
 
 def _check_point(kind: str, blob: bytes) -> None:

@@ -91,6 +91,13 @@ def test_password_mode_needs_no_key(folder: Path) -> None:
     assert load_requests(folder)[0].ssh_keys == ()
 
 
+@pytest.mark.parametrize("method", ["fido2", "fido2+totp"])
+def test_security_keys_may_be_all_that_a_login_takes(folder: Path, method: str) -> None:
+    text = request_text(factors=method, ssh_keys=f"[{security_key()}]")
+    (folder / "alice.yaml").write_text(text)
+    assert load_requests(folder)[0].ssh_keys == (security_key(),)
+
+
 @pytest.mark.parametrize(
     ("fields", "expected"),
     [
@@ -105,6 +112,15 @@ def test_password_mode_needs_no_key(folder: Path) -> None:
         ({"factors": "totp"}, "5: factors: expected 'key+totp' or 'password+totp'"),
         ({"ssh_keys": ""}, "1: ssh_keys: no SSH key: nobody could log in"),
         ({"ssh_keys": KEY}, "2: ssh_keys: expected a list"),
+        ({"factors": "fido2", "ssh_keys": ""}, "1: ssh_keys: no SSH key: nobody could log in"),
+        (
+            {"factors": "fido2", "ssh_keys": f"[{security_key()}, {KEY}]"},
+            "2: ssh_keys: an SSH key that is on no security key (make one that is: ssh-keygen",
+        ),
+        (
+            {"factors": "fido2+totp", "ssh_keys": f"[{security_key(b'https://example.org')}]"},
+            "2: ssh_keys[0]: a security key that was made for something else than SSH",
+        ),
         ({"ssh_keys": f"\n- {KEY}\n- {KEY} twice"}, "4: ssh_keys[1]: stands in this list already"),
         ({"ssh_keys": f"[{rsa_key(2048)}]"}, "2: ssh_keys[0]: an RSA key of 2048 bits"),
         ({"allowed_from": "[]"}, "3: allowed_from: no network"),
@@ -263,7 +279,7 @@ def test_a_private_key_is_called_one_and_never_shown(folder: Path, text: str) ->
         (KEY[:40] + "!" + KEY[40:], "damaged"),
         (respelt(rsa_key(3072)), "damaged"),
         (f"ssh-ed25519-cert-v01@openssh.com {KEY.split()[1]}", "certificate"),
-        (security_key(b"https://example.org"), "damaged"),
+        (security_key(b"https://example.org"), "made for something else"),
         (security_key()[:-4], "damaged"),
         (rsa_key(3071), "3071 bits"),
         (rsa_key(16392), "16392 bits"),

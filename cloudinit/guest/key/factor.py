@@ -53,22 +53,34 @@ def _is_key(kind: str, body: str) -> bool:
     return y < P and y * (y * y - 1) * (D * y**4 + 2 * y * y - 1) % P != 0
 
 
+def application(line: str) -> str:
+    """For what a security key was made: the last string of such a key (PROTOCOL.u2f of OpenSSH)."""
+    blob = base64.b64decode(line.split(" ", 2)[1])
+    strings: list[bytes] = []
+    while blob:
+        size = int.from_bytes(blob[:4], "big")
+        strings.append(blob[4 : 4 + size])
+        blob = blob[4 + size :]
+    return strings[-1].decode("ascii", "replace") if strings else ""
+
+
 def _file(name: str) -> Path:
     return paths.AUTHORIZED_KEYS / name
 
 
-def _lines(keys: tuple[str, ...] | None) -> str:
+def lines(keys: tuple[str, ...] | None) -> str:
+    """As a file of authorized keys."""
     return "".join(f"{key}\n" for key in keys or ())
 
 
 def differs(person: Person, keys: tuple[str, ...] | None) -> bool:
     """Whether other keys are let in now. Raises OSError where that cannot be seen."""
-    return _file(person.name).read_text() != _lines(keys)
+    return _file(person.name).read_text() != lines(keys)
 
 
 def bind(person: Person, keys: tuple[str, ...] | None, _: Now) -> str | None:
     """Let these keys in and no others."""
-    return "keys" if write(_file(person.name), _lines(keys), 0o644) else None
+    return "keys" if write(_file(person.name), lines(keys), 0o644) else None
 
 
 def forget(name: str) -> None:

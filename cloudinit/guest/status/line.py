@@ -37,11 +37,11 @@ def _method(groups: set[str]) -> str:
 
 
 def _researcher(name: str, uid: int, sessions: dict[int, int], last: str | None) -> dict[str, Any]:
-    groups = accounts.groups_of(name)
+    method = _method(accounts.groups_of(name))
     workspace_state, has_gpu = _workspace(name)
     return {
-        "factors": _method(groups),
-        **totp.of_codes(name),
+        "factors": method,
+        **totp.of_codes(name, method),
         "sessions": sessions.get(uid, 0),
         "last_login": last,
         "workspace": workspace_state,

@@ -3,11 +3,18 @@
 import time
 from typing import Any
 
+from guest.methods import factors
 from guest.totp import codes
 
 
-def of_codes(name: str) -> dict[str, Any]:
-    """What became of a person's codes; where that cannot be read, nobody of that name gets in."""
+def of_codes(name: str, method: str) -> dict[str, Any]:
+    """What became of a person's codes; where that cannot be read, nobody of that name gets in.
+
+    Who logs in by a method without codes has none.
+    """
+    none = {"frozen": False, "wrong_codes": 0, "emergency_codes_left": None, "codes_void": False}
+    if "totp" not in factors(method):
+        return none
     unknown = {"frozen": True, "wrong_codes": 0, "emergency_codes_left": 0, "codes_void": True}
     try:
         issued = codes.issued(name)
