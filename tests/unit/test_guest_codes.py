@@ -317,10 +317,12 @@ def test_a_state_volume_restored_from_yesterday_has_void_emergency_codes(phone: 
     _calm(10)
     assert _enters(phone.code())
     assert _enters(phone.emergency[0])
-    assert not report.of_codes(NAME)["codes_void"]
+    assert not report.of_codes(NAME, "key+totp")["codes_void"]
     spent.write_text(yesterday)
-    assert report.of_codes(NAME)["codes_void"]  # so that the admin is asked for a rotation
-    assert report.of_codes(NAME)["emergency_codes_left"] == 0
+    assert report.of_codes(NAME, "key+totp")[
+        "codes_void"
+    ]  # so that the admin is asked for a rotation
+    assert report.of_codes(NAME, "key+totp")["emergency_codes_left"] == 0
     assert _answer(phone.emergency[0]) == (False, verify.WORDS["void"])
     assert _answer(phone.emergency[1]) == (False, verify.WORDS["void"])
     assert not _enters(phone.code())

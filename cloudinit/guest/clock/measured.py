@@ -1,12 +1,13 @@
 """How far the machine's clock is from its reference: the host's clock, or AWS's.
 
-`guest.clockwatch` measures it every few seconds and notes it here; a login and the status line
+`guest.clock.watch` measures it every few seconds and notes it here; a login and the status line
 look. Imports little: a login has to wait for it.
 """
 
-import json
 import os
 import time
+
+from guest import lean
 
 NOTE = "/run/secondlock/clock.json"
 # The emulated real-time clock follows the host through every pause of the machine (rtc(4)).
@@ -18,7 +19,7 @@ COARSE = 2.0
 
 def note(offset: float, source: str) -> None:
     """Keep a measurement: seconds that the machine is behind its reference, `host` or `aws`."""
-    text = json.dumps({"offset_seconds": offset, "boottime": _boottime(), "source": source})
+    text = lean.dumps({"offset_seconds": offset, "boottime": _boottime(), "source": source})
     os.makedirs(os.path.dirname(NOTE), mode=0o755, exist_ok=True)
     new = os.open(f"{NOTE}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with open(new, "w") as file:
@@ -33,8 +34,8 @@ def offset() -> float | None:
     fresh. Where the host is the reference, its real-time clock tells of that at once.
     """
     try:
-        with open(NOTE) as file:
-            said = json.load(file)
+        with open(NOTE, "rb") as file:
+            said = lean.loads(file.read())
         measured = float(said["offset_seconds"])
         fresh = _boottime() - float(said["boottime"]) < FRESH
         rough = _rough() if said["source"] == "host" else None
@@ -48,8 +49,8 @@ def offset() -> float | None:
 def source() -> str | None:
     """What the machine's clock is measured against: `host` or `aws`; None: nothing yet."""
     try:
-        with open(NOTE) as file:
-            return str(json.load(file)["source"])
+        with open(NOTE, "rb") as file:
+            return str(lean.loads(file.read())["source"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

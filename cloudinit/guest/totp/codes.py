@@ -9,9 +9,10 @@ A login waits for this module and the verifier: they import only what starts qui
 """
 
 import fcntl
-import json
 import os
 import time
+
+from guest import lean
 
 TYPE_CHECKING = False  # as `typing` has it, which takes a tenth of a verifier's time to import
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def read(place: str, name: str) -> "dict[str, Any] | None":
             kept = os.fstat(file.fileno())
             if kept.st_uid != os.geteuid() or kept.st_mode & 0o022:
                 raise CodesError(f"{path} could have been written by others")
-            found = json.loads(file.read())
+            found = lean.loads(file.read())
     except FileNotFoundError:
         return None
     except (OSError, ValueError):
@@ -77,7 +78,7 @@ def save(place: str, name: str, content: "dict[str, Any]", lasting: bool = True)
     new, path = f"{place}/.{name}.json.new", f"{place}/{name}.json"
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
     with os.fdopen(os.open(new, flags, 0o600), "w") as file:
-        json.dump(content, file)
+        file.write(lean.dumps(content))
         file.flush()
         if lasting:
             os.fsync(file.fileno())
