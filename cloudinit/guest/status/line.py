@@ -23,11 +23,11 @@ def _now() -> dt.datetime:
     return dt.datetime.now(dt.timezone.utc)
 
 
-def _workspace(name: str) -> tuple[str, bool]:
+def _workspaces(names: list[str]) -> dict[str, tuple[str, bool]]:
     try:
-        return containers.state(name)
+        return containers.states(names)
     except GuestError:
-        return "unknown", False
+        return dict.fromkeys(names, ("unknown", False))
 
 
 def _method(groups: set[str]) -> str:
@@ -36,13 +36,15 @@ def _method(groups: set[str]) -> str:
     return next((name for name, each in every.items() if each["group"] in groups), first)
 
 
-def _researcher(name: str, uid: int, sessions: dict[int, int], last: str | None) -> dict[str, Any]:
+def _researcher(
+    name: str, workspace: tuple[str, bool], sessions: int, last: str | None
+) -> dict[str, Any]:
     method = _method(accounts.groups_of(name))
-    workspace_state, has_gpu = _workspace(name)
+    workspace_state, has_gpu = workspace
     return {
         "factors": method,
         **totp.of_codes(name, method),
-        "sessions": sessions.get(uid, 0),
+        "sessions": sessions,
         "last_login": last,
         "workspace": workspace_state,
         "gpu": has_gpu,
@@ -71,6 +73,8 @@ def collect() -> dict[str, Any]:
     except GuestError as fault:
         known, error = state.State(), str(fault)
     sessions, last = ssh.sessions(), logins.last()
+    people = sorted(known.enrollments)
+    workspaces = _workspaces(people)
     return {
         "time": _now().strftime("%Y-%m-%dT%H:%M:%SZ"),
         "stack": machine["stack"],
@@ -82,8 +86,10 @@ def collect() -> dict[str, Any]:
         "bans": bans.report(),
         "gpu": devices.report(),
         "researchers": {
-            name: _researcher(name, known.uids[name], sessions, last.get(name))
-            for name in sorted(known.enrollments)
+            name: _researcher(
+                name, workspaces[name], sessions.get(known.uids[name], 0), last.get(name)
+            )
+            for name in people
         },
         "idle": {"load1": round(os.getloadavg()[0], 2), "sessions": sum(sessions.values())},
     }

@@ -6,7 +6,7 @@ import os
 import pwd
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -144,10 +144,17 @@ def _inspect(user: str) -> Any:
     return docker.call("GET", f"/containers/{container_name(user)}/json", missing_ok=True)
 
 
-def state(user: str) -> tuple[str, bool]:
-    """`running`, `stopped` or `none`, with what is the matter with its image; and whether it has
-    the machine's GPU."""
-    found = _inspect(user)
+def states(users: Iterable[str]) -> dict[str, tuple[str, bool]]:
+    """Of each workspace `running`, `stopped` or `none`, with what is the matter with its image; and
+    whether it has the machine's GPU. Raises GuestError where Docker does not say."""
+    listed = docker.call("GET", "/containers/json?all=true")
+    there = {name.lstrip("/") for each in listed for name in each["Names"]}
+    # Most people of a large machine have none: Docker is asked of those alone that it has.
+    return {user: _state(user, container_name(user) in there) for user in users}
+
+
+def _state(user: str, there: bool) -> tuple[str, bool]:
+    found = _inspect(user) if there else None
     if found is None:
         with suppress(OSError):
             return NOTE.read_text().strip(), False
