@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.token import (
+from tests.support.fido_token import (
     TOUCHED,
     VERIFIED,
     Manner,
