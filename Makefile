@@ -35,11 +35,12 @@ test: ## Everything: lint, unit, program and machine tests
 	@mkdir -p .secondlock
 	@$(IN_VENV) python -m image >.secondlock/image.log 2>&1 &
 	@$(MAKE) --no-print-directory setup lint SETUP_FLAGS=--tests
-	@$(IN_VENV) pytest $(BESIDE) --durations=15 $(ARGS)
+	@$(IN_VENV) pytest $(BESIDE) -m 'not long' --durations=15 $(ARGS)
 
 .PHONY: proofs
 proofs: setup image ## What takes too long for `test`, for nights: two hours, Go and Node
 	@$(IN_VENV) pytest tests/proofs --verbose $(ARGS)
+	@$(IN_VENV) pytest tests/machine -m long --verbose
 	@$(IN_VENV) SECONDLOCK_WAITING=20 SECONDLOCK_ROUNDS=50 \
 		pytest tests/machine/test_totp.py -k answer_one_code_together
 

@@ -191,6 +191,7 @@ def test_the_tools_are_roots_and_nothing_in_them_is_setuid(
 # How the image comes
 
 
+@pytest.mark.long
 def test_it_comes_before_anybody_logs_in(
     machine: Machine, registry: Registry, stock: str, tmp_path: Path
 ) -> None:
@@ -203,6 +204,7 @@ def test_it_comes_before_anybody_logs_in(
         machine.fail("test -e /run/secondlock/image")
 
 
+@pytest.mark.long
 def test_a_terminal_shows_how_far_it_is(
     machine: Machine, client: Client, registry: Registry, stock: str, tmp_path: Path
 ) -> None:

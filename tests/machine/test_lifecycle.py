@@ -212,6 +212,7 @@ def test_a_machine_that_qemu_halted_goes_on(stack: Project) -> None:
     assert _pid(stack, "alice") == pid
 
 
+@pytest.mark.long
 def test_a_roster_that_a_panic_cuts_off_is_applied_all_the_same(stack: Project) -> None:
     before, serial = _boot_id(stack, "alice"), stack.machines()["alice"]["serial"]
     cut_off = (
@@ -229,6 +230,7 @@ def test_a_roster_that_a_panic_cuts_off_is_applied_all_the_same(stack: Project) 
     assert new[0].split()[1] in found.decode()
 
 
+@pytest.mark.long
 def test_a_machine_without_room_says_so_and_goes_on_once_there_is(
     stack: Project, small_disk: SmallDisk
 ) -> None:

@@ -72,7 +72,7 @@ def _nothing_runs(machine: Machine, person: Person) -> None:
 BOMB = "for n in 1 2 3 4; do while :; do sleep 999 & done & done 2>&-; wait"
 
 
-@pytest.mark.parametrize("end", ["rotate", "revoke"])
+@pytest.mark.parametrize("end", ["rotate", pytest.param("revoke", marks=pytest.mark.long)])
 def test_nothing_outruns_its_end(machine: Machine, client: Client, end: str) -> None:
     """Neither six loops that go on asking for a workspace nor a fork bomb in it."""
     person = machine.researcher()
