@@ -195,7 +195,8 @@ def test_a_roster_that_is_refused_changes_nothing_and_status_says_why(machine: M
     with machine.unchanged():
         for name, (_, word) in REFUSED.items():
             answer = machine.deliver(documents[name])
-            error = answer.get("error", "")
+            assert not answer["applied"], name
+            error = answer["error"]
             assert word in error, name
             assert machine.succeed("cat /run/secondlock/error") == f"{error}\n"
         assert machine.status()["error"] == error

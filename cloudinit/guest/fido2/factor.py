@@ -4,6 +4,7 @@ Apart from other keys: a person who changes to this method is let in by no key o
 demands touch and PIN of every key in the file.
 """
 
+import base64
 from typing import Any
 
 from guest import paths
@@ -24,10 +25,21 @@ def read(entry: dict[str, Any], name: str) -> tuple[str, ...]:
     for line in keys:
         need(line.startswith("sk-"), f"an SSH key of {name} is on no security key")
         need(
-            key.application(line).startswith(APPLICATION),
+            _application(line).startswith(APPLICATION),
             f"a security key of {name} is not for SSH",
         )
     return keys
+
+
+def _application(line: str) -> str:
+    """For what a security key was made: the last string of such a key (PROTOCOL.u2f of OpenSSH)."""
+    blob = base64.b64decode(line.split(" ", 2)[1])
+    strings: list[bytes] = []
+    while blob:
+        size = int.from_bytes(blob[:4], "big")
+        strings.append(blob[4 : 4 + size])
+        blob = blob[4 + size :]
+    return strings[-1].decode("ascii", "replace") if strings else ""
 
 
 def _is_in_force(name: str) -> str:

@@ -53,17 +53,6 @@ def _is_key(kind: str, body: str) -> bool:
     return y < P and y * (y * y - 1) * (D * y**4 + 2 * y * y - 1) % P != 0
 
 
-def application(line: str) -> str:
-    """For what a security key was made: the last string of such a key (PROTOCOL.u2f of OpenSSH)."""
-    blob = base64.b64decode(line.split(" ", 2)[1])
-    strings: list[bytes] = []
-    while blob:
-        size = int.from_bytes(blob[:4], "big")
-        strings.append(blob[4 : 4 + size])
-        blob = blob[4 + size :]
-    return strings[-1].decode("ascii", "replace") if strings else ""
-
-
 def _file(name: str) -> Path:
     return paths.AUTHORIZED_KEYS / name
 
