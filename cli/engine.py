@@ -106,11 +106,12 @@ class Enrollment(BaseModel):
         every = factors.of(value["factors"])
         return {**value, "shown": {name: each.SHOWN(**value) for name, each in every.items()}}
 
-    @property
-    def qr(self) -> str | None:
-        """What the QR holds that the person scans, if there is one. Secret."""
-        found = (each.qr(self.shown[name]) for name, each in factors.of(self.factors).items())
-        return next((text for text in found if text is not None), None)
+    def scanned(self) -> dict[str, str]:
+        """What the QRs hold that the person scans, by authenticator. Secret."""
+        found: dict[str, str] = {}
+        for name, each in factors.of(self.factors).items():
+            found |= each.scanned(self.shown[name])
+        return found
 
     def steps(self, *, in_words: bool) -> list[str]:
         """What the person does with it; `in_words` also what the QR holds. Secret."""
@@ -122,7 +123,9 @@ class Enrollment(BaseModel):
     def fields(self) -> dict[str, Any]:
         """All that its factors show, for programs. Secret."""
         return {
-            name: value for each in self.shown.values() for name, value in each.model_dump().items()
+            name: value
+            for each in self.shown.values()
+            for name, value in each.model_dump(exclude_unset=True).items()
         }
 
 

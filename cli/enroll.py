@@ -6,6 +6,7 @@ import secrets
 import shutil
 import sys
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,15 +14,25 @@ import pyrage
 import pyrage.passphrase
 import typer
 
+from cli import authenticators
 from cli.engine import Enrollment, enrollments, researcher_missing
 from cli.files import write_new
-from cli.options import JsonOption, ResearcherArgument, StackOption, echo_json, file_name
+from cli.options import (
+    DeviceOption,
+    JsonOption,
+    ResearcherArgument,
+    StackOption,
+    echo_json,
+    file_name,
+)
 from cli.project import Stack, check_researcher, choose_stack, command, pulumi, shown
 from cli.qr import qr_png, qr_terminal
+from infra.model.authenticators import marks, parts
 from infra.model.problems import Problem, ProblemsError
 from infra.model.reading import UnreadableError, read_text
 from infra.model.retired import load_retired
 from infra.model.text import shell_word
+from infra.model.yaml_lines import Location
 
 # Without what looks alike: 31 signs, so that 6 groups of 5 are 148 bits.
 _CONFIG_BYTES = 16 * 1024 * 1024  # of an ssh_config; a thousand machines take 1.5 MiB
@@ -52,14 +63,33 @@ ShowUriOption = Annotated[
     bool,
     typer.Option("--show-uri", help="Show the otpauth URI too, to type what cannot be scanned."),
 ]
+CodesOption = Annotated[
+    bool, typer.Option("--codes", help="Show the emergency codes alone, as after new ones.")
+]
 ForceOption = Annotated[
     bool, typer.Option("--force", help="Show it although the output is not a terminal.")
 ]
 
 
+@dataclass(frozen=True)
+class _View:
+    """What of an enrollment is shown. Secret."""
+
+    qrs: dict[str, str] = field(repr=False)
+    """What each QR holds, by authenticator."""
+    steps: list[str] = field(repr=False)
+    """What the person does; in words what no QR is needed for."""
+    spelt: list[str] = field(repr=False)
+    """The same with what the QRs hold."""
+    fields: dict[str, Any] = field(repr=False)
+    """For programs."""
+
+
 def enroll(
     researcher: ResearcherArgument,
     stack: StackOption = None,
+    device: DeviceOption = None,
+    codes: CodesOption = False,
     png: PngOption = None,
     seal: SealOption = None,
     show_uri: ShowUriOption = False,
@@ -69,10 +99,16 @@ def enroll(
     """Show a researcher's QR and five emergency codes: SECRETS, on your screen.
 
     With --seal nothing but a passphrase is shown. Into a pipe or file secrets go only with --json
-    or --force; with --png the rest is then left out.
+    or --force; with --png the rest is then left out. --device NAME shows one authenticator alone,
+    and writes a new one into the request where there is none of this name.
     """
     chosen = choose_stack(stack)
     check_researcher(researcher)
+    if device is not None and codes:
+        what = "shows no authenticator: leave --device away"
+        raise typer.BadParameter(what, param_hint="--codes")
+    if device is not None and _added(chosen, researcher, device, as_json=as_json):
+        return
     private = force or sys.stdout.isatty()
     if not (png or seal or as_json or private):
         raise typer.BadParameter(
@@ -87,21 +123,74 @@ def enroll(
         raise researcher_missing(chosen, researcher, list(everybody))
     enrollment = everybody[researcher]
     _check_current(chosen, researcher, enrollment)
+    view = _view(chosen, researcher, enrollment, device, codes=codes)
     if png is not None:
-        write_new(png, qr_png(_scanned(researcher, enrollment)), mode=0o600, mend=_another("--png"))
+        write_new(png, qr_png(_scanned(researcher, view)), mode=0o600, mend=_another("--png"))
     if seal is not None:
-        _seal(chosen, researcher, enrollment, seal, png, as_json=as_json)
+        _seal(chosen, researcher, enrollment, view, seal, png, as_json=as_json)
     elif as_json:
-        echo_json(_document(chosen, researcher, enrollment, png))
+        echo_json(_document(chosen, researcher, enrollment, view, png))
     elif png is not None and not private:
-        typer.echo(f"QR: {shown(png)}. The emergency codes are shown on a terminal, or by --json.")
+        rest = "" if device else " The emergency codes are shown on a terminal, or by --json."
+        typer.echo(f"QR: {shown(png)}.{rest}")
     else:
-        _show(chosen, researcher, enrollment, png, show_uri=show_uri)
+        _show(chosen, researcher, enrollment, view, png, show_uri=show_uri)
+
+
+def _added(stack: Stack, researcher: str, device: str, *, as_json: bool) -> bool:
+    """Whether this authenticator was not in the request, and is now. Raises ProblemsError."""
+    if not stack.request(researcher).is_file() or not authenticators.add(stack, researcher, device):
+        return False
+    up, again = pulumi("up", stack=stack), _again(stack, researcher, device)
+    file = stack.request(researcher)
+    if as_json:
+        document = {"stack": stack.name, "researcher": researcher, "device": device}
+        echo_json({**document, "added": True, "next": [up, again]})
+        return True
+    typer.echo(f"{researcher} has a further authenticator, {device}, in {shown(file)}.")
+    typer.echo(f"Bring it to the machine: {up}")
+    typer.echo(f"Then show it: {again}")
+    return True
+
+
+def _again(stack: Stack, researcher: str, device: str) -> str:
+    return command("enroll", researcher, "--device", device, stack=stack)
+
+
+def _view(
+    stack: Stack, researcher: str, enrollment: Enrollment, device: str | None, *, codes: bool
+) -> _View:
+    """What is to be shown. Raises ProblemsError where there is no such thing."""
+    qrs, fields = enrollment.scanned(), enrollment.fields()
+    if codes:
+        if "emergency_codes" not in fields:
+            what = f"{researcher} logs in without codes"
+            raise ProblemsError([Problem(None, None, what, "leave --codes away")])
+        (*_, step) = enrollment.steps(in_words=False)
+        only = {name: fields[name] for name in fields if name == "emergency_codes"}
+        return _View({}, [step], [step], only)
+    if device is None:
+        in_words = enrollment.steps(in_words=True)
+        return _View(qrs, enrollment.steps(in_words=False), in_words, fields)
+    if device not in qrs:
+        what = f"the stack has no authenticator {device} of {researcher} yet"
+        raise ProblemsError([Problem(None, None, what, pulumi("up", stack=stack))])
+    scan = f"Scan the QR with {device}: any authenticator app. A YubiKey takes it by Yubico's."
+    words = f"{scan}\n   Or give it this address:\n   {qrs[device]}"
+    return _View({device: qrs[device]}, [scan], [words], {"device": device, "uri": qrs[device]})
 
 
 def _check_current(stack: Stack, researcher: str, enrollment: Enrollment) -> None:
-    """Refuse to show what `rotate` or `revoke` has ended. Raises ProblemsError."""
-    if enrollment.enrollment in {each.enrollment for each in load_retired(stack.requests)}:
+    """Refuse to show what `rotate`, `revoke` or `codes` has ended. Raises ProblemsError."""
+    fields = enrollment.fields()
+    named = fields.get("authenticators")
+    ids = {name: each["enrollment"] for name, each in named.items()} if named else None
+    of_codes = fields.get("codes_enrollment")
+    here: dict[Location, str] = {("enrollment",): enrollment.enrollment}
+    if enrollment.scanned():
+        here.update(parts(enrollment.enrollment, ids, of_codes))
+    over = {each.mark for each in load_retired(stack.requests)}
+    if any(marks(place, issued) & over for place, issued in here.items()):
         what = f"the stack still has an enrollment of {researcher} that is retired"
         raise ProblemsError([Problem(None, None, what, pulumi("up", stack=stack))])
 
@@ -118,12 +207,15 @@ def _check_new(path: Path | None) -> None:
         raise ProblemsError([Problem(path, None, "its folder is not there", mend)])
 
 
-def _scanned(researcher: str, enrollment: Enrollment) -> str:
-    """What the QR holds. Raises ProblemsError where nothing is scanned."""
-    if enrollment.qr is None:
+def _scanned(researcher: str, view: _View) -> str:
+    """What the one QR holds. Raises ProblemsError where there are none, or several."""
+    if not view.qrs:
         what = f"{researcher} logs in without a phone: there is no QR"
         raise ProblemsError([Problem(None, None, what, "leave --png away")])
-    return enrollment.qr
+    if len(view.qrs) > 1:
+        what = f"{researcher} has several authenticators: {', '.join(view.qrs)}"
+        raise ProblemsError([Problem(None, None, what, "--device NAME, a picture each")])
+    return next(iter(view.qrs.values()))
 
 
 def _another(option: str) -> str:
@@ -131,32 +223,39 @@ def _another(option: str) -> str:
 
 
 def _document(
-    stack: Stack, researcher: str, enrollment: Enrollment, png: Path | None
+    stack: Stack, researcher: str, enrollment: Enrollment, view: _View, png: Path | None
 ) -> dict[str, Any]:
     document = {
         "stack": stack.name,
         "researcher": researcher,
         "machine": enrollment.machine,
         "factors": enrollment.factors,
-        **enrollment.fields(),
+        **view.fields,
         "ssh_host": f"{researcher}.{stack.name}",
     }
     return document if png is None else {**document, "png": png}
 
 
 def _show(
-    stack: Stack, researcher: str, enrollment: Enrollment, png: Path | None, *, show_uri: bool
+    stack: Stack,
+    researcher: str,
+    enrollment: Enrollment,
+    view: _View,
+    png: Path | None,
+    *,
+    show_uri: bool,
 ) -> None:
-    seen = None
+    seen = []
     if png is not None:
-        seen = f"QR: {shown(png)} (delete it after use)\n"
-    elif enrollment.qr is not None:
-        seen = qr_terminal(enrollment.qr)
-        _check_screen(seen)
+        seen.append(f"QR: {shown(png)} (delete it after use)\n")
+    else:
+        seen += _drawn(view)
+        for qr in seen:
+            _check_screen(qr)
     typer.echo(f"{researcher} on machine {enrollment.machine} of stack {stack.name}\n")
-    if seen is not None:
-        typer.echo(seen)
-    typer.echo(_facts(enrollment, show_uri=show_uri))
+    for qr in seen:
+        typer.echo(qr)
+    typer.echo(_numbered(view.spelt if show_uri else view.steps))
     config, host = stack.state / "ssh_config", f"{researcher}.{stack.name}"
     with suppress(FileNotFoundError, UnreadableError):
         if f"Host {host}\n" in read_text(config, limit=_CONFIG_BYTES):
@@ -166,9 +265,17 @@ def _show(
     typer.echo(f"  ssh -F {shown(config)} {host}")
 
 
-def _facts(enrollment: Enrollment, *, show_uri: bool) -> str:
-    """What a person needs to know besides the QR, as numbered steps."""
-    steps = enrollment.steps(in_words=show_uri)
+def _drawn(view: _View) -> list[str]:
+    """The QRs for a terminal, each with a name above it where there are several."""
+    alone = len(view.qrs) == 1
+    return [
+        qr_terminal(text) if alone else f"{name}:\n{qr_terminal(text)}"
+        for name, text in view.qrs.items()
+    ]
+
+
+def _numbered(steps: list[str]) -> str:
+    """What a person needs to know besides the QR."""
     return "\n".join(f"{number}. {step}" for number, step in enumerate(steps, start=1)) + "\n"
 
 
@@ -194,6 +301,7 @@ def _seal(
     stack: Stack,
     researcher: str,
     enrollment: Enrollment,
+    view: _View,
     path: Path,
     png: Path | None,
     *,
@@ -205,9 +313,8 @@ def _seal(
         f"{researcher}: your second factor for {enrollment.machine} of {stack.name}.\n"
         "Whoever reads this can use it. Do not keep it in the clear.\n\n"
     )
-    if enrollment.qr is not None:
-        letter += f"{qr_terminal(enrollment.qr)}\n"
-    letter += _facts(enrollment, show_uri=True)
+    letter += "".join(f"{qr}\n" for qr in _drawn(view))
+    letter += _numbered(view.spelt)
     sealed = pyrage.passphrase.encrypt(letter.encode(), passphrase, armored=True)
     write_new(path, sealed, mode=0o600, mend=_another("--seal"))
     if as_json:

@@ -20,6 +20,15 @@ StackOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Say it as JSON, for programs.")]
+DeviceOption = Annotated[
+    str | None,
+    typer.Option(
+        "--device",
+        metavar="NAME",
+        help="One authenticator of theirs alone: a phone, a tablet, a token.",
+        show_default=False,
+    ),
+]
 ResearcherArgument = Annotated[
     str, typer.Argument(metavar="RESEARCHER", help="The person's user name.", show_default=False)
 ]

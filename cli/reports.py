@@ -50,6 +50,10 @@ class Researcher(_Said):
     """None for who logs in without codes."""
     codes_void: bool = False
     """Whether the machine lost its memory of which emergency codes were used: it takes none."""
+    authenticators: tuple[Word, ...] = ()
+    """What shows their codes."""
+    last_authenticator: Word | None = None
+    """What of it opened the last login that a code opened."""
     sessions: int
     last_login: Word | None
     workspace: Word
@@ -161,7 +165,7 @@ def guest_problems(
             what = (
                 f"{researcher}'s emergency codes are void: {name} no longer knows which were used"
             )
-            found.append(Problem(None, None, what, command("rotate", researcher, stack=stack)))
+            found.append(Problem(None, None, what, command("codes", researcher, stack=stack)))
     return found
 
 

@@ -157,10 +157,12 @@ def _offset(clock: Clock) -> str:
 def _person(name: str, one: Researcher) -> str:
     left = one.emergency_codes_left
     codes = "emergency codes void" if one.codes_void else f"{left} emergency codes"
+    by = one.last_authenticator
     facts = [
         "FROZEN" if one.frozen else one.factors,
         f"{one.sessions} session{'' if one.sessions == 1 else 's'}",
         *([] if left is None else [codes]),
+        *([f"last login by {by}"] if by and (by,) != one.authenticators else []),
         f"workspace {one.workspace}{', with GPU' if one.gpu else ''}",
     ]
     return f"{name}: {', '.join(facts)}"

@@ -12,7 +12,7 @@ import base64
 import io
 import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from infra.factors import DEFAULT, Who, of
+from infra.factors import DEFAULT, PHONE, Who, of
 from infra.model.problems import Problem, ProblemsError
 
 _VERSION = "secondlock/1"
@@ -74,18 +74,23 @@ def derive(
     researcher: str,
     enrollment: str,
     method: str = DEFAULT,
+    authenticators: Mapping[str, str] | None = None,
+    codes: str | None = None,
 ) -> Enrollment:
     """The enrollment of a researcher on a machine.
 
-    `enrollment` is the request's id, 32 hex digits. Raises ValueError when seed or id is not hex of
-    the right length.
+    `enrollment` is the request's id, 32 hex digits; `authenticators` are further ones by name, and
+    `codes` is that of the emergency codes, as `Who` has them. Raises ValueError when seed or id is
+    not hex of the right length.
     """
-    salt = _from_hex(enrollment, 16, "an enrollment id")
 
-    def stream(purpose: str) -> Callable[[int], bytes]:
+    def stream(purpose: str, issued: str | None = None) -> Callable[[int], bytes]:
+        salt = _from_hex(issued or enrollment, 16, "an enrollment id")
         return _stream(seed, salt, purpose, stack, machine, researcher)
 
-    who = Who(stack, machine, researcher)
+    if authenticators == {PHONE: enrollment}:
+        authenticators = None
+    who = Who(stack, machine, researcher, authenticators, None if codes == enrollment else codes)
     issued = [factor.issue(stream, who) for factor in of(method).values()]
     return Enrollment(
         researcher=researcher,

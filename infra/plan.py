@@ -101,6 +101,8 @@ def _enrollments(settings: Settings, seed: str, machine: MachineRequest) -> dict
             researcher=person.researcher,
             enrollment=person.enrollment,
             method=person.factors,
+            authenticators=person.authenticators,
+            codes=person.emergency_codes,
         )
         for person in machine.members
     }

@@ -7,19 +7,22 @@ undo them without a word. docs/decisions/0018 says how the state comes to know b
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from infra.model.person import machine_name, problem_at
+from infra.model.authenticators import marks, parts
+from infra.model.person import issued, machine_name, problem_at
 from infra.model.problems import Problem, ProblemsError
 from infra.model.retired import DELETE, RETIRED_FILE
+from infra.model.yaml_lines import dotted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from infra.model.authenticators import Issued
     from infra.model.person import InstanceRequest
     from infra.model.retired import RetiredEnrollment
     from infra.plan import Plan
@@ -38,6 +41,7 @@ class _Held(BaseModel):
     people: dict[str, tuple[str, str]]
     data: dict[str, str]
     retired: dict[str, str]
+    issued: dict[str, dict[str, str]] = {}
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,9 @@ class Record:
     """By machine: where its data is."""
     retired: Mapping[str, str]
     """By the ids of enrollments that are over: whose each was."""
+    issued: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """By researcher, for who has more than an enrollment's phone and emergency codes: the ids by
+    the names of their fields."""
 
     @classmethod
     def of(cls, plan: Plan, place: str) -> Record:
@@ -57,7 +64,12 @@ class Record:
         return cls(
             {one.researcher: (one.enrollment, machine_name(one)) for one in plan.asked.people},
             {machine.name: place for machine in plan.machines},
-            {one.enrollment: one.researcher for one in plan.asked.retired},
+            {one.mark: one.researcher for one in plan.asked.retired},
+            {
+                one.researcher: {dotted(name): each for name, each in issued(one).items()}
+                for one in plan.asked.people
+                if one.authenticators is not None or one.emergency_codes is not None
+            },
         )
 
     @classmethod
@@ -69,19 +81,23 @@ class Record:
             what = "the record of people in the stack's state cannot be read: it is damaged"
             mend = "`pulumi stack export` shows it; bring the state back from a copy"
             raise ProblemsError([Problem(None, None, what, mend)]) from None
-        return cls(held.people, held.data, held.retired)
+        return cls(held.people, held.data, held.retired, held.issued)
 
     def __str__(self) -> str:
-        return json.dumps(asdict(self), sort_keys=True)
+        held = asdict(self)
+        if not self.issued:
+            del held["issued"]
+        return json.dumps(held, sort_keys=True)
 
 
 def refusals(old: Record, plan: Plan, place: str) -> list[Problem]:
     """What a plan whose data lies at `place` would undo or delete of `old` unasked."""
     new = Record.of(plan, place)
-    retired = {one.enrollment: one for one in plan.asked.retired}
+    retired = {one.mark: one for one in plan.asked.retired}
     return [
         *_missing_people(old, new, retired, plan.settings.stack),
         *_old_enrollments(old, plan.asked.people, retired),
+        *_old_parts(old, plan.asked.people, retired),
         *_forgotten(old, new, plan.settings.stack),
         *_lost_data(old, new, retired, plan),
     ]
@@ -136,6 +152,41 @@ def _old_enrollments(
             what = f"the stack has another one for {name}, {before}, which is not retired here"
             mend = f"{_PULL}; new ones come by ./secondlock rotate {name}"
             yield problem_at(request, ("enrollment",), what, mend)
+
+
+def _old_parts(
+    old: Record, requests: tuple[InstanceRequest, ...], retired: Mapping[str, RetiredEnrollment]
+) -> Iterator[Problem]:
+    """Authenticators and emergency codes that would come back, or go, unasked."""
+    for request in requests:
+        here = issued(request)
+        kept = {(place[0], each) for place, each in here.items()}
+        for place, each in here.items():
+            if seen := (marks(place, each) - {request.enrollment}) & old.retired.keys():
+                what = f"the stack has seen it retired (it was {old.retired[min(seen)]}'s)"
+                yield problem_at(request, place, what, _PULL)
+        for place, each in _held(old, request).items() if here else ():
+            if (place[0], each) not in kept and not marks(place, each) & retired.keys():
+                what = f"the stack has another one, {each}, which is not retired here"
+                words = "rotate or revoke --device" if place[0] == "authenticators" else "codes"
+                mend = f"{_PULL}; what is to go is ended by ./secondlock {words}"
+                yield problem_at(request, place, what, mend)
+
+
+def _held(old: Record, request: InstanceRequest) -> Issued:
+    """What was issued to a person, by the fields of a request.
+
+    Of an enrollment that is another now it is told already.
+    """
+    name = request.researcher
+    if name not in old.people:
+        return {}
+    enrollment, _ = old.people[name]
+    found = parts(enrollment, None, None)
+    if name in old.issued:
+        found = {tuple(place.split(".")): each for place, each in old.issued[name].items()}
+    replaced = enrollment if enrollment != request.enrollment else None
+    return {place: each for place, each in found.items() if each != replaced}
 
 
 def _forgotten(old: Record, new: Record, stack: str) -> Iterator[Problem]:

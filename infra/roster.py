@@ -39,7 +39,9 @@ def build_roster(
         "machine": machine,
         "host_key": host_key.private_openssh,
         "allowed_from": collapse(cidrs),
-        "retired": sorted({one.enrollment for one in retired if one.researcher in people}),
+        "retired": sorted(
+            {one.enrollment for one in retired if one.researcher in people and one.part is None}
+        ),
         "researchers": {
             request.researcher: _entry(request, enrollments[request.researcher])
             for request in requests

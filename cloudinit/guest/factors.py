@@ -29,8 +29,8 @@ class Now:
 
     anew: bool
     """Something that opens the door for this person is to change, or their account is new."""
-    known_before: bool
-    """An earlier roster of this machine carried this enrollment."""
+    known: frozenset[str]
+    """Of the person's ids, those that an earlier roster of this machine carried."""
 
 
 class Factor(Protocol):
@@ -41,6 +41,9 @@ class Factor(Protocol):
 
     def read(self, entry: dict[str, Any], name: str) -> Any:
         """Its part of the roster's entry of `name`. Raises GuestError, which quotes no value."""
+
+    def ids(self, part: Any) -> frozenset[str]:
+        """The ids of what was issued apart from the person's enrollment."""
 
     def differs(self, person: Person, part: Any) -> bool:
         """Whether `bind` would change who gets in. Raises OSError where that cannot be seen."""

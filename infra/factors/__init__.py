@@ -7,7 +7,7 @@ one login takes together, cloudinit/guest/methods.py says.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
 
@@ -19,6 +19,9 @@ from cloudinit.guest.methods import factors as names
 DEFAULT = METHODS[0]
 """The method of who chooses none."""
 
+PHONE = "phone"
+"""What the authenticator of the enrollment is called where a request names none."""
+
 
 @dataclass(frozen=True)
 class Who:
@@ -27,6 +30,10 @@ class Who:
     stack: str
     machine: str
     researcher: str
+    authenticators: Mapping[str, str] | None = None
+    """By name, the id of each thing that shows their codes; None: the enrollment's phone alone."""
+    codes: str | None = None
+    """The id of their emergency codes; None: the enrollment's."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +46,11 @@ class Issued:
     """Its fields of their entry in the stack's output `enrollments`."""
 
 
-Streams = Callable[[str], Callable[[int], bytes]]
-"""From a purpose to a reader of as many bytes as are asked for: the same at every run."""
+class Streams(Protocol):
+    """From a purpose to a reader of as many bytes as are asked for: the same at every run."""
+
+    def __call__(self, purpose: str, issued: str | None = None, /) -> Callable[[int], bytes]:
+        """`issued` is the id of what is issued; None: the person's enrollment."""
 
 
 class Factor(Protocol):
@@ -48,6 +58,9 @@ class Factor(Protocol):
 
     REQUEST: dict[str, Any]
     """What it asks of a request, as a JSON Schema (2020-12)."""
+
+    FIELDS: tuple[str, ...]
+    """Fields of a request that only methods with this factor have."""
 
     SHOWN: type[BaseModel]
     """What `issue` shows, as it is read back from the stack's outputs."""
@@ -58,8 +71,8 @@ class Factor(Protocol):
     def issue(self, streams: Streams, who: Who) -> Issued:
         """What one enrollment of the person gives them."""
 
-    def qr(self, shown: Any) -> str | None:
-        """What the QR holds that a person scans; None where there is none."""
+    def scanned(self, shown: Any) -> dict[str, str]:
+        """What the QRs hold that a person scans, by the name of what scans each."""
 
     def steps(self, shown: Any, *, in_words: bool) -> list[str]:
         """What the person does with what was issued; `in_words` also what the QR holds. Secret."""

@@ -15,6 +15,7 @@ REQUEST: dict[str, Any] = {
     "required": ["ssh_keys"],
     "properties": {"ssh_keys": {"minItems": 1, "items": {"pattern": "^sk-"}}},
 }
+FIELDS: tuple[str, ...] = ()
 
 MAKE = "ssh-keygen -t ed25519-sk -O resident -O verify-required"
 """The command that makes a key on a token which asks for touch and PIN."""
@@ -43,8 +44,9 @@ def issue(_streams: Streams, _who: Who) -> Issued:
     return Issued()
 
 
-def qr(_shown: SHOWN) -> None:
-    """None."""
+def scanned(_shown: SHOWN) -> dict[str, str]:
+    """Nothing."""
+    return {}
 
 
 def steps(_shown: SHOWN, *, in_words: bool) -> list[str]:  # noqa: ARG001 (the contract's)

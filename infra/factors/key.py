@@ -12,6 +12,7 @@ REQUEST: dict[str, Any] = {
     "required": ["ssh_keys"],
     "properties": {"ssh_keys": {"minItems": 1}},
 }
+FIELDS: tuple[str, ...] = ()
 
 
 class SHOWN(BaseModel):
@@ -33,8 +34,9 @@ def issue(_streams: Streams, _who: Who) -> Issued:
     return Issued()
 
 
-def qr(_shown: SHOWN) -> None:
-    """None."""
+def scanned(_shown: SHOWN) -> dict[str, str]:
+    """Nothing."""
+    return {}
 
 
 def steps(_shown: SHOWN, *, in_words: bool) -> list[str]:  # noqa: ARG001 (the contract's)

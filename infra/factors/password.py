@@ -12,6 +12,7 @@ from infra.factors import Issued, Streams, Who
 from infra.factors.draw import below
 
 REQUEST: dict[str, Any] = {}
+FIELDS: tuple[str, ...] = ()
 
 _LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"  # no i, l, o, 0, 1
 _GROUPS, _GROUP = 4, 5  # 20 characters of 31: 99 bits
@@ -35,8 +36,9 @@ def issue(streams: Streams, _who: Who) -> Issued:
     return Issued({"password": password}, {"password": password})
 
 
-def qr(_shown: SHOWN) -> None:
-    """None."""
+def scanned(_shown: SHOWN) -> dict[str, str]:
+    """Nothing."""
+    return {}
 
 
 def steps(shown: SHOWN, *, in_words: bool) -> list[str]:  # noqa: ARG001 (the contract's)

@@ -1,4 +1,4 @@
-"""One-time codes from the researcher's phone (RFC 6238), and five emergency codes beside them."""
+"""One-time codes from a phone and what else shows them (RFC 6238), and five emergency codes."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from typing import Annotated, Any
 import pyotp
 from pydantic import BaseModel, ConfigDict, StringConstraints
 
-from infra.factors import Issued, Streams, Who
+from infra.factors import PHONE, Issued, Streams, Who
 from infra.factors.draw import below
 
 EMERGENCY_CODES = 5
 """How many an enrollment has."""
+
+LABEL = 64
+"""Bytes of issuer and account, with a colon between them, that a YubiKey keeps (OATH)."""
 
 REQUEST: dict[str, Any] = {}
 
@@ -22,15 +25,35 @@ _CODE_MIN = 10_000_000  # emergency codes have eight digits, one-time codes six
 _CODE_RANGE = 90_000_000
 
 
+FIELDS = ("authenticators", "emergency_codes")
+
+_Uri = Annotated[str, StringConstraints(pattern=r"^otpauth://[!-~]{1,1000}\z")]
+_Id = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}\z")]
+_Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,19}\z")]
+
+
+class Authenticator(BaseModel):
+    """One of several things that show a person's codes."""
+
+    model_config = ConfigDict(hide_input_in_errors=True, frozen=True)
+
+    enrollment: _Id
+    uri: _Uri
+
+
 class SHOWN(BaseModel):
     """What a person is shown."""
 
     model_config = ConfigDict(hide_input_in_errors=True, frozen=True)
 
-    uri: Annotated[str, StringConstraints(pattern=r"^otpauth://[!-~]{1,1000}\z")]
+    uri: _Uri | None = None
     """For an authenticator app: Google Authenticator's Key URI Format."""
+    authenticators: dict[_Name, Authenticator] = {}
+    """In the place of `uri`, for who has several or another one than the enrollment's."""
     emergency_codes: tuple[Annotated[str, StringConstraints(pattern=r"^[0-9]{8}\z")], ...]
     """Each opens the door once."""
+    codes_enrollment: _Id | None = None
+    """Their id, where it is not the enrollment's."""
 
 
 def fault(_field: str, _value: Any) -> None:
@@ -38,26 +61,51 @@ def fault(_field: str, _value: Any) -> None:
 
 
 def issue(streams: Streams, who: Who) -> Issued:
-    """The secret that the phone shares, base32 without padding, and the emergency codes."""
-    secret = base64.b32encode(streams("totp")(_SECRET_BYTES)).decode()
-    codes = _emergency_codes(streams("emergency-codes"))
-    account = f"{who.researcher}@{who.machine}"
-    return Issued(
-        {"totp_secret": secret, "emergency_codes": codes},
-        {"uri": _uri(secret, stack=who.stack, account=account), "emergency_codes": codes},
-    )
+    """The secret that each authenticator shares, base32 without padding, and emergency codes."""
+    codes: dict[str, Any] = {
+        "emergency_codes": _emergency_codes(streams("emergency-codes", who.codes))
+    }
+    if who.codes is not None:
+        codes["codes_enrollment"] = who.codes
+    if who.authenticators is None:
+        secret = _secret(streams, None)
+        return Issued({"totp_secret": secret, **codes}, {"uri": _uri(secret, who), **codes})
+    secrets = {
+        name: (issued, _secret(streams, issued)) for name, issued in who.authenticators.items()
+    }
+    kept = {
+        name: {"enrollment": issued, "totp_secret": secret}
+        for name, (issued, secret) in secrets.items()
+    }
+    shown = {
+        name: {"enrollment": issued, "uri": _uri(secret, who)}
+        for name, (issued, secret) in secrets.items()
+    }
+    return Issued({"authenticators": kept, **codes}, {"authenticators": shown, **codes})
 
 
-def qr(shown: SHOWN) -> str:
-    """The URI."""
-    return shown.uri
+def _secret(streams: Streams, issued: str | None) -> str:
+    return base64.b32encode(streams("totp", issued)(_SECRET_BYTES)).decode()
+
+
+def scanned(shown: SHOWN) -> dict[str, str]:
+    """The URIs."""
+    if shown.uri is not None:
+        return {PHONE: shown.uri}
+    return {name: each.uri for name, each in shown.authenticators.items()}
 
 
 def steps(shown: SHOWN, *, in_words: bool) -> list[str]:
     """To bind the phone, and to write the emergency codes down."""
+    found = scanned(shown)
     scan = "Scan the QR with any authenticator app."
+    if len(found) > 1:
+        scan = "Scan each QR with the device of its name: any authenticator app."
     if in_words:
-        scan += f" Or give it this address:\n   {shown.uri}"
+        scan += " Or give it this address:"
+        scan += "".join(
+            f"\n   {uri if len(found) == 1 else f'{name}: {uri}'}" for name, uri in found.items()
+        )
     codes = "  ".join(shown.emergency_codes)
     write = "Write these emergency codes on paper. Each is good once, in place of the app's code:"
     return [scan, f"{write}\n   {codes}"]
@@ -71,7 +119,15 @@ def _emergency_codes(read: Callable[[int], bytes]) -> list[str]:
     return list(codes)
 
 
-def _uri(secret: str, *, stack: str, account: str) -> str:
-    """Google Authenticator's Key URI Format. Defaults are spelt out: not every app has the same."""
-    uri = pyotp.TOTP(secret).provisioning_uri(name=account, issuer_name=f"Secondlock {stack}")
+def _uri(secret: str, who: Who) -> str:
+    """Google Authenticator's Key URI Format. Defaults are spelt out: not every app has the same.
+
+    Names of several authenticators are short enough for a YubiKey. Who has one phone keeps the name
+    that stands in it.
+    """
+    issuer, account = f"Secondlock {who.stack}", f"{who.researcher}@{who.machine}"
+    if who.authenticators is not None and len(f"{issuer}:{account}") > LABEL:
+        account = who.researcher
+        issuer = issuer[: LABEL - len(f":{account}")]
+    uri = pyotp.TOTP(secret).provisioning_uri(name=account, issuer_name=issuer)
     return f"{uri}&algorithm=SHA1&digits=6&period=30"

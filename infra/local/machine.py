@@ -317,9 +317,13 @@ def _starting() -> str:
 
 
 def _enrollments(props: Props) -> list[str]:
-    """The enrollments that the machine's last roster carried."""
-    people: dict[str, dict[str, str]] = json.loads(props["roster"])["researchers"]
-    return sorted(each["enrollment"] for each in people.values())
+    """The ids of all that the machine's last roster carried."""
+    people: dict[str, dict[str, Any]] = json.loads(props["roster"])["researchers"]
+    found = {each["enrollment"] for each in people.values()}
+    for each in people.values():
+        found |= {one["enrollment"] for one in each.get("authenticators", {}).values()}
+        found |= {each["codes_enrollment"]} if "codes_enrollment" in each else set()
+    return sorted(found)
 
 
 def _deliver(machine: _Machine, serial: int, known: list[str]) -> int:

@@ -103,8 +103,10 @@ _EXPECTED = {
 
 
 def _place(location: Location) -> Location:
-    """Without Pydantic's name for the branch of a union, which nobody wrote. It has one place: a
-    field of a person's own may be called so."""
+    """Without what nobody wrote: Pydantic's name for the branch of a union, and that for a field's
+    name instead of its value. Each has one place: a field of a person's own may be called so."""
+    if location[-1:] == ("[key]",) and location[:1] == ("authenticators",):
+        return location[:-1]
     if location[:1] == ("machine",) and location[1:2] in ((OWN,), (SHARED,)):
         return (location[0], *location[2:])
     return location

@@ -14,9 +14,11 @@ from cloudinit.guest.methods import METHODS
 from infra.model.images import IMAGE_PATTERN, check_image
 from infra.model.instance_types import INSTANCE_TYPE_PATTERN, check_instance_type
 from infra.model.names import (
+    AUTHENTICATOR_PATTERN,
     COST_CENTRE_PATTERN,
     NAME_PATTERN,
     ZONE_PATTERN,
+    check_authenticator_name,
     check_machine_name,
     check_researcher_name,
 )
@@ -109,6 +111,9 @@ def _pattern(pattern: str) -> Any:
 
 Name = Annotated[str, _checked(check_researcher_name), _pattern(NAME_PATTERN)]
 MachineName = Annotated[str, _checked(check_machine_name), _pattern(NAME_PATTERN)]
+AuthenticatorName = Annotated[
+    str, _checked(check_authenticator_name), _pattern(AUTHENTICATOR_PATTERN)
+]
 Method = Annotated[
     str, BeforeValidator(_check_method), Field(json_schema_extra={"enum": [*METHODS]})
 ]

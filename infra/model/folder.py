@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from infra.factors import PHONE
+from infra.model.authenticators import marks, parts
 from infra.model.explain import validate
 from infra.model.fields import MAKE_ENROLLMENT
 from infra.model.machine import SharedMachine
@@ -191,7 +193,7 @@ def _join_keys(document: Document) -> None:
 
 def _check_together(documents: list[Document], retired: list[RetiredEnrollment]) -> None:
     """What no file shows alone. Files with other errors count: all errors come at once."""
-    over = {entry.enrollment: entry for entry in retired}
+    over = {entry.mark: entry for entry in retired}
     first: dict[tuple[str, str], Document] = {}
     for document in documents:
         _check_file_name(document)
@@ -200,13 +202,44 @@ def _check_together(documents: list[Document], retired: list[RetiredEnrollment])
             if other is not document:
                 where = f"{other.file.name} has the same {kind}"
                 document.add(location, f"{dotted(location)}: {where}", _SAME[kind])
-        enrollment = document.data.get("enrollment")
-        entry = over.get(enrollment) if isinstance(enrollment, str) else None
-        if entry:
-            what = f"enrollment: retired on {entry.date} ({entry.researcher}, {entry.reason})"
-            words = ("rotate", document.file.stem, "--stack", document.file.parent.name)
-            mend = shell_line(["./secondlock", *words])
-            document.add(("enrollment",), what, mend)
+        for location, value in _issued(document):
+            of_it = marks(location, value) & over.keys()
+            if location != ("enrollment",) and value == document.data.get("enrollment"):
+                of_it -= {value}  # told of the enrollment itself
+            for entry in [over[each] for each in of_it]:
+                what = f"retired on {entry.date} ({entry.researcher}, {entry.reason})"
+                _add_retired(document, location, what)
+
+
+def _add_retired(document: Document, location: Location, what: str) -> None:
+    """A fault of an id that is over, with the command that writes another."""
+    command = ["rotate", document.file.stem]
+    if location[0] == "authenticators":
+        command += ["--device", str(location[1])]
+    elif location[0] == "emergency_codes":
+        command[0] = "codes"
+    mend = shell_line(["./secondlock", *command, "--stack", document.file.parent.name])
+    document.add(location, f"{dotted(location)}: {what}", mend)
+
+
+def _issued(document: Document) -> Iterator[tuple[Location, str]]:
+    """The ids of what is issued to the person, as far as they are texts.
+
+    What the enrollment itself stands for, where no field says otherwise, is among them.
+    """
+    data = document.data
+    enrollment, named = data.get("enrollment"), data.get("authenticators")
+    if isinstance(enrollment, str):
+        yield ("enrollment",), enrollment
+        absent = {PHONE: enrollment} if named is None else None
+        for location, value in parts(enrollment, absent or {}, None).items():
+            if location != ("emergency_codes",) or "emergency_codes" not in data:
+                yield location, value
+    for name, value in named.items() if isinstance(named, dict) else ():
+        if isinstance(name, str) and isinstance(value, str):
+            yield ("authenticators", name), value
+    if isinstance(data.get("emergency_codes"), str):
+        yield ("emergency_codes",), data["emergency_codes"]
 
 
 _SAME = {
@@ -217,10 +250,12 @@ _SAME = {
 
 
 def _unique_values(document: Document) -> Iterator[tuple[Location, str, str]]:
-    for name in ("researcher", "enrollment"):
-        value = document.data.get(name)
-        if isinstance(value, str):
-            yield (name,), name, value
+    researcher = document.data.get("researcher")
+    if isinstance(researcher, str):
+        yield ("researcher",), "researcher", researcher
+    for location, value in _issued(document):
+        if location == ("enrollment",) or value != document.data.get("enrollment"):
+            yield location, "enrollment", value
     keys = document.data.get("ssh_keys")
     for index, key in enumerate(keys if isinstance(keys, list) else []):
         if isinstance(key, str) and key_blob(key):

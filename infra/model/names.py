@@ -13,6 +13,9 @@ NAME_PATTERN = r"^[a-z][a-z0-9_-]{0,31}$"
 ZONE_PATTERN = r"^[a-z]{2}(-[a-z]+)+-[0-9]+[a-h]$"
 """An availability zone: its region and a letter. Local and wavelength zones have no such name."""
 
+AUTHENTICATOR_PATTERN = "^[a-z][a-z0-9-]{0,19}$"
+"""Short: it stands in a login's log and in the table of `status`."""
+
 COST_CENTRE_PATTERN = r"^(?! )[\w .:/=+@-]{1,256}(?<! )$"
 """What EC2 takes as a tag's value (EC2 User Guide, "Tag restrictions"), blanks only between others:
 at an end nobody sees them, and the bills of `4711` and `4711 ` are two."""
@@ -52,6 +55,16 @@ def check_researcher_name(name: str) -> str:
         raise RefusedError(f"`{name}` is the name of a system user or group", "take another name")
     if name in _OWN_NAMES or name.startswith(_OWN_PREFIX):
         raise RefusedError(f"`{name}` is reserved by Secondlock", "take another name")
+    return name
+
+
+def check_authenticator_name(name: str) -> str:
+    """The name of what shows a person's codes. Raises RefusedError."""
+    if not re.fullmatch(AUTHENTICATOR_PATTERN, name):
+        raise RefusedError(
+            f"'{brief(name)}' cannot be an authenticator's name",
+            "1 to 20 of a-z, 0-9 and -, the first one a letter",
+        )
     return name
 
 

@@ -17,9 +17,12 @@ from pydantic import (
 from pydantic_core import InitErrorDetails
 
 from infra import factors
+from infra.model.authenticators import MOST, Issued, parts
 from infra.model.fields import (
+    MAKE_ENROLLMENT,
     OWN,
     SHARED,
+    AuthenticatorName,
     EnrollmentId,
     Key,
     LastDay,
@@ -76,6 +79,17 @@ class InstanceRequest(Model):
     enrollment: EnrollmentId = Field(
         description="Id of the phone's enrollment; `secondlock request` and `rotate` write it."
     )
+    authenticators: dict[AuthenticatorName, EnrollmentId] | None = Field(
+        default=None,
+        description="What shows codes, by name, each with its id: all of them, where there are more"
+        " or others than the enrollment's phone. `secondlock enroll --device` writes it.",
+        json_schema_extra={"minProperties": 1, "maxProperties": MOST},
+    )
+    emergency_codes: EnrollmentId | None = Field(
+        default=None,
+        description="Id of the emergency codes, where they are not the enrollment's; `secondlock"
+        " codes` writes it.",
+    )
     rebuild: Rebuild = 0
     tensorflow_image: MachineImage = None
     end_sessions: bool = Field(
@@ -98,6 +112,30 @@ class InstanceRequest(Model):
                 errors.append(_error((), RefusedError(*fault)))
         return _all_or_errors(keys, errors)
 
+    @field_validator("authenticators", "emergency_codes")
+    @classmethod
+    def _check_asked_for(cls, value: object, info: ValidationInfo) -> object:
+        method = info.data.get("factors")
+        if value is not None and method is not None and info.field_name not in _fields_of(method):
+            mend = "remove it, or take a method with codes"
+            raise custom(RefusedError(f"a login by {method} asks for no code", mend))
+        return value
+
+    @field_validator("authenticators")
+    @classmethod
+    def _check_authenticators(cls, value: dict[str, str] | None) -> dict[str, str] | None:
+        if value is None:
+            return None
+        if not value:
+            what = "no authenticator: nobody could log in"
+            raise custom(RefusedError(what, "remove the field: then it is the enrollment's phone"))
+        if len(value) > MOST:
+            raise custom(RefusedError(f"{len(value)} of them, and there may be at most {MOST}"))
+        if len(set(value.values())) < len(value):
+            what = "two of them have the same id"
+            raise custom(RefusedError(what, f"each has its own: {MAKE_ENROLLMENT}"))
+        return value
+
     @field_validator("allowed_from", mode="before")
     @classmethod
     def _check_networks(cls, value: object, info: ValidationInfo) -> object:
@@ -112,6 +150,21 @@ class InstanceRequest(Model):
             mend = "name the networks you log in from; if it must be, write open_to_world: true"
             errors.append(_error((), RefusedError(what, mend)))
         return _all_or_errors(networks, errors)
+
+
+def _fields_of(method: str) -> set[str]:
+    """The fields that are for some methods alone, and for this one."""
+    return {field for factor in factors.of(method).values() for field in factor.FIELDS}
+
+
+def issued(request: InstanceRequest) -> Issued:
+    """The ids of all that is issued to a person besides the enrollment; the field of each.
+
+    Nothing for who logs in without codes.
+    """
+    if not _fields_of(request.factors):
+        return {}
+    return parts(request.enrollment, request.authenticators, request.emergency_codes)
 
 
 def machine_name(request: InstanceRequest) -> str:

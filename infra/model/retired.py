@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator
 
+from infra.model.authenticators import Part, mark
 from infra.model.explain import validate
 from infra.model.fields import Day, EnrollmentId, Model
 from infra.model.problems import ProblemsError
@@ -24,14 +25,24 @@ RETIRED_BYTES = 1024 * 1024
 
 
 class RetiredEnrollment(Model):
-    """An enrollment that is over: no phone or code of it may ever work again."""
+    """An enrollment that is over: no phone or code of it may ever work again.
+
+    The id of an authenticator or of emergency codes too, where those have one of their own.
+    """
 
     enrollment: EnrollmentId
     researcher: str
     reason: Literal["rotated", "revoked"]
     date: Day
+    part: Part | None = None
+    """What alone of it is over; nothing here, and all of it is."""
     data: Literal["delete"] | None = None
     """Whether what a revoked researcher has goes with the machine: asked for in so many words."""
+
+    @property
+    def mark(self) -> str:
+        """How the record of a stack has it."""
+        return mark(self.enrollment, self.part)
 
 
 def _tuple_of_list(value: object) -> object:

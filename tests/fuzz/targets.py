@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from cli import engine, retire, ssh_config
+from cli import authenticators, edit, engine, ssh_config
 from cli.keys import read_keys
 from cli.project import Stack
 from cli.reports import read_status
@@ -84,14 +84,14 @@ def _rotate(data: bytes, place: Path) -> None:
     file = place / "alice.yaml"
     file.write_bytes(data)
     try:
-        request = retire._read(file)
-        text = retire._rotated(request, "ab" * 16, end_sessions=True)
+        request = edit.read(file)
+        named = {**authenticators.named(request), "tablet": "cd" * 16}
+        changes = {"enrollment": "ab" * 16, "end_sessions": True, "authenticators": named}
+        text = edit.changed(request, changes)
     except ProblemsError as error:
         _told(error)
         return
-    assert retire._data(file, text) == {
-        **request.data, "enrollment": "ab" * 16, "end_sessions": True,
-    }  # fmt: skip
+    assert edit.data(file, text) == {**request.data, **changes}
 
 
 def _retired(data: bytes, place: Path) -> None:

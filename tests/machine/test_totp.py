@@ -65,6 +65,47 @@ def test_an_emergency_code_works_once(machine: Machine, client: Client) -> None:
     assert client.login(person, code=code).denied
 
 
+def test_each_of_several_authenticators_comes_and_goes_alone(
+    machine: Machine, client: Client
+) -> None:
+    person = machine.researcher()
+    phone, first, second = person.request.enrollment, os.urandom(16).hex(), os.urandom(16).hex()
+    with client.session(person) as session:
+        ended = {"end_sessions": True, "authenticators": {"phone": phone, "tablet": first}}
+        both = machine.change(person, ended)
+        old = both.code(device="tablet")
+        assert client.login(both, code=old).entered
+        assert client.login(both, code=old).denied
+        status = machine.person_status(both)
+        assert status["authenticators"] == ["phone", "tablet"]
+        assert status["last_authenticator"] == "tablet"
+        # Whoever only got a further one goes on working.
+        assert session.is_open()
+    renewed = machine.change(both, {"authenticators": {"phone": phone, "tablet": second}})
+    assert client.login(both, code=lambda: both.code(1, "tablet")).denied
+    assert client.login(renewed, code=lambda: renewed.code(device="tablet")).entered
+    assert client.login(renewed, code=lambda: renewed.code(1)).entered
+    with client.session(renewed, code=renewed.emergency_codes[0]) as session:
+        tablet_alone = machine.change(renewed, {"authenticators": {"tablet": second}})
+        session.wait_closed()  # the phone is lost
+    assert client.login(renewed, code=lambda: renewed.code(1)).denied
+    assert client.login(tablet_alone, code=lambda: tablet_alone.code(1, "tablet")).entered
+
+
+def test_new_emergency_codes_end_the_old_ones_and_leave_the_phone(
+    machine: Machine, client: Client
+) -> None:
+    person = machine.researcher()
+    renewed = machine.change(person, {"emergency_codes": os.urandom(16).hex()})
+    assert client.login(person, code=person.emergency_codes[0]).denied
+    for left in (4, 3, 2):
+        last = client.login(renewed, code=renewed.emergency_codes[left])
+        assert last.entered
+        assert f"Emergency code used; {left} left." in last.errors
+    assert "Your admin makes new ones." in last.errors
+    assert "Emergency codes left: 2." in client.login(person).errors
+
+
 @pytest.mark.parametrize(
     "damage",
     [

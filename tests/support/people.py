@@ -44,8 +44,14 @@ class Person:
         """Theirs in the mode `password+totp`."""
         return str(self.enrollment.entry["password"])
 
-    def code(self, steps: int = 0) -> str:
-        """What the phone shows `steps` steps of 30 s from now.
+    def _secret(self, device: str | None = None) -> str:
+        """Of the phone, or of one of several authenticators."""
+        entry = self.enrollment.entry
+        named = entry.get("authenticators", {})
+        return str((named[device or "phone"] if named else entry)["totp_secret"])
+
+    def code(self, steps: int = 0, device: str | None = None) -> str:
+        """What the phone, or another device, shows `steps` steps of 30 s from now.
 
         For another step than this one, waits for the middle of a step: the machine's clock may
         differ by a second, and the login is to end within the step.
@@ -53,11 +59,11 @@ class Person:
         into = time.time() % STEP
         if steps and not EDGE <= into <= STEP - CALM:
             time.sleep((STEP + EDGE - into) % STEP)
-        return pyotp.TOTP(self.enrollment.entry["totp_secret"]).at(int(time.time()) + steps * STEP)
+        return pyotp.TOTP(self._secret(device)).at(int(time.time()) + steps * STEP)
 
     def wrong_code(self) -> str:
         """Six digits that the phone shows at no time near now."""
-        phone = pyotp.TOTP(self.enrollment.entry["totp_secret"])
+        phone = pyotp.TOTP(self._secret())
         near = {phone.at(int(time.time()) + steps * STEP) for steps in range(-20, 21)}
         return next(code for code in ("123456", "654321", "111111") if code not in near)
 
@@ -96,4 +102,6 @@ def enroll(request: InstanceRequest, seed: str, stack: str, machine: str) -> Enr
         researcher=request.researcher,
         enrollment=request.enrollment,
         method=request.factors,
+        authenticators=request.authenticators,
+        codes=request.emergency_codes,
     )

@@ -502,7 +502,7 @@ def test_status_shows_the_gpu_and_who_has_it(
         ({"behind": 3600.0}, "3600 s behind"),
         (
             {"researchers": {"alice": {**STATUS["researchers"]["alice"], "codes_void": True}}},  # type: ignore[index]
-            "secondlock rotate alice --stack lab",
+            "secondlock codes alice --stack lab",
         ),
         ({"serial": 2}, "has roster 2, not 3"),
         ({"error": "roster: \x1b[2Jnot JSON"}, r"roster: \x1b[2Jnot JSON"),

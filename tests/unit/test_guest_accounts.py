@@ -52,7 +52,7 @@ def shadow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def _person(method: str) -> Any:
     """With an enrollment of this method."""
     codes_of = {
-        "totp": importlib.import_module("guest.totp.factor").Codes("ab" * 20, ("10000000",))
+        "totp": importlib.import_module("guest.totp.factor").Codes("ab" * 20, {}, ("10000000",))
     }
     first = {"key": (KEY,)} if method == "key+totp" else {"password": "word-word-word"}
     return document.Researcher(
@@ -64,12 +64,12 @@ def _person(method: str) -> Any:
     )
 
 
-def _apply(person: Any, shadow: Path, known_before: bool) -> Any:
+def _apply(person: Any, shadow: Path, *, known: bool) -> Any:
     """As a roster does; what changed."""
     made = not shadow.read_text()
     if made:
         shadow.write_text(f"{NAME}:!*:1:\n")
-    return accounts.apply(person, 20001, known_before, made)
+    return accounts.apply(person, 20001, person.ids if known else frozenset(), made)
 
 
 def _bound(person: Any, shadow: Path) -> bool:
@@ -92,7 +92,7 @@ def test_what_was_cut_off_is_done_the_next_time(
 ) -> None:
     person = _person(method)
     if root_disk == "new":  # the state volume remembers, the accounts are gone
-        _apply(person, shadow, known_before=False)
+        _apply(person, shadow, known=False)
         shadow.write_text("")
         (paths.AUTHORIZED_KEYS / NAME).unlink()
 
@@ -102,14 +102,14 @@ def test_what_was_cut_off_is_done_the_next_time(
     with monkeypatch.context() as broken:
         broken.setattr(factors.load(cut), "bind", fail)
         with pytest.raises(CutError):
-            _apply(person, shadow, known_before=True)
-    _apply(person, shadow, known_before=True)
+            _apply(person, shadow, known=True)
+    _apply(person, shadow, known=True)
     assert _bound(person, shadow)
-    assert _apply(person, shadow, known_before=True) == []
+    assert _apply(person, shadow, known=True) == []
 
 
 def test_another_method_takes_the_first_ones_key_away(shadow: Path) -> None:
-    _apply(_person("key+totp"), shadow, known_before=False)
+    _apply(_person("key+totp"), shadow, known=False)
     person = _person("password+totp")
-    _apply(person, shadow, known_before=False)
+    _apply(person, shadow, known=False)
     assert _bound(person, shadow)

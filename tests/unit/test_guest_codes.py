@@ -11,6 +11,7 @@ import os
 import secrets
 import signal
 import time
+from contextlib import suppress
 from multiprocessing import get_context
 from pathlib import Path
 from types import SimpleNamespace
@@ -38,12 +39,30 @@ class Phone:
         secret = pyotp.random_base32()
         self._totp: Any = pyotp.TOTP(secret)
         self.emergency = [str(10_000_000 + secrets.randbelow(90_000_000)) for _ in range(5)]
-        self.issued = {
+        self.issued: dict[str, Any] = {
             "enrollment": secrets.token_hex(16),
             "method": method,
             "secret": self._totp.byte_secret().hex(),
             "emergency": self.emergency,
         }
+
+    def and_others(self, codes: Phone | None = None, **others: Phone) -> dict[str, Any]:
+        """What is issued to who has further phones, and the emergency codes of another."""
+        each = {name: [one.issued["enrollment"], one.secret] for name, one in others.items()}
+        issued = {**self.issued, "others": each} if each else {**self.issued}
+        if codes is not None:
+            issued |= {"codes": codes.issued["enrollment"], "emergency": codes.emergency}
+        return issued
+
+    @property
+    def secret(self) -> str:
+        """In hexadecimal."""
+        return str(self.issued["secret"])
+
+    @property
+    def known(self) -> frozenset[str]:
+        """What a roster of before says that was bound."""
+        return frozenset({self.issued["enrollment"]})
 
     def code(self, steps: int = 0) -> str:
         return str(self._totp.at(int(time.time()) + steps * STEP))
@@ -75,7 +94,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def phone() -> Phone:
     """A phone bound to the machine."""
     phone = Phone()
-    assert codes.enroll(NAME, phone.issued, known_before=False)
+    assert codes.enroll(NAME, phone.issued)
     return phone
 
 
@@ -118,7 +137,7 @@ def _calm(seconds: int = 5) -> None:
 def test_of_twenty_who_answer_one_code_together_one_gets_in() -> None:
     for _ in range(ROUNDS):
         phone = Phone()
-        codes.enroll(NAME, phone.issued, known_before=False)
+        codes.enroll(NAME, phone.issued)
         _calm()
         assert _race([phone.code()] * AT_ONCE) == 1
         assert _race([phone.emergency[0]] * AT_ONCE) == 1
@@ -281,7 +300,7 @@ def test_what_is_lost_or_damaged_lets_nobody_in(phone: Phone, lost: str) -> None
         with pytest.raises(codes.CodesError, match="lost"):
             _answer(phone.code())
     # The next roster makes again what it can; who may have used what is not among it.
-    codes.enroll(NAME, phone.issued, known_before=True)
+    codes.enroll(NAME, phone.issued, phone.known)
     _calm()
     assert _enters(phone.code()) == (lost == "CODES")
 
@@ -289,7 +308,7 @@ def test_what_is_lost_or_damaged_lets_nobody_in(phone: Phone, lost: str) -> None
 def test_the_same_enrollment_again_forgets_nothing(phone: Phone) -> None:
     assert _enters(phone.emergency[0])
     _enters(phone.wrong())
-    assert not codes.enroll(NAME, phone.issued, known_before=True)
+    assert not codes.enroll(NAME, phone.issued, phone.known)
     assert not _enters(phone.emergency[0])
     assert len(codes.read(codes.SPENT, NAME)["wrong"]) == 1
 
@@ -297,7 +316,7 @@ def test_the_same_enrollment_again_forgets_nothing(phone: Phone) -> None:
 def test_a_change_of_method_keeps_what_was_used(phone: Phone) -> None:
     assert _enters(phone.emergency[0])
     changed = phone.issued | {"method": "password+totp"}
-    assert not codes.enroll(NAME, changed, known_before=True)
+    assert not codes.enroll(NAME, changed, phone.known)
     assert _answer(phone.emergency[0], "password+totp")[0] is False
     assert _answer(phone.emergency[1], "password+totp")[0] is True
 
@@ -328,7 +347,7 @@ def test_a_state_volume_restored_from_yesterday_has_void_emergency_codes(phone: 
     assert not _enters(phone.code())
     assert _enters(phone.code(1))
     renewed = Phone()
-    codes.enroll(NAME, renewed.issued, known_before=False)
+    codes.enroll(NAME, renewed.issued)
     assert _enters(renewed.emergency[0])
 
 
@@ -337,13 +356,13 @@ def test_a_state_volume_restored_from_before_a_rotation_brings_no_phone_back(pho
     folders = (codes.CODES, codes.SPENT)
     yesterday = {path: path.read_text() for each in folders for path in Path(each).iterdir()}
     renewed = Phone()
-    codes.enroll(NAME, renewed.issued, known_before=False)
+    codes.enroll(NAME, renewed.issued)
     for path, content in yesterday.items():
         path.write_text(content)
     for answer in (*phone.emergency[:2], phone.code()):
         with pytest.raises(codes.CodesError, match="replaced"):
             _answer(answer)
-    codes.enroll(NAME, renewed.issued, known_before=True)
+    codes.enroll(NAME, renewed.issued, renewed.known)
     assert _answer(renewed.emergency[0]) == (False, verify.WORDS["void"])
     assert not _enters(phone.emergency[1])
 
@@ -358,7 +377,7 @@ def test_a_root_disk_that_takes_no_note_shuts_nobody_out(
 
 def test_a_new_state_volume_for_a_person_who_is_not_has_void_emergency_codes() -> None:
     phone = Phone()
-    codes.enroll(NAME, phone.issued, known_before=True)
+    codes.enroll(NAME, phone.issued, phone.known)
     assert _answer(phone.emergency[0]) == (False, verify.WORDS["void"])
     assert not _enters(phone.code())  # it may have been used on the volume that was lost
     assert not _enters(phone.code(1))
@@ -391,7 +410,7 @@ def test_codes_on_a_volume_out_of_a_snapshot_are_void_though_no_root_disk_rememb
     assert not _enters(phone.code(1))
     restored.look("vol0b")
     renewed = Phone()
-    codes.enroll(NAME, renewed.issued, known_before=False)
+    codes.enroll(NAME, renewed.issued)
     restored.look("vol0b")
     assert _enters(renewed.emergency[0])
 
@@ -406,7 +425,7 @@ def test_a_mark_that_says_nothing_is_another_volumes(phone: Phone, mark: str) ->
 
 def test_killed_before_all_codes_are_void_it_is_done_at_the_next_look(phone: Phone) -> None:
     bob = Phone()
-    codes.enroll("bob", bob.issued, known_before=False)
+    codes.enroll("bob", bob.issued)
     restored.look("vol0a")
     pid = os.fork()
     if pid == 0:
@@ -423,24 +442,24 @@ def test_killed_before_all_codes_are_void_it_is_done_at_the_next_look(phone: Pho
 
 
 def test_whom_a_restored_volume_forgot_its_rosters_sender_remembers(machine: Path) -> None:
-    enrolled = SimpleNamespace(name="carol", enrollment="0c" * 16)
+    mine = frozenset({"0c" * 16, "0d" * 16})
+    enrolled = SimpleNamespace(name="carol", enrollment="0c" * 16, ids=mine)
     known = sync.State(serial=3)
 
-    def bound_before() -> bool:
-        return bool(
-            sync._bound_before(
-                enrolled, SimpleNamespace(bound_before=lambda one: one == "0c" * 16), known
-            )
-        )
+    def bound_before() -> Any:
+        roster = SimpleNamespace(bound_before=lambda one: one in mine)
+        return sync._bound_before(enrolled, roster, known)
 
     restored.look("vol0a")
     assert not bound_before()
     restored.look("vol0b")
-    assert bound_before()
+    assert bound_before() == mine
     restored.caught_up()
     assert not bound_before()
     known.enrollments["carol"] = enrolled.enrollment
-    assert bound_before()
+    assert bound_before() == {"0c" * 16}
+    known.others["carol"] = ["0d" * 16]
+    assert bound_before() == mine
 
 
 def test_what_an_older_release_kept_stays_used_and_frozen(machine: Path) -> None:
@@ -453,10 +472,159 @@ def test_what_an_older_release_kept_stays_used_and_frozen(machine: Path) -> None
     tally = legacy.TALLY.pack(b"10.0.2.2", 0, 1, int(time.time()) - 60)
     (tallies / NAME).write_bytes(tally * 3)
     slate = legacy.slate(NAME, phone.issued)
-    codes.enroll(NAME, phone.issued, known_before=True, older=slate)
+    codes.enroll(NAME, phone.issued, phone.known, older=slate)
     assert not any(map(_enters, [*phone.emergency[:2], phone.code()]))
     assert _enters(phone.emergency[2])
     assert len(codes.read(codes.SPENT, NAME)["wrong"]) == 3
+
+
+def test_any_authenticator_opens_and_each_code_is_good_once(phone: Phone) -> None:
+    tablet, token = Phone(), Phone()
+    codes.enroll(NAME, phone.and_others(tablet=tablet, token=token), phone.known)
+    _calm(10)
+    for name, one in {"phone": phone, "tablet": tablet, "token": token}.items():
+        code = one.code()
+        assert _enters(code)
+        assert _answer(code) == (False, verify.WORDS["used"])
+        assert report.of_codes(NAME, "key+totp")["last_authenticator"] == name
+    assert _enters(phone.emergency[0])
+    found = report.of_codes(NAME, "key+totp")
+    assert found["authenticators"] == ["phone", "tablet", "token"]
+    assert found["last_authenticator"] == "emergency code"
+
+
+def test_two_that_show_the_same_code_open_one_login(phone: Phone) -> None:
+    """One secret twice stands for the one chance in a million."""
+    twin = phone.and_others(twin=phone)
+    twin["others"]["twin"][0] = "ab" * 16
+    codes.enroll(NAME, twin, phone.known)
+    _calm()
+    assert _race([phone.code()] * AT_ONCE) == 1
+    assert not _enters(phone.code())
+
+
+def test_one_authenticator_comes_and_goes_and_the_others_notice_nothing(phone: Phone) -> None:
+    tablet, other = Phone(), Phone()
+    _calm(15)
+    used = phone.code()
+    assert _enters(used)
+    assert _enters(phone.emergency[0])
+    _enters(phone.wrong())
+    for issued in (
+        phone.and_others(tablet=tablet),
+        phone.and_others(tablet=other),
+        phone.issued,
+        phone.and_others(tablet=tablet),
+    ):
+        codes.enroll(NAME, issued, phone.known)
+        assert not _enters(used)
+        assert not _enters(phone.emergency[0])
+        assert len(codes.read(codes.SPENT, NAME)["wrong"]) == 1
+    assert _enters(tablet.code())
+    assert not _enters(other.code())  # a wrong code by now
+    # Gone and back, it still knows what it was used for.
+    codes.enroll(NAME, phone.issued, phone.known)
+    assert not _enters(tablet.code())
+    codes.enroll(NAME, phone.and_others(tablet=tablet), phone.known)
+    assert not _enters(tablet.code())
+    assert _enters(phone.code(1))
+
+
+def test_without_the_enrollments_own_phone_the_others_open(phone: Phone) -> None:
+    tablet = Phone()
+    issued = phone.and_others(tablet=tablet)
+    del issued["secret"]
+    codes.enroll(NAME, issued, phone.known)
+    _calm(10)
+    assert not _enters(phone.code())
+    assert _enters(tablet.code())
+    assert _enters(phone.emergency[0])
+
+
+def test_new_emergency_codes_end_the_old_ones_and_no_phone(phone: Phone) -> None:
+    sheet, again = Phone(), Phone()
+    assert _enters(phone.emergency[0])
+    codes.enroll(NAME, phone.and_others(codes=sheet), phone.known)
+    assert not any(map(_enters, phone.emergency))
+    assert _answer(sheet.emergency[0]) == (True, "Emergency code used; 4 left.")
+    for left in (3, 2, 1):
+        assert str(left) in _answer(sheet.emergency[4 - left])[1]
+    _calm()
+    entered, words = _answer(phone.code())
+    assert entered
+    assert words == "Emergency codes left: 1. Your admin makes new ones."
+    codes.enroll(NAME, phone.and_others(codes=again), phone.known)
+    assert not any(map(_enters, sheet.emergency))
+    assert _enters(again.emergency[0])
+
+
+def test_void_codes_are_mended_by_new_ones_and_by_none_that_were_there_before() -> None:
+    phone, sheet = Phone(), Phone()
+    codes.enroll(NAME, phone.issued, phone.known)  # the volume is lost
+    assert _answer(phone.emergency[0]) == (False, verify.WORDS["void"])
+    codes.enroll(NAME, phone.and_others(codes=sheet), phone.known)
+    assert _enters(sheet.emergency[0])
+    for place in (codes.CODES, codes.SPENT):
+        Path(place, f"{NAME}.json").unlink()
+    codes.enroll(NAME, phone.and_others(codes=sheet), phone.known | sheet.known)
+    assert _answer(sheet.emergency[0]) == (False, verify.WORDS["void"])
+    assert _answer(sheet.emergency[1]) == (False, verify.WORDS["void"])
+
+
+def test_a_volume_of_before_a_further_authenticator_lets_nobody_in(phone: Phone) -> None:
+    tablet, sheet = Phone(), Phone()
+    folders = (codes.CODES, codes.SPENT)
+    yesterday = {path: path.read_text() for each in folders for path in Path(each).iterdir()}
+    codes.enroll(NAME, phone.and_others(sheet, tablet=tablet), phone.known)
+    _calm(10)
+    code = tablet.code()
+    assert _enters(code)
+    assert _enters(sheet.emergency[0])
+    for path, content in yesterday.items():
+        path.write_text(content)
+    for answer in (code, phone.code(), phone.emergency[0], sheet.emergency[0]):
+        with pytest.raises(codes.CodesError):
+            _answer(answer)
+    codes.enroll(NAME, phone.and_others(sheet, tablet=tablet), phone.known)
+    assert not _enters(code)
+    assert _answer(sheet.emergency[0]) == (False, verify.WORDS["void"])
+    assert not _enters(phone.emergency[0])
+
+
+@pytest.mark.parametrize(("call", "time"), [("rename", 1), ("rename", 2), ("rename", 3)])
+def test_cut_off_while_codes_are_renewed_no_old_one_is_good_again(
+    phone: Phone, call: str, time: int
+) -> None:
+    sheet = Phone()
+    assert _enters(phone.emergency[0])
+    wanted = phone.and_others(codes=sheet)
+    pid = os.fork()
+    if pid == 0:
+        whole, left = getattr(os, call), [time]
+
+        def cut(*arguments: Any) -> Any:
+            left[0] -= 1
+            return whole(*arguments) if left[0] else os.kill(os.getpid(), signal.SIGKILL)
+
+        setattr(os, call, cut)
+        codes.enroll(NAME, wanted, phone.known)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+    with suppress(codes.CodesError):
+        assert not _enters(phone.emergency[0])
+    codes.enroll(NAME, wanted, phone.known)
+    assert _enters(sheet.emergency[0])
+    assert not any(map(_enters, [sheet.emergency[0], *phone.emergency]))
+
+
+def test_guesses_count_once_however_many_authenticators_there_are(phone: Phone) -> None:
+    codes.enroll(NAME, phone.and_others(tablet=Phone(), token=Phone()), phone.known)
+    for _ in range(30):
+        assert not _enters(phone.wrong())
+    assert _answer(phone.code()) == (False, verify.WORDS["frozen"])
+    # Nor does a further one lift the freeze.
+    codes.enroll(NAME, phone.and_others(tablet=Phone()), phone.known)
+    assert _answer(phone.code()) == (False, verify.WORDS["frozen"])
 
 
 def test_the_verifier_reckons_as_the_standard_does() -> None:

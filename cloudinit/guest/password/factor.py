@@ -18,6 +18,11 @@ def read(entry: dict[str, Any], name: str) -> str:
     return text(entry.get("password"), PASSWORD, f"the password of {name}")
 
 
+def ids(_: object) -> frozenset[str]:
+    """None: all of it is the enrollment's."""
+    return frozenset()
+
+
 def differs(person: Person, password: str | None) -> bool:
     """Whether one is to be set and none is; another comes with another enrollment."""
     return password is not None and not _is_set(person.name)

@@ -104,10 +104,10 @@ def _renew(researcher: Researcher, uid: int) -> bool:
     return True
 
 
-def apply(researcher: Researcher, uid: int, known_before: bool, made: bool) -> list[str]:
+def apply(researcher: Researcher, uid: int, known: frozenset[str], made: bool) -> list[str]:
     """Make the account that is there as the roster says; returns what changed, in words.
 
-    `known_before`: this enrollment was in an earlier roster; `made`: the account is new (`make`).
+    `known`: of the person's ids, those of an earlier roster; `made`: the account is new (`make`).
     Raises GuestError.
     """
     name = researcher.name
@@ -118,7 +118,7 @@ def apply(researcher: Researcher, uid: int, known_before: bool, made: bool) -> l
     other = made or _renew(researcher, uid)
     changed = ["account"] if other else []
     # The state volume may remember an enrollment whose account went with the old root disk.
-    now = Now(differs or other, known_before)
+    now = Now(differs or other, known)
     bound = [module.bind(researcher, part, now) for module, part in _factors(researcher)]
     changed += [word for word in bound if word is not None]
     _home(name, uid)

@@ -34,6 +34,12 @@ class Researcher:
     parts: dict[str, Any] = field(repr=False)
     """What each of the method's factors read, by its name."""
 
+    @property
+    def ids(self) -> frozenset[str]:
+        """Of all that was issued to them: the enrollment's, and of what has one of its own."""
+        of_parts = (factors.load(name).ids(part) for name, part in self.parts.items())
+        return frozenset({self.enrollment}).union(*of_parts)
+
 
 @dataclass(frozen=True)
 class Roster:
@@ -55,9 +61,9 @@ class Roster:
     retired: frozenset[str]
     researchers: dict[str, Researcher]
 
-    def bound_before(self, enrollment: str) -> bool:
-        """Whether an earlier roster of this machine may have carried this enrollment."""
-        return self.known is None or enrollment in self.known
+    def bound_before(self, issued: str) -> bool:
+        """Whether an earlier roster of this machine may have carried this id."""
+        return self.known is None or issued in self.known
 
 
 def _networks(value: Any) -> tuple[str, ...]:
@@ -142,8 +148,8 @@ def parse(text: str | bytes) -> Roster:
     host_key = roster.get("host_key")
     need(isinstance(host_key, str) and HOST_KEY.fullmatch(host_key), "it holds no host key")
     researchers = {name: _researcher(name, entry) for name, entry in roster["researchers"].items()}
-    enrollments = [researcher.enrollment for researcher in researchers.values()]
-    need(len(set(enrollments)) == len(enrollments), "two researchers share an enrollment")
+    issued = [each for researcher in researchers.values() for each in researcher.ids]
+    need(len(set(issued)) == len(issued), "two researchers share an enrollment")
     modified = envelope.get("modified", 0)
     need(is_number(modified, (int, float)), "its time is malformed")
     return Roster(

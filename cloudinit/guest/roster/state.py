@@ -11,13 +11,17 @@ FIRST_UID = 20001
 
 @dataclass
 class State:
-    """`uids` is never pruned, so that a uid is never given to another person."""
+    """`uids` is never pruned, so that a uid is never given to another person.
+
+    `others` are, by name, the ids of what was issued apart from the enrollment.
+    """
 
     serial: int = 0
     uids: dict[str, int] = field(default_factory=dict)
     enrollments: dict[str, str] = field(default_factory=dict)
     retired: set[str] = field(default_factory=set)
     modified: float = 0
+    others: dict[str, list[str]] = field(default_factory=dict)
 
     def uid(self, name: str) -> int:
         """The researcher's uid, allotted at the first call."""
@@ -41,6 +45,7 @@ def load() -> State:
             raw["enrollments"],
             set(raw["retired"]),
             raw.get("modified", 0),
+            raw.get("others", {}),
         )
     except (OSError, ValueError, KeyError, TypeError):
         raise GuestError(f"{paths.STATE_FILE} is damaged; restore the state volume") from None
@@ -54,5 +59,6 @@ def save(state: State) -> None:
         "enrollments": state.enrollments,
         "retired": sorted(state.retired),
         "modified": state.modified,
+        "others": state.others,
     }
     write(paths.STATE_FILE, json.dumps(raw, indent=1, sort_keys=True) + "\n", 0o600)

@@ -34,9 +34,9 @@ def _refuse_old(roster: Roster, known: State) -> None:
     if (roster.modified, roster.serial) < (known.modified, known.serial):
         raise GuestError(f"roster {roster.serial} is older than {known.serial}, which is applied")
     for name, researcher in roster.researchers.items():
-        if researcher.enrollment in known.retired | roster.retired:
+        if researcher.ids & (known.retired | roster.retired):
             raise GuestError(
-                f"the enrollment of {name} was retired and cannot come back"
+                f"an enrollment of {name} was retired and cannot come back"
                 f" (mend: secondlock rotate {name} --stack {roster.stack})"
             )
 
@@ -50,14 +50,21 @@ def _remember(roster: Roster, known: State) -> None:
     """What this roster retires stays retired."""
     known.retired |= roster.retired
     known.enrollments = {name: each.enrollment for name, each in roster.researchers.items()}
+    known.others = _others(roster)
     known.serial, known.modified = roster.serial, roster.modified
+
+
+def _others(roster: Roster) -> dict[str, list[str]]:
+    """By name, the ids of what has one apart from the person's enrollment."""
+    found = {name: each.ids - {each.enrollment} for name, each in roster.researchers.items()}
+    return {name: sorted(ids) for name, ids in found.items() if ids}
 
 
 def _retire_replaced(roster: Roster, known: State) -> None:
     """Before anything is bound anew: if this roster is cut off half-way, none that it replaced
     comes back with its used codes good again."""
-    here = {name: each.enrollment for name, each in roster.researchers.items()}
-    replaced = set(known.enrollments.values()) - set(here.values())
+    before = {*known.enrollments.values()}.union(*known.others.values())
+    replaced = before.difference(*(each.ids for each in roster.researchers.values()))
     if not replaced <= known.retired:
         known.retired |= replaced
         state.save(known)
@@ -72,12 +79,17 @@ def _allot(roster: Roster, known: State) -> None:
         state.save(known)
 
 
-def _bound_before(researcher: Researcher, roster: Roster, known: State) -> bool:
-    """By this volume's own memory; where it has none, or an old one, by its sender's too."""
-    if known.enrollments.get(researcher.name) == researcher.enrollment:
-        return True
+def _bound_before(researcher: Researcher, roster: Roster, known: State) -> frozenset[str]:
+    """The person's ids that were bound before, by this volume's own memory.
+
+    Where it has none, or an old one, by its sender's too.
+    """
+    name = researcher.name
+    bound = {known.enrollments.get(name), *known.others.get(name, [])}
     lacking = not known.serial or restored.forgot()
-    return lacking and roster.bound_before(researcher.enrollment)
+    return frozenset(
+        each for each in researcher.ids if each in bound or (lacking and roster.bound_before(each))
+    )
 
 
 def _apply(roster: Roster) -> list[str]:
@@ -101,8 +113,8 @@ def _apply(roster: Roster) -> list[str]:
     people = {name: (each, known.uid(name)) for name, each in sorted(roster.researchers.items())}
     made = accounts.make(people)
     for name, (researcher, uid) in people.items():
-        known_before = _bound_before(researcher, roster, known)
-        changed += accounts.apply(researcher, uid, known_before, name in made)
+        bound = _bound_before(researcher, roster, known)
+        changed += accounts.apply(researcher, uid, bound, name in made)
     _remember(roster, known)
     state.save(known)
     restored.caught_up()

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 LIMIT = 30  # wrong codes of a day, after which nothing of the person's is looked at any more
 DAY = 86400  # seconds
 STEP = 30  # seconds that a code lasts (RFC 6238, 4.1)
+PHONE = "phone"  # what the enrollment's own authenticator is called, if it has no other name
 PATIENCE = 5.0  # seconds; whoever holds the lock needs milliseconds
 
 # On the state volume.
@@ -59,15 +60,18 @@ def read(place: str, name: str) -> "dict[str, Any] | None":
 
 def _whole(place: str, found: object) -> bool:
     """Whether a file of this place has all that it should."""
+    wanted: dict[str, object]
     if place == SPENT:
-        wanted: dict[str, object] = fresh("")
+        wanted = fresh("")
     elif place == CODES:
-        wanted = {"enrollment": "", "method": "", "secret": "", "emergency": []}
+        wanted = {"enrollment": "", "method": "", "emergency": []}
     else:
         wanted = {"enrollment": "", "uses": 0, "step": 0}
-    return isinstance(found, dict) and all(
-        type(found.get(field)) is type(value) for field, value in wanted.items()
-    )
+    if not isinstance(found, dict):
+        return False
+    if place == CODES:  # whoever has given the enrollment's own phone back has others
+        wanted |= {"others": {}} if "secret" not in found else {"secret": ""}
+    return all(type(found.get(field)) is type(value) for field, value in wanted.items())
 
 
 def save(place: str, name: str, content: "dict[str, Any]", lasting: bool = True) -> None:
@@ -122,6 +126,11 @@ def fresh(enrollment: str) -> "dict[str, Any]":
     `uses` counts logins; `last` are the newest steps used (RFC 6238's T) and `floor` the newest of
     those no longer listed: nothing up to it is good again, whatever the clock says. `emergency` are
     used emergency codes; where `void` is true, none is good. `wrong` are times of wrong answers.
+
+    That is all of who has one phone and no other emergency codes than the enrollment's. Others have
+    `others` (by the id of each further authenticator, its own `floor` and `last`), `codes` (the id
+    of the emergency codes, if it is not the enrollment's) and `ids` (see there) besides. `device`
+    is the name of what opened the last login.
     """
     return {
         "enrollment": enrollment,
@@ -136,29 +145,71 @@ def fresh(enrollment: str) -> "dict[str, Any]":
 
 
 def issued(name: str) -> "dict[str, Any] | None":
-    """What the person's enrollment issued: `enrollment`, `method`, `secret`, `emergency`."""
+    """What was issued to the person: `enrollment`, `method`, `secret`, `emergency`.
+
+    `secret` is that of the enrollment's own phone; `first` is its name, where it has one. Further
+    authenticators are in `others`, by name each with its id and secret; `codes` is the id of the
+    emergency codes where they are not the enrollment's.
+    """
     return read(CODES, name)
 
 
-def slate(name: str, enrollment: str) -> "dict[str, Any]":
-    """What became of this enrollment's codes.
+def authenticators(issued: "dict[str, Any]") -> list[str]:
+    """The names of what shows the person's codes."""
+    own = [issued.get("first", PHONE)] if "secret" in issued else []
+    return [*own, *issued.get("others", {})]
+
+
+def ids(issued: "dict[str, Any]") -> list[str]:
+    """What was issued besides the enrollment, and whether its own phone was given back.
+
+    Empty for who has that one phone and those emergency codes alone.
+    """
+    found = [each for each, _ in issued.get("others", {}).values()]
+    if "codes" in issued:
+        found.append(f"codes {issued['codes']}")
+    if "secret" not in issued:
+        found.append("no phone")
+    return sorted(found)
+
+
+def slate(name: str, issued: "dict[str, Any]") -> "dict[str, Any]":
+    """What became of the codes of what was issued.
 
     Where the root disk has seen more of their uses than the state volume has, that one was restored
     or emptied: the emergency codes are void, as nobody knows which were used, and no step up to the
     last known one is good. Raises CodesError where the volume knows nothing at all, and where the
-    root disk knows of another enrollment: then the volume is of a day before that one.
+    root disk knows of something else that was issued: then the volume is of a day before that.
     """
+    enrollment, held = issued["enrollment"], ids(issued)
     found = read(SPENT, name)
-    if found is None or found.get("enrollment") != enrollment:
+    if found is None or found.get("enrollment") != enrollment or found.get("ids", []) != held:
         raise CodesError("the memory of used codes is lost")
     seen = _note(name)
-    if seen is not None and seen["enrollment"] != enrollment:
+    if seen is not None and (seen["enrollment"], seen.get("ids", [])) != (enrollment, held):
         raise CodesError("this enrollment was replaced by another")
-    seen = _witnessed(name, enrollment)
-    if seen["uses"] > found["uses"]:
-        floor = max(found["floor"], seen["step"])
-        found |= {"uses": seen["uses"], "floor": floor, "void": True}
+    _restored(found, seen)
     return found
+
+
+def _restored(slate: "dict[str, Any]", seen: "dict[str, Any] | None") -> list[str]:
+    """Void the codes of a slate of a day before the root disk's note; what had been issued then."""
+    if seen is None or seen["enrollment"] != slate["enrollment"] or seen["uses"] <= slate["uses"]:
+        return []
+    slate |= {"uses": seen["uses"], "void": True}
+    raise_floors(slate, seen["step"])
+    return list(seen.get("ids", []))
+
+
+def memories(slate: "dict[str, Any]") -> "list[dict[str, Any]]":
+    """What is known of each authenticator's steps: its `floor` and `last`."""
+    return [slate, *slate.get("others", {}).values()]
+
+
+def raise_floors(slate: "dict[str, Any]", floor: int) -> None:
+    """No step up to this one is good, whichever authenticator shows its code."""
+    for each in memories(slate):
+        each["floor"] = max(each["floor"], floor)
 
 
 def _note(name: str) -> "dict[str, Any] | None":
@@ -189,36 +240,71 @@ def keep(name: str, what: "dict[str, Any]") -> None:
 
 
 def _witness(name: str, what: "dict[str, Any]", lasting: bool) -> None:
-    step = max([what["floor"], *what["last"]])
+    save(WITNESS, name, _testimony(what), lasting)
+
+
+def _testimony(what: "dict[str, Any]") -> "dict[str, Any]":
+    step = max(step for each in memories(what) for step in (each["floor"], *each["last"]))
     seen = {"enrollment": what["enrollment"], "uses": what["uses"], "step": step}
-    save(WITNESS, name, seen, lasting)
+    return {**seen, "ids": what["ids"]} if "ids" in what else seen
 
 
 def enroll(
-    name: str, wanted: "dict[str, Any]", known_before: bool, older: "dict[str, Any] | None" = None
+    name: str,
+    wanted: "dict[str, Any]",
+    known: "frozenset[str]" = frozenset(),
+    older: "dict[str, Any] | None" = None,
 ) -> bool:
-    """Bind what an enrollment issued; True when it is another than before.
+    """Bind what was issued; True when it is another enrollment than before.
 
-    The same enrollment again keeps its slate, however often and after whatever fault it comes.
-    Where the volume knows nothing of an enrollment that was bound before (`known_before`, or by the
-    root disk's note), its emergency codes are void: which of them were used is not known. `older`
-    is the slate that another form of these files holds. Raises CodesError, OSError.
+    The same again keeps its slate, however often and after whatever fault it comes. `known` are the
+    ids of what was bound before: where the volume knows nothing of that, or the root disk's note
+    knows more, emergency codes are void, since nobody knows which of them were used. `older` is the
+    slate that another form of these files holds. Raises CodesError, OSError.
     """
     enrollment = wanted["enrollment"]
     with locked(name):
         before = _sound(CODES, name)
-        there = _sound(SPENT, name)
+        kept, there, seen = _sound(SPENT, name), _sound(SPENT, name), _note(name)
         if there is None or there.get("enrollment") != enrollment:
-            there = older or _first_slate(name, enrollment, known_before)
-            save(SPENT, name, there)
-        seen = _note(name)
-        if seen is None or seen["enrollment"] != enrollment:
-            # Before the new codes are: from now on the old ones are good on no older volume.
-            _witness(name, there, lasting=True)
-        elif before == wanted:
+            there = older or _first_slate(name, enrollment, enrollment in known)
+        there = _fitted(there, wanted, known.union(_restored(there, seen)))
+        if before == wanted and there == kept and _agrees(seen, there):
             return False
-        save(CODES, name, wanted)
+        # First the root disk: from now on what was issued before is good on no older volume. The
+        # codes come last: cut off before that, nobody gets in until this is done again.
+        if not _agrees(seen, there):
+            _witness(name, there, lasting=True)
+        if there != kept:
+            save(SPENT, name, there)
+        if before != wanted:
+            save(CODES, name, wanted)
     return before is None or before["enrollment"] != enrollment
+
+
+def _agrees(seen: "dict[str, Any] | None", what: "dict[str, Any]") -> bool:
+    """Whether the root disk's note is of what was issued."""
+    if seen is None:
+        return False
+    return all(seen.get(field) == what.get(field) for field in ("enrollment", "ids"))
+
+
+def _fitted(
+    slate: "dict[str, Any]", wanted: "dict[str, Any]", known: "frozenset[str]"
+) -> "dict[str, Any]":
+    """The slate with a memory of each authenticator; those that are gone stay remembered."""
+    others = dict(slate.get("others", {}))
+    for each, _ in wanted.get("others", {}).values():
+        if each not in others:  # one that was known has lost its memory
+            others[each] = {"floor": _shown_by_now() if each in known else 0, "last": []}
+    codes = wanted.get("codes")
+    new: dict[str, Any] = {"others": others, "ids": ids(wanted), "codes": codes}
+    fitted = {field: value for field, value in slate.items() if field not in new}
+    fitted |= {field: value for field, value in new.items() if value}
+    if slate.get("codes") != codes:
+        # Others are good, unless they had their turn before and the volume lost that.
+        fitted["void"] = bool({codes or wanted["enrollment"], f"codes {codes}"} & known)
+    return fitted
 
 
 def _sound(place: str, name: str) -> "dict[str, Any] | None":
@@ -257,8 +343,8 @@ def void_all() -> None:
 def _void(name: str) -> None:
     slate = _sound(SPENT, name)
     if slate is not None:  # a damaged one lets nobody in, and is void when it is made again
-        floor = max(slate["floor"], _shown_by_now())
-        save(SPENT, name, slate | {"void": True, "floor": floor})
+        raise_floors(slate, _shown_by_now())
+        save(SPENT, name, slate | {"void": True})
 
 
 def _shown_by_now() -> int:
@@ -272,6 +358,11 @@ def forget(name: str) -> None:
         for path in (f"{CODES}/{name}.json", f"{SPENT}/{name}.json"):
             if os.path.exists(path):  # noqa: PTH110
                 os.unlink(path)  # noqa: PTH108
+
+
+def emergency_left(issued: "dict[str, Any]", slate: "dict[str, Any]") -> int:
+    """How many emergency codes are still good."""
+    return 0 if slate["void"] else len(set(issued["emergency"]) - set(slate["emergency"]))
 
 
 def wrong_today(what: "dict[str, Any]", now: float) -> list[float]:

@@ -12,21 +12,29 @@ def of_codes(name: str, method: str) -> dict[str, Any]:
 
     Who logs in by a method without codes has none.
     """
-    none = {"frozen": False, "wrong_codes": 0, "emergency_codes_left": None, "codes_void": False}
+    none = {
+        "frozen": False,
+        "wrong_codes": 0,
+        "emergency_codes_left": None,
+        "codes_void": False,
+        "authenticators": [],
+        "last_authenticator": None,
+    }
     if "totp" not in factors(method):
         return none
-    unknown = {"frozen": True, "wrong_codes": 0, "emergency_codes_left": 0, "codes_void": True}
+    unknown = none | {"frozen": True, "emergency_codes_left": 0, "codes_void": True}
     try:
         issued = codes.issued(name)
-        slate = codes.slate(name, issued["enrollment"]) if issued else None
+        slate = codes.slate(name, issued) if issued else None
     except codes.CodesError:
         return unknown
     if issued is None or slate is None:
         return unknown
-    left = 0 if slate["void"] else len(set(issued["emergency"]) - set(slate["emergency"]))
     return {
         "frozen": slate["frozen"],
         "wrong_codes": len(codes.wrong_today(slate, time.time())),
-        "emergency_codes_left": left,
+        "emergency_codes_left": codes.emergency_left(issued, slate),
         "codes_void": slate["void"],
+        "authenticators": codes.authenticators(issued),
+        "last_authenticator": slate.get("device"),
     }

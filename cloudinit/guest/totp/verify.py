@@ -15,6 +15,7 @@ import time
 from _operator import _compare_digest as compare_digest
 from _sha1 import sha1  # type: ignore[import-not-found]  # of the standard library
 
+from guest import lean
 from guest.clock import measured
 from guest.totp import codes
 
@@ -26,6 +27,8 @@ STEP, DIGITS, WINDOW = codes.STEP, 6, 1  # seconds, digits, steps either side of
 # A code of the last minutes that came too late, or of the next ones: no guess, but no login.
 LATE, EARLY = 20, 20  # steps
 EMERGENCY_DIGITS = 8
+EMERGENCY = "emergency code"  # in the place of an authenticator's name
+FEW = 2  # emergency codes, of which a login reminds
 BLOCK = 64  # bytes, of SHA-1
 CLOCK_LIMIT = 20.0  # seconds that the machine's clock may be known to be off by
 
@@ -37,7 +40,7 @@ WORDS = {
     "late": "This code has run out: type the one that is shown now, or set your phone's clock.",
     "early": "This code is not yet valid: your phone's clock is ahead. Set it, then try again.",
     "void": "Emergency codes are void here, since this machine's memory of them was lost: ask your"
-    " admin for a new enrollment.",
+    " admin for new ones.",
     "frozen": "Too many wrong codes in a day: nothing more is looked at until your admin has"
     " enrolled you again.",
     "method": "Your way of logging in was changed just now: connect again.",
@@ -80,34 +83,64 @@ def judge(answer: str, issued: "dict[str, Any]", slate: "dict[str, Any]", now: f
     return verdict
 
 
+def _authenticators(
+    issued: "dict[str, Any]", slate: "dict[str, Any]"
+) -> "list[tuple[str, bytes, dict[str, Any]]]":
+    """What shows codes: its name, its secret, and what is known of its steps."""
+    found = []
+    if "secret" in issued:
+        found.append((issued.get("first", codes.PHONE), issued["secret"], slate))
+    for name, (each, secret) in issued.get("others", {}).items():
+        found.append((name, secret, slate["others"][each]))
+    return [(name, bytes.fromhex(secret), memory) for name, secret, memory in found]
+
+
 def _totp(answer: str, issued: "dict[str, Any]", slate: "dict[str, Any]", now: int) -> str:
-    secret = bytes.fromhex(issued["secret"])
-    valid = _steps(answer, secret, range(now - WINDOW, now + WINDOW + 1))
-    unused = [step for step in valid if step > slate["floor"] and step not in slate["last"]]
-    if unused:
-        _use(slate, unused[0])
-        return "right"
-    if valid:
-        return "used"
-    if _steps(answer, secret, range(now - LATE, now - WINDOW)):
+    every = _authenticators(issued, slate)
+    showing = [
+        (name, memory, valid)
+        for name, secret, memory in every
+        if (valid := _steps(answer, secret, range(now - WINDOW, now + WINDOW + 1)))
+    ]
+    if showing:
+        return _once(showing, slate)
+    if any(_steps(answer, secret, range(now - LATE, now - WINDOW)) for _, secret, _ in every):
         return "late"
-    early = _steps(answer, secret, range(now + WINDOW + 1, now + EARLY + 1))
-    if not early:
-        return "wrong"
-    # Told, and so of no use to whoever guessed it when its time comes.
-    slate["last"] = sorted({*slate["last"], *early})
-    return "early"
+    verdict = "wrong"
+    for _, secret, memory in every:
+        if early := _steps(answer, secret, range(now + WINDOW + 1, now + EARLY + 1)):
+            # Told, and so of no use to whoever guessed it when its time comes.
+            memory["last"] = sorted({*memory["last"], *early})
+            verdict = "early"
+    return verdict
+
+
+def _once(showing: "list[tuple[str, dict[str, Any], list[int]]]", slate: "dict[str, Any]") -> str:
+    """Use a code up that these authenticators show, with the steps at which they do.
+
+    Where two show the same by chance, it is good once all the same.
+    """
+    fresh = []
+    for _, memory, valid in showing:
+        unused = [step for step in valid if step > memory["floor"] and step not in memory["last"]]
+        if not unused:
+            return "used"
+        fresh.append((memory, unused[0]))
+    for memory, step in fresh:
+        _use(memory, step)
+    slate["device"] = showing[0][0]
+    return "right"
 
 
 def _steps(answer: str, secret: bytes, steps: range) -> list[int]:
     return [step for step in steps if compare_digest(totp(secret, step), answer)]
 
 
-def _use(slate: "dict[str, Any]", step: int) -> None:
+def _use(memory: "dict[str, Any]", step: int) -> None:
     """A step either side stays good; nothing older does, whatever becomes of the clock."""
     oldest = step - 2 * WINDOW
-    slate["floor"] = max(slate["floor"], oldest - 1)
-    slate["last"] = [each for each in sorted({*slate["last"], step}) if each >= oldest]
+    memory["floor"] = max(memory["floor"], oldest - 1)
+    memory["last"] = [each for each in sorted({*memory["last"], step}) if each >= oldest]
 
 
 def _emergency(answer: str, issued: "dict[str, Any]", slate: "dict[str, Any]", _now: int) -> str:
@@ -119,6 +152,7 @@ def _emergency(answer: str, issued: "dict[str, Any]", slate: "dict[str, Any]", _
     if answer in slate["emergency"]:
         return "emergency used"
     slate["emergency"] = [*slate["emergency"], answer]
+    slate["device"] = EMERGENCY
     return "right"
 
 
@@ -128,10 +162,11 @@ def _told(
     """What the person is to read, if anything."""
     if verdict != "right":
         return WORDS[verdict]
+    left = codes.emergency_left(issued, slate)
+    more = " Your admin makes new ones." if left <= FEW else ""
     if len(answer) == EMERGENCY_DIGITS:
-        left = len(issued["emergency"]) - len(slate["emergency"])
-        return f"Emergency code used; {left} left."
-    return None
+        return f"Emergency code used; {left} left.{more}"
+    return f"Emergency codes left: {left}.{more}" if more and not slate["void"] else None
 
 
 def _passed(first: str) -> bool:
@@ -149,7 +184,8 @@ def _log(name: str, verdict: str, slate: "dict[str, Any]") -> None:
     """For whoever looks into it later; never the answer itself."""
     count = len(slate["wrong"])
     address = os.environ.get("PAM_RHOST", "")
-    line = f"code of {name} from {address}: {verdict} ({count} wrong in a day)"
+    by = f", by {slate['device']}" if verdict == "right" else ""
+    line = f"code of {name} from {address}: {verdict}{by} ({count} wrong in a day)"
     syslog.syslog(syslog.LOG_AUTHPRIV | syslog.LOG_INFO, line)
 
 
@@ -176,10 +212,10 @@ def _verify(name: str, method: str, answer: str, first: "list[str]") -> tuple[bo
             return False, None
         if issued["method"] != method or not all(map(_passed, first)):
             return False, WORDS["method"]
-        slate = codes.slate(name, issued["enrollment"])
-        before = dict(slate)
+        slate = codes.slate(name, issued)
+        before = lean.dumps(slate)
         verdict = judge(answer, issued, slate, time.time())
-        if slate != before:
+        if lean.dumps(slate) != before:
             codes.keep(name, slate)
     _log(name, verdict, slate)
     return verdict == "right", _told(verdict, issued, slate, answer)

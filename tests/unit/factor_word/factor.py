@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from infra.factors import Issued, Streams, Who
 
 REQUEST: dict[str, Any] = {}
+FIELDS: tuple[str, ...] = ()
 
 
 class SHOWN(BaseModel):
@@ -30,8 +31,9 @@ def issue(streams: Streams, _who: Who) -> Issued:
     return Issued({"word": word}, {"word": word})
 
 
-def qr(_shown: SHOWN) -> None:
-    """None."""
+def scanned(_shown: SHOWN) -> dict[str, str]:
+    """Nothing."""
+    return {}
 
 
 def steps(shown: SHOWN, *, in_words: bool) -> list[str]:

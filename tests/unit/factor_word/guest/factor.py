@@ -14,6 +14,11 @@ def read(entry: dict[str, Any], name: str) -> str:
     return text(entry.get("word"), re.compile("[0-9a-f]{16}"), f"the word of {name}")
 
 
+def ids(_: object) -> frozenset[str]:
+    """None: all of it is the enrollment's."""
+    return frozenset()
+
+
 def differs(_person: Person, _word: str | None) -> bool:
     """Never."""
     return False
