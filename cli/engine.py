@@ -76,6 +76,7 @@ class Machine(BaseModel):
     serial: int
     researchers: tuple[_Name, ...]
     target: _Word
+    remember: dict[_Name, Annotated[int, Field(ge=0, le=12)]] = {}
     directory: Annotated[
         Annotated[Path, AfterValidator(_absolute)] | None, BeforeValidator(_none_if_empty)
     ] = None

@@ -54,6 +54,8 @@ class Researcher(_Said):
     """What shows their codes."""
     last_authenticator: Word | None = None
     """What of it opened the last login that a code opened."""
+    remembered_until: Word | None = None
+    """When the last certificate ends that stands for their code."""
     sessions: int
     last_login: Word | None
     workspace: Word

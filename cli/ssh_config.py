@@ -59,6 +59,11 @@ _SHARED = """\
   ControlPath {control_path}
 """
 
+_ALONE = """\
+  ControlMaster no
+  ControlPath none
+"""
+
 # A connection of its own: through a shared one the tunnel would outlive the command.
 _JUPYTER = """\
   ControlMaster no
@@ -78,6 +83,40 @@ Match originalhost {alias} !exec "{taken}"
   LocalForward 127.0.0.1:{port} 127.0.0.1:8888
   RemoteCommand secondlock-jupyter
 """
+# Where a certificate of today lies beside a key, that account, which is asked nothing. It stands
+# before the rest, since ssh takes the first value of what it is told twice. Whether it may be good
+# still, find(1) tells by its age.
+_REMEMBERED = """
+Match originalhost {alias},{alias}.jupyter exec "{young}"
+  User {researcher}.day
+  IdentityFile {key}
+  IdentitiesOnly yes
+"""
+_YOUNG = "find {certificate} -mmin -{minutes} 2>/dev/null | grep -q ."
+
+# One command: a new key of today's, and a certificate for it by a login that asks for a code.
+# Then, whether it opens the door; without one nothing more is tried.
+_REMEMBER = """
+Match originalhost {alias}.remember exec "{ask}"
+  User {researcher}.day
+  IdentityFile {key}
+  IdentitiesOnly yes
+  RemoteCommand true
+Match originalhost {alias}.remember !exec "test -s {certificate_word}"
+  ProxyCommand exit 1
+"""
+_ASK = (
+    "umask 077; rm -f {key} {key}.pub {certificate} && ssh-keygen -q -t ed25519 -N '' -C {alias} "
+    "-f {key} && ssh -F {config} {alias}.code <{key}.pub >{certificate}.new "
+    "&& mv {certificate}.new {certificate}"
+)
+_CODE = """\
+  ControlMaster no
+  ControlPath none
+  RequestTTY no
+  RemoteCommand secondlock-remember
+"""
+
 _TAKEN = "bash -c '</dev/tcp/127.0.0.1/{port}' 2>/dev/null"
 _PORT = 8888
 _FIRST_OTHER, _OTHERS = 10000, 10000  # not where machines' own ports are (infra.local.qemu)
@@ -94,8 +133,9 @@ def ssh_config(
 ) -> None:
     """Write .secondlock/STACK/ssh_config and known_hosts for `ssh -F`.
 
-    Hosts RESEARCHER.STACK (the workspace) and RESEARCHER.STACK.jupyter (its Jupyter, at the address
-    that it prints). Host keys are pinned: ssh asks for nothing but the code.
+    Hosts RESEARCHER.STACK (the workspace), RESEARCHER.STACK.jupyter (its Jupyter, at the address
+    that it prints) and, for who may be remembered, RESEARCHER.STACK.remember (after one code no
+    other is asked for some hours). Host keys are pinned: ssh asks for nothing but the code.
     """
     chosen = choose_stack(stack)
     everything = machines(chosen)
@@ -103,6 +143,8 @@ def ssh_config(
         _check(chosen, everything, as_json=as_json)
         return
     chosen.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if _remembered(everything):
+        _days(chosen).mkdir(mode=0o700, exist_ok=True)
     config, known_hosts = _files(chosen)
     for path, text in ssh_files(chosen, everything).items():
         replace(path, text.encode())
@@ -128,6 +170,17 @@ def ssh_config(
     typer.echo("For Jupyter, at the address that it prints, while it runs:")
     for host in hosts:
         typer.echo(f"  ssh -F {shown(config)} {host}.jupyter")
+    remembered = _remembered(everything)
+    if remembered:
+        typer.echo("To be asked for no other code today:")
+    for researcher, hours in remembered.items():
+        host = alias(chosen, researcher)
+        typer.echo(f"  ssh -F {shown(config)} {host}.remember  ({hours} h)")
+
+
+def _remembered(everything: dict[str, Machine]) -> dict[str, int]:
+    """For how many hours whose code stands for the next ones."""
+    return {name: hours for each in everything.values() for name, hours in each.remember.items()}
 
 
 def _files(stack: Stack) -> tuple[Path, Path]:
@@ -204,7 +257,11 @@ def _config(stack: Stack, everything: dict[str, Machine], known_hosts: Path) -> 
             key = own_key(stack, researcher)
             identity = f"  IdentityFile {_quoted(key)}\n  IdentitiesOnly yes\n" if key else ""
             host = alias(stack, researcher)
-            for name, rest in ((host, _SHARED), (f"{host}.jupyter", _JUPYTER)):
+            hosts = {host: _SHARED, f"{host}.jupyter": _JUPYTER}
+            if researcher in machine.remember:
+                text += _for_the_day(stack, researcher, machine.remember[researcher])
+                hosts |= {f"{host}.code": _CODE, f"{host}.remember": _ALONE}
+            for name, rest in hosts.items():
                 text += _ENTRY.format(
                     alias=name,
                     machine=machine,
@@ -219,6 +276,26 @@ def _config(stack: Stack, everything: dict[str, Machine], known_hosts: Path) -> 
                 text += rest.format(control_path=control_path)
             text += _jupyter_ports(f"{host}.jupyter")
     return text
+
+
+def _days(stack: Stack) -> Path:
+    """The folder of keys and certificates that are good for a day."""
+    return stack.state / "day"
+
+
+def _for_the_day(stack: Stack, researcher: str, hours: int) -> str:
+    """How ssh comes by a certificate of today, and where it uses one that is there."""
+    host = alias(stack, researcher)
+    key = _days(stack) / host
+    certificate = _days(stack) / f"{host}-cert.pub"
+    config = stack.state / "ssh_config"
+    words = {"key": _word(str(key)), "certificate": _word(str(certificate))}
+    young = _YOUNG.format(certificate=words["certificate"], minutes=hours * 60)
+    ask = _ASK.format(alias=host, config=_word(str(config)), **words)
+    known = {"alias": host, "researcher": researcher, "key": _quoted(key)}
+    return _REMEMBERED.format(young=young, **known) + _REMEMBER.format(
+        ask=ask, certificate_word=words["certificate"], **known
+    )
 
 
 def _jupyter_ports(alias: str) -> str:

@@ -162,6 +162,7 @@ def _person(name: str, one: Researcher) -> str:
         "FROZEN" if one.frozen else one.factors,
         f"{one.sessions} session{'' if one.sessions == 1 else 's'}",
         *([] if left is None else [codes]),
+        *([f"remembered until {one.remembered_until}"] if one.remembered_until else []),
         *([f"last login by {by}"] if by and (by,) != one.authenticators else []),
         f"workspace {one.workspace}{', with GPU' if one.gpu else ''}",
     ]

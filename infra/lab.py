@@ -41,6 +41,7 @@ class Lab:
                 **one.known,
                 "researchers": list(machine.members),
                 "target": plan.settings.target,
+                **({"remember": dict(machine.remember)} if machine.remember else {}),
             }
             self.machines[machine.name] = one.now.apply(partial(operator.or_, known))
         self.enrollments = pulumi.Output.secret(plan.enrollments)

@@ -6,7 +6,7 @@ No Pulumi here: every problem of every part is found before anything is made.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,7 +16,7 @@ from infra.enrollment import Enrollment, check_seed, derive, derive_host_key
 from infra.model.folder import Requests, load_folder
 from infra.model.machine import MachineSize
 from infra.model.members import MachineRequest
-from infra.model.person import InstanceRequest
+from infra.model.person import InstanceRequest, problem_at, remember_hours
 from infra.model.problems import Problem, ProblemsError
 from infra.model.retired import RetiredEnrollment
 from infra.model.settings import Settings, load_settings
@@ -36,6 +36,8 @@ class MachinePlan:
     rebuild: int
     members: tuple[str, ...]
     """Who logs in there."""
+    remember: Mapping[str, int]
+    """Whose codes stand for the next ones, and for how many hours."""
     allowed_from: tuple[str, ...]
     """The networks (CIDR) that any of them logs in from."""
     cost_centre: str
@@ -72,6 +74,8 @@ def make_plan(stack: str, folder: Path, values: Mapping[str, str], seed: str | N
     asked = _collect(found, lambda: load_folder(folder))
     pinned, is_new = values.get("seedFingerprint"), values.get("newSeed") == "true"
     _collect(found, lambda: check_seed(seed, pinned, is_new, stack))
+    if settings is not None and asked is not None:
+        found += _too_long(asked.people, settings)
     if found or settings is None or asked is None or seed is None:
         raise ProblemsError(list(dict.fromkeys(found)))
     machines, enrollments = [], {}
@@ -82,6 +86,17 @@ def make_plan(stack: str, folder: Path, values: Mapping[str, str], seed: str | N
             {one.researcher: _shown(one, derived[one.researcher]) for one in machine.members}
         )
     return Plan(settings, asked, tuple(machines), enrollments)
+
+
+def _too_long(people: Sequence[InstanceRequest], settings: Settings) -> Iterator[Problem]:
+    """Who asks to be remembered for longer than the stack allows."""
+    most = settings.remember_hours
+    for person in people:
+        if (person.remember_hours or 0) > most:
+            what = f"more than the stack's {most}"
+            say = f"pulumi config set secondlock:rememberHours {person.remember_hours}"
+            mend = f"lower it; or, for the whole stack: {say} --stack {settings.stack}"
+            yield problem_at(person, ("remember_hours",), what, mend)
 
 
 def _collect(found: list[Problem], work: Callable[[], _T]) -> _T | None:
@@ -130,6 +145,11 @@ def _machine(
         size=machine.size,
         rebuild=machine.rebuild,
         members=tuple(person.researcher for person in people),
+        remember={
+            person.researcher: hours
+            for person in people
+            if (hours := remember_hours(person, settings.remember_hours))
+        },
         allowed_from=tuple(dict.fromkeys(each for one in people for each in one.allowed_from)),
         cost_centre=machine.cost_centre or "",
         until=machine.until,

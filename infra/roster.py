@@ -8,7 +8,7 @@ from typing import Any
 
 from infra.enrollment import Enrollment, HostKey
 from infra.model.networks import collapse
-from infra.model.person import InstanceRequest
+from infra.model.person import InstanceRequest, remember_hours
 from infra.model.retired import RetiredEnrollment
 from infra.model.settings import Settings
 
@@ -43,7 +43,7 @@ def build_roster(
             {one.enrollment for one in retired if one.researcher in people and one.part is None}
         ),
         "researchers": {
-            request.researcher: _entry(request, enrollments[request.researcher])
+            request.researcher: _entry(request, enrollments[request.researcher], settings)
             for request in requests
         },
     }
@@ -54,11 +54,14 @@ def to_json(roster: Mapping[str, Any]) -> str:
     return json.dumps(roster, sort_keys=True, separators=(",", ":"))
 
 
-def _entry(request: InstanceRequest, enrollment: Enrollment) -> dict[str, Any]:
-    return {
+def _entry(request: InstanceRequest, enrollment: Enrollment, settings: Settings) -> dict[str, Any]:
+    entry = {
         "ssh_keys": list(request.ssh_keys),
         "factors": request.factors,
         "enrollment": request.enrollment,
         "end_sessions": request.end_sessions,
         **enrollment.entry,
     }
+    if hours := remember_hours(request, settings.remember_hours):
+        entry["remember"] = {"hours": hours, "allowed_from": collapse(request.allowed_from)}
+    return entry

@@ -33,6 +33,7 @@ from infra.model.fields import (
     Name,
     Payer,
     Rebuild,
+    RememberHours,
     custom,
 )
 from infra.model.machine import MachineSize
@@ -89,6 +90,11 @@ class InstanceRequest(Model):
         default=None,
         description="Id of the emergency codes, where they are not the enrollment's; `secondlock"
         " codes` writes it.",
+    )
+    remember_hours: RememberHours | None = Field(
+        default=None,
+        description="For how many hours a code stands for the next ones, by a certificate; at most"
+        " the stack's `secondlock:rememberHours`, which holds where nothing is said.",
     )
     rebuild: Rebuild = 0
     tensorflow_image: MachineImage = None
@@ -165,6 +171,14 @@ def issued(request: InstanceRequest) -> Issued:
     if not _fields_of(request.factors):
         return {}
     return parts(request.enrollment, request.authenticators, request.emergency_codes)
+
+
+def remember_hours(request: InstanceRequest, most: int) -> int:
+    """For how many hours a code of this person stands for the next ones, in a stack that allows
+    `most`; 0 for who types none."""
+    if not _fields_of(request.factors):
+        return 0
+    return most if request.remember_hours is None else request.remember_hours
 
 
 def machine_name(request: InstanceRequest) -> str:

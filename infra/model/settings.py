@@ -92,6 +92,10 @@ def _truth(value: str) -> bool:
     return _one_of("true", "false")(value) == "true"
 
 
+def _hours(value: str) -> int:
+    return int(_one_of(*map(str, range(13)))(value))
+
+
 def _days(value: str) -> int:
     return int(_one_of(*map(str, _RETENTION))(value))
 
@@ -151,6 +155,8 @@ class Settings(BaseModel):
     """Whether another seed than the pinned one is meant: everybody enrols again."""
     delete_data: Annotated[tuple[str, ...], _read(_words)] = ()
     """MACHINE@PLACE of each machine whose data there may be deleted, as a refused plan names it."""
+    remember_hours: Annotated[int, _read(_hours)] = 0
+    """For how many hours (at most 12) a code may stand for the next; 0: each login takes one."""
     older_bundle: _Flag = False
     """Whether machines may go back to programs of ours that they have gone on from."""
     tensorflow_image: Annotated[str | None, _read(check_image)] = None

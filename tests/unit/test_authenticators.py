@@ -311,3 +311,28 @@ def test_who_logs_in_without_codes_has_none(lab: Path, capsys: pytest.CaptureFix
         assert _run(*words) == 1
         assert "a login by fido2 asks for no code" in capsys.readouterr().err
     assert (lab / "alice.yaml").read_text() == text
+
+
+@pytest.mark.parametrize(
+    ("stack", "own", "hours"), [("0", "", 0), ("8", "", 8), ("8", "2", 2), ("8", "0", 0)]
+)
+def test_who_is_remembered_and_for_how_long(lab: Path, stack: str, own: str, hours: int) -> None:
+    (lab / "alice.yaml").write_text(request_text(remember_hours=own))
+    plan = make_plan("lab", lab, {**VALUES, "rememberHours": stack}, SEED)
+    (machine,) = plan.machines
+    entry = json.loads(machine.roster)["researchers"]["alice"]
+    assert dict(machine.remember) == ({"alice": hours} if hours else {})
+    known = {"hours": hours, "allowed_from": ["127.0.0.0/8"]} if hours else None
+    assert entry.get("remember") == known
+
+
+def test_nobody_is_remembered_for_longer_than_the_stack_allows(lab: Path) -> None:
+    (lab / "alice.yaml").write_text(request_text(remember_hours="9"))
+    with pytest.raises(ProblemsError) as caught:
+        make_plan("lab", lab, {**VALUES, "rememberHours": "8"}, SEED)
+    (found,) = caught.value.problems
+    assert f"{lab / 'alice.yaml'}:5: remember_hours: more than the stack's 8" in str(found)
+    assert "secondlock:rememberHours 9 --stack lab" in str(found)
+    for wrong in ("13", "-1", "2.5", "yes"):
+        with pytest.raises(ProblemsError, match="secondlock:rememberHours: expected 0, 1"):
+            make_plan("lab", lab, {**VALUES, "rememberHours": wrong}, SEED)

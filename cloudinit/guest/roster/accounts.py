@@ -11,6 +11,7 @@ from typing import Any
 from guest import factors, paths, services
 from guest.factors import Now
 from guest.jupyter import port
+from guest.remember import person as remembered
 from guest.roster.document import Researcher
 from guest.ssh import doorkeeper
 from guest.system import GuestError, folder, kill_group, run, write
@@ -22,7 +23,7 @@ ROUNDS = 50  # of ending what runs in someone's name; one or two do
 
 def make_groups() -> None:
     """Make sure of the groups that sshd and sudo look at."""
-    for group in (ALL, *(each["group"] for each in services.methods().values())):
+    for group in (ALL, remembered.GROUP, *(each["group"] for each in services.methods().values())):
         run("groupadd", "--system", "--force", group)
 
 
@@ -195,6 +196,7 @@ def remove(name: str) -> None:
     The groups go last: after an interruption `is_active` says that this has to be done again.
     """
     containers.shut(name)
+    remembered.forget(name)
     for factor in factors.every().values():
         factor.forget(name)
     run("usermod", "--expiredate", "1", name)

@@ -33,6 +33,10 @@ class Researcher:
     end_sessions: bool
     parts: dict[str, Any] = field(repr=False)
     """What each of the method's factors read, by its name."""
+    remember_hours: int = 0
+    """For how long a code may stand for the next ones; 0: not at all."""
+    networks: tuple[str, ...] = ()
+    """From where, then."""
 
     @property
     def ids(self) -> frozenset[str]:
@@ -90,13 +94,28 @@ def _researcher(name: Any, entry: Any) -> Researcher:
     for factor, module in factors.every().items():
         unasked = factor not in taken and any(entry.get(each) is not None for each in module.FIELDS)
         need(not unasked, f"{name} has a {factor} that is not asked for")
+    hours, networks = _remember(entry.get("remember"), name)
     return Researcher(
         name=name,
         method=method,
         enrollment=reading.text(entry.get("enrollment"), ENROLLMENT, f"the enrollment of {name}"),
         end_sessions=flag(entry.get("end_sessions", False), f"end_sessions of {name}"),
         parts={factor: factors.load(factor).read(entry, name) for factor in taken},
+        remember_hours=hours,
+        networks=networks,
     )
+
+
+def _remember(value: Any, name: str) -> tuple[int, tuple[str, ...]]:
+    """For how many hours, and from which networks, a code may stand for the next ones."""
+    if value is None:
+        return 0, ()
+    need(isinstance(value, dict), f"what is remembered of {name} is not a mapping")
+    hours = value.get("hours")
+    need(is_number(hours, (int,)) and 0 < hours <= 12, f"the hours of {name} are malformed")
+    networks = _networks(value.get("allowed_from"))
+    need(bool(networks), f"{name} may be remembered from nowhere")
+    return int(hours), networks
 
 
 def _depth(value: Any) -> int:

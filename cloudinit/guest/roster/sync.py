@@ -17,6 +17,7 @@ from typing import Any
 from guest import paths, services
 from guest.firewall import rules
 from guest.jupyter import port
+from guest.remember import person as remembered
 from guest.roster import accounts, state
 from guest.roster.document import MAX_BYTES, Researcher, Roster, parse
 from guest.roster.state import State
@@ -114,7 +115,9 @@ def _apply(roster: Roster) -> list[str]:
     made = accounts.make(people)
     for name, (researcher, uid) in people.items():
         bound = _bound_before(researcher, roster, known)
+        remembered.close(researcher)
         changed += accounts.apply(researcher, uid, bound, name in made)
+        changed += remembered.open_again(researcher)
     _remember(roster, known)
     state.save(known)
     restored.caught_up()
@@ -226,6 +229,7 @@ def boot() -> int:
         try:
             with alone(wait=False):
                 mounts.mount_all(may_format=False)
+                remembered.boot()
         except BlockingIOError:
             time.sleep(0.2)
         except GuestError as error:

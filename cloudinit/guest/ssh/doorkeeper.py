@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 from guest import services
+from guest.remember import grants
 from guest.system import run
 
 INTERVAL = 2.0  # seconds
@@ -64,7 +65,7 @@ def _read(entry: Path) -> Process:
 def end_logins(name: str) -> None:
     """End every connection that is on its way in as `name`, whatever it has proven."""
     for each in processes():
-        if each.title.split()[1:2] == [name]:
+        if each.title.split()[1:2] in ([name], [grants.account(name)]):
             with suppress(ProcessLookupError):
                 os.kill(each.pid, signal.SIGKILL)
 

@@ -10,6 +10,8 @@ from guest import paths, services
 from guest.bans import report as bans
 from guest.clock import report as clock
 from guest.gpu import devices
+from guest.remember import grants
+from guest.remember import person as remembered
 from guest.roster import accounts, state
 from guest.ssh import report as ssh
 from guest.status import logins
@@ -46,9 +48,20 @@ def _researcher(
         **totp.of_codes(name, method),
         "sessions": sessions,
         "last_login": last,
+        "remembered_until": _until(name),
         "workspace": workspace_state,
         "gpu": has_gpu,
     }
+
+
+def _until(name: str) -> str | None:
+    """When the last certificate of a remembered person ends."""
+    until = remembered.until(name)
+    return None if until is None else _written(dt.datetime.fromtimestamp(until, dt.timezone.utc))
+
+
+def _written(time: dt.datetime) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _full() -> str | None:
@@ -76,7 +89,7 @@ def collect() -> dict[str, Any]:
     people = sorted(known.enrollments)
     workspaces = _workspaces(people)
     return {
-        "time": _now().strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "time": _written(_now()),
         "stack": machine["stack"],
         "machine": machine["machine"],
         "serial": known.serial,
@@ -98,6 +111,7 @@ def collect() -> dict[str, Any]:
 def main() -> int:
     """Write the line to its file and, without `--quiet`, print it."""
     paths.RUN.mkdir(mode=0o755, exist_ok=True)
+    grants.tidy()
     line = json.dumps(collect(), sort_keys=True)
     write(paths.STATUS, line + "\n", 0o600)
     if "--quiet" not in sys.argv and sys.argv[0].endswith("status"):

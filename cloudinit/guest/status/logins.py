@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 from guest import paths
+from guest.remember import grants
 from guest.system import GuestError, folder, run, write
 
 ACCEPTED = re.compile(r"^Accepted \S+ for (\S+) from ")
@@ -28,7 +29,7 @@ def last() -> dict[str, str]:
     new = []
     for when, message in _messages():
         if match := ACCEPTED.match(message):
-            known[match[1]] = when
+            known[match[1].removesuffix(grants.SUFFIX)] = when
             new.append(f"{when} {message}\n")
     _record(new)
     with contextlib.suppress(GuestError):

@@ -17,6 +17,7 @@ from _sha1 import sha1  # type: ignore[import-not-found]  # of the standard libr
 
 from guest import lean
 from guest.clock import measured
+from guest.remember import grants
 from guest.totp import codes
 
 TYPE_CHECKING = False
@@ -217,6 +218,10 @@ def _verify(name: str, method: str, answer: str, first: "list[str]") -> tuple[bo
         verdict = judge(answer, issued, slate, time.time())
         if lean.dumps(slate) != before:
             codes.keep(name, slate)
+    if slate["frozen"]:
+        grants.shut(name)
+    elif verdict == "right":
+        grants.write(name)
     _log(name, verdict, slate)
     return verdict == "right", _told(verdict, issued, slate, answer)
 

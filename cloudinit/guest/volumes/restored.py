@@ -8,6 +8,7 @@ is good. What was left undone by a crash is done at the next look: the mark come
 import json
 
 from guest import paths
+from guest.remember import person as remembered
 from guest.system import GuestError, write
 from guest.totp import codes
 
@@ -26,6 +27,7 @@ def look(volume: str) -> None:
     if before is not None:
         try:
             codes.void_all()
+            remembered.start_anew()
             # Enrollments that were replaced since then stand there too: the door stays shut until
             # a roster says who may come in, and brings this back.
             paths.HOST_KEY.unlink(missing_ok=True)

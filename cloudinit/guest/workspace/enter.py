@@ -10,6 +10,7 @@ import sys
 from typing import NoReturn
 
 from guest import paths
+from guest.remember import certify
 from guest.system import GuestError
 from guest.workspace import containers, limits
 
@@ -68,6 +69,15 @@ def _stop(account: pwd.struct_passwd) -> NoReturn:
     sys.exit(0)
 
 
+def _remember(account: pwd.struct_passwd) -> NoReturn:
+    try:
+        certify.certify(account)
+    except GuestError as error:
+        print(f"secondlock: not remembered: {error}", file=sys.stderr)
+        sys.exit(1)
+    sys.exit(0)
+
+
 def _refuse_full(container: str) -> None:
     """Say what is used up, and how to come in again."""
     if lack := limits.used_up(container):
@@ -82,6 +92,8 @@ def main() -> NoReturn:
         account = _researcher()
         if os.environ.get("SSH_ORIGINAL_COMMAND") == STOP:
             _stop(account)
+        if os.environ.get("SSH_ORIGINAL_COMMAND") == certify.WORD:
+            _remember(account)
         terminal = os.isatty(0) and os.isatty(1)
         if terminal and containers.running(account.pw_name) is None:
             print("Starting your workspace ...", file=sys.stderr)
