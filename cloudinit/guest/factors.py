@@ -45,6 +45,10 @@ class Factor(Protocol):
     def ids(self, part: Any) -> frozenset[str]:
         """The ids of what was issued apart from the person's enrollment."""
 
+    def marks(self, person: Person, part: Any) -> frozenset[str]:
+        """What of it opens the door, in words that are no secret: what was opened by it before
+        (remember/) ends where one of them is gone."""
+
     def differs(self, person: Person, part: Any) -> bool:
         """Whether `bind` would change who gets in. Raises OSError where that cannot be seen."""
 

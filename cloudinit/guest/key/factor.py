@@ -67,6 +67,11 @@ def ids(_: object) -> frozenset[str]:
     return frozenset()
 
 
+def marks(_: Person, keys: tuple[str, ...]) -> frozenset[str]:
+    """The keys."""
+    return frozenset(keys)
+
+
 def differs(person: Person, keys: tuple[str, ...] | None) -> bool:
     """Whether other keys are let in now. Raises OSError where that cannot be seen."""
     return _file(person.name).read_text() != lines(keys)

@@ -23,6 +23,11 @@ def ids(_: object) -> frozenset[str]:
     return frozenset()
 
 
+def marks(_: Person, __: object) -> frozenset[str]:
+    """None: another comes with another enrollment."""
+    return frozenset()
+
+
 def differs(person: Person, password: str | None) -> bool:
     """Whether one is to be set and none is; another comes with another enrollment."""
     return password is not None and not _is_set(person.name)

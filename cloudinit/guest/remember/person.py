@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from guest import factors
 from guest.remember import grants
 from guest.roster.document import Researcher
 from guest.system import GuestError, folder, run, write
@@ -120,12 +121,13 @@ def _frozen(name: str) -> bool:
 
 def _basis(researcher: Researcher) -> dict[str, Any]:
     """What a certificate rests on."""
+    parts = researcher.parts.items()
+    marks = (factors.load(factor).marks(researcher, part) for factor, part in parts)
     return {
         "enrollment": researcher.enrollment,
         "method": researcher.method,
         "hours": researcher.remember_hours,
-        "ids": sorted(researcher.ids),
-        "keys": sorted(researcher.parts.get("key", ())),
+        "marks": sorted(frozenset().union(*marks)),
         "networks": sorted(researcher.networks),
     }
 
@@ -136,7 +138,7 @@ def _goes_on(known: dict[str, Any], wanted: dict[str, Any]) -> bool:
         return False
     if known.get("hours", 0) > wanted["hours"]:
         return False
-    lists = ("ids", "keys", "networks")
+    lists = ("marks", "networks")
     return all(set(known.get(field, ())) <= set(wanted[field]) for field in lists)
 
 

@@ -69,6 +69,14 @@ def ids(issues: Codes) -> frozenset[str]:
     return frozenset(found | {issues.codes} if issues.codes else found)
 
 
+def marks(person: Person, issues: Codes) -> frozenset[str]:
+    """The authenticators and the emergency codes, by their ids."""
+    own = {person.enrollment} if issues.secret is not None else set()
+    every = own | {each for each, _ in issues.authenticators.values()}
+    found = {f"authenticator {each}" for each in every}
+    return frozenset({*found, f"codes {issues.codes or person.enrollment}"})
+
+
 def differs(person: Person, issues: Codes | None) -> bool:
     """Whether another enrollment or method holds now, or an authenticator less."""
     try:

@@ -19,6 +19,11 @@ def ids(_: object) -> frozenset[str]:
     return frozenset()
 
 
+def marks(_: Any, __: Any) -> frozenset[str]:
+    """None: another comes with another enrollment."""
+    return frozenset()
+
+
 def differs(_person: Person, _word: str | None) -> bool:
     """Never."""
     return False
