@@ -109,7 +109,7 @@ def test_enroll_shows_it(seen: dict[str, Any]) -> None:
 
 
 def test_sshd_and_pam_ask_for_it_before_the_code(seen: dict[str, Any]) -> None:
-    block = seen["sshd"].split("Match Group secondlock-word-totp\n")[1]
+    block = seen["sshd"].split("Match Group secondlock-word-totp\n")[1].split("\n\n")[0]
     assert block.split() == [
         "PubkeyAuthentication", "no",
         "AuthenticationMethods", "keyboard-interactive:pam",
