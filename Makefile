@@ -15,6 +15,7 @@ BESIDE := -n 2
 
 SETUP_FLAGS :=
 lint fuzz proofs bench: SETUP_FLAGS := --tests
+clients: SETUP_FLAGS := --tests --clients
 
 .PHONY: help
 help: ## This list
@@ -43,6 +44,10 @@ proofs: setup image ## What takes too long for `test`, for nights: two hours, Go
 	@$(IN_VENV) pytest tests/machine -m long --verbose
 	@$(IN_VENV) SECONDLOCK_WAITING=20 SECONDLOCK_ROUNDS=50 \
 		pytest tests/machine/test_totp.py -k answer_one_code_together
+
+.PHONY: clients
+clients: setup image ## Every SSH client people use, against a booted machine (Go, Node and Java: theirs too)
+	@$(IN_VENV) pytest tests/clients --verbose $(ARGS)
 
 .PHONY: lint
 lint: setup ## ruff, mypy, import-linter and shellcheck

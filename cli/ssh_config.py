@@ -7,6 +7,7 @@ import shlex
 import shutil
 import stat
 import zlib
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +17,7 @@ from cli.engine import Machine, machines
 from cli.files import replace
 from cli.options import JsonOption, StackOption, echo_json
 from cli.project import Stack, choose_stack, command, shown
+from cli.ssh_windows import KNOWN_HOSTS, windows_config
 from infra.local.qemu import port_file
 from infra.model.problems import Problem, ProblemsError
 from infra.model.reading import UnreadableError, read_text
@@ -128,8 +130,20 @@ CheckOption = Annotated[
 ]
 
 
+WindowsOption = Annotated[
+    bool,
+    typer.Option(
+        "--windows",
+        help="Write config_STACK and known_hosts_STACK for researchers' Windows computers instead.",
+    ),
+]
+
+
 def ssh_config(
-    stack: StackOption = None, check: CheckOption = False, as_json: JsonOption = False
+    stack: StackOption = None,
+    check: CheckOption = False,
+    windows: WindowsOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Write .secondlock/STACK/ssh_config and known_hosts for `ssh -F`.
 
@@ -139,6 +153,9 @@ def ssh_config(
     """
     chosen = choose_stack(stack)
     everything = machines(chosen)
+    if windows:
+        _for_windows(chosen, everything, as_json=as_json)
+        return
     if check:
         _check(chosen, everything, as_json=as_json)
         return
@@ -176,6 +193,21 @@ def ssh_config(
     for researcher, hours in remembered.items():
         host = alias(chosen, researcher)
         typer.echo(f"  ssh -F {shown(config)} {host}.remember  ({hours} h)")
+
+
+def _for_windows(stack: Stack, everything: dict[str, Machine], *, as_json: bool) -> None:
+    """Files that can be sent to a researcher: no path of this computer is in them."""
+    stack.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    config = stack.state / f"config_{stack.name}"
+    known_hosts = stack.state / KNOWN_HOSTS.format(stack=stack.name)
+    text = windows_config(stack.name, everything, partial(host_key_alias, stack))
+    replace(config, text.encode())
+    replace(known_hosts, _known_hosts(stack, everything).encode())
+    if as_json:
+        echo_json({"stack": stack.name, "ssh_config": config, "known_hosts": known_hosts})
+        return
+    typer.echo(f"Wrote {shown(config)} and {shown(known_hosts)}: send both to the researcher.")
+    typer.echo(f"In Windows they go into the folder .ssh; then: ssh -F .ssh\\{config.name} HOST")
 
 
 def _remembered(everything: dict[str, Machine]) -> dict[str, int]:

@@ -40,6 +40,9 @@ TEST_PACKAGES = (
     "zbar-tools",
 )
 
+# More of them, for `make clients`.
+CLIENT_PACKAGES = ("fuse3", "git", "rclone", "sshfs")
+
 # Only their programs, unpacked into the cache: a registry that is installed would listen at once,
 # and Lynis judges the machines, not this computer.
 UNPACKED = ("docker-registry", "lynis")
@@ -63,10 +66,11 @@ def missing(wanted: Iterable[str]) -> list[str]:
     return [name for name in wanted if name not in installed]
 
 
-def ensure_packages(title: str, *, tests: bool) -> None:
+def ensure_packages(title: str, *, tests: bool, clients: bool = False) -> None:
     """Install what is missing; asks for nothing when all is there."""
     step = Step(title)
     wanted = DEMO_PACKAGES + (TEST_PACKAGES if tests else ())
+    wanted += CLIENT_PACKAGES if clients else ()
     if not shutil.which("dpkg-query"):
         what = "This is neither Debian nor Ubuntu: dpkg-query is missing"
         raise StepError(what, f"use Debian 12+ or Ubuntu 22.04+, which have {' '.join(wanted)}")

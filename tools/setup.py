@@ -125,13 +125,15 @@ def main() -> int:
     """Run every step in order; 1 when one failed, 130 when interrupted."""
     parser = argparse.ArgumentParser(prog="tools/setup.sh", description=__doc__)
     parser.add_argument("--tests", action="store_true", help="also what only the tests need")
+    parser.add_argument("--clients", action="store_true", help="also what `make clients` needs")
     parser.add_argument("--without-pulumi", action="store_true", help="what comes before it")
     options = parser.parse_args()
     lock = cache_dir() / "setup.lock"
 
     def work() -> None:
         with locked(lock, "Another set-up is running; waiting for it to end ..."):
-            ensure_packages("[1/4] Debian packages", tests=options.tests)
+            packages = "[1/4] Debian packages"
+            ensure_packages(packages, tests=options.tests, clients=options.clients)
             uv = ensure_uv(f"[2/4] uv {uv_version()}")
             ensure_environment("[3/4] Python environment .venv", uv, tests=options.tests)
             if not options.without_pulumi:

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Finds a Python that can run the set-up (3.10 or later) and hands over to tools/setup.py.
-# Usage: tools/setup.sh [--tests] [--without-pulumi]
+# Usage: tools/setup.sh [--tests] [--clients] [--without-pulumi]
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"

@@ -253,6 +253,26 @@ def test_twelve_wrong_codes_of_one_leave_the_others_of_the_address_alone(
     assert guarded.succeed(COUNTED) == before
 
 
+@pytest.mark.long
+@pytest.mark.timeout(3600, method="signal")
+def test_five_hundred_reconnects_without_a_terminal_freeze_nobody_and_ban_nobody(
+    guarded: Machine,
+) -> None:
+    """As an editor, cron or a mount does it that lost its connection: nobody types anything."""
+    person, colleague = guarded.researcher(), guarded.researcher()
+
+    def reconnect(_: int) -> bool:
+        return guarded.client.login(person, options=["-o", "BatchMode=yes"]).denied
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        assert all(pool.map(reconnect, range(500)))
+    status = guarded.status()
+    assert status["bans"] == []
+    assert status["researchers"][person.name]["wrong_codes"] == 0
+    assert guarded.client.login(person).entered
+    assert guarded.client.login(colleague).entered
+
+
 def test_thirty_guesses_are_looked_at_however_they_are_stacked_until_a_new_enrollment(
     machine: Machine, client: Client
 ) -> None:

@@ -331,6 +331,27 @@ def test_the_tunnel_to_jupyter_leads_to_the_port_whose_address_is_shown(
     assert jupyter["remotecommand"] == "secondlock-jupyter"
 
 
+def test_what_is_written_for_windows_names_nothing_of_this_computer(
+    stack: dict[str, Any], lab: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["ssh-config", "--stack", "lab", "--windows", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    config, known_hosts = Path(said["ssh_config"]), Path(said["known_hosts"])
+    text = config.read_text()
+    assert str(lab) not in text
+    assert "/dev/null" not in text
+    for host in ("alice.lab", "alice.lab.jupyter"):
+        told = subprocess.run(
+            ["ssh", "-G", "-F", str(config), host], capture_output=True, text=True, check=True
+        ).stdout.splitlines()
+        assert "controlmaster false" in told
+        assert "hostkeyalias alice.lab.secondlock" in told
+        assert f"port {stack['machines']['alice']['port']}" in told
+        known = next(line for line in told if line.startswith("userknownhostsfile "))
+        assert known.endswith(f"/.ssh/{known_hosts.name}")
+    assert stack["machines"]["alice"]["host_key"].strip() in known_hosts.read_text()
+
+
 def test_ssh_goes_to_the_port_that_a_machine_has_today(stack: dict[str, Any]) -> None:
     assert main(["ssh-config", "--stack", "lab"]) == 0
     folder = Path(stack["machines"]["bob"]["directory"])
