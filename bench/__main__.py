@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench import aws, bundle, login, names, plan, upgrade
+from bench import aws, bundle, login, many, names, plan, upgrade
 from bench.table import Row, markdown, terminal
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -20,6 +20,7 @@ MEASURES = {
     "plan": plan.measure,
     "aws": aws.measure,
     "login": login.measure,
+    "many": many.measure,
     "names": names.measure,
     "upgrade": upgrade.measure,
 }
