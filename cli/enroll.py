@@ -104,8 +104,8 @@ def enroll(
     """
     chosen = choose_stack(stack)
     check_researcher(researcher)
-    if device is not None and codes:
-        what = "shows no authenticator: leave --device away"
+    if codes and (device or png):
+        what = "shows the emergency codes alone: leave --device and --png away"
         raise typer.BadParameter(what, param_hint="--codes")
     if device is not None and _added(chosen, researcher, device, as_json=as_json):
         return

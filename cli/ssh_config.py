@@ -105,7 +105,7 @@ Match originalhost {alias}.remember exec "{ask}"
   IdentitiesOnly yes
   RemoteCommand true
 Match originalhost {alias}.remember !exec "test -s {certificate_word}"
-  ProxyCommand exit 1
+  ProxyCommand sh -c 'echo "secondlock: not remembered: no certificate came" >&2; exit 1'
 """
 _ASK = (
     "umask 077; rm -f {key} {key}.pub {certificate} && ssh-keygen -q -t ed25519 -N '' -C {alias} "
@@ -321,6 +321,9 @@ def _for_the_day(stack: Stack, researcher: str, hours: int) -> str:
     key = _days(stack) / host
     certificate = _days(stack) / f"{host}-cert.pub"
     config = stack.state / "ssh_config"
+    if "'" in str(_days(stack)):
+        what = "ssh cannot run commands in a path with an apostrophe (rememberHours needs some)"
+        raise ProblemsError([Problem(stack.state, None, what, "move the project")])
     words = {"key": _word(str(key)), "certificate": _word(str(certificate))}
     young = _YOUNG.format(certificate=words["certificate"], minutes=hours * 60)
     ask = _ASK.format(alias=host, config=_word(str(config)), **words)

@@ -77,9 +77,12 @@ class Record:
         """The record that `str()` wrote. Raises ProblemsError for what somebody else wrote."""
         try:
             held = _Held.model_validate_json(text)
-        except ValidationError:
+        except ValidationError as error:
             what = "the record of people in the stack's state cannot be read: it is damaged"
             mend = "`pulumi stack export` shows it; bring the state back from a copy"
+            if all(each["type"] == "extra_forbidden" for each in error.errors()):
+                what = "the record of people in the stack's state is of a newer Secondlock"
+                mend = _PULL
             raise ProblemsError([Problem(None, None, what, mend)]) from None
         return cls(held.people, held.data, held.retired, held.issued)
 

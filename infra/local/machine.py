@@ -99,8 +99,7 @@ class _MachineProvider(QuietProvider):
             if not _is_orphan(machine):
                 _make(machine)
             port = _start(machine, port=0)
-            with machine.voice.busy("applying its roster"):
-                serial = _deliver(machine, serial=0, known=[])
+            serial = _apply(machine, serial=0, known=[])
             _wait_for_door(machine, port)
         return dynamic.CreateResult(machine.name, {**props, "now": _now(port, serial)})
 
@@ -136,11 +135,22 @@ class _MachineProvider(QuietProvider):
         port, serial = int(olds["now"]["port"]), int(olds["now"]["serial"])
         with _faults(machine):
             port = _start(machine, port)
+            other, known = _is_other_bundle(olds, news), _enrollments(olds)
+            refused = None
             # First: who has left is to be out, whatever becomes of the bundle.
             if changed(olds, news, _FOLLOWED):
-                with machine.voice.busy("applying its roster"):
-                    serial = _deliver(machine, serial, _enrollments(olds))
-            kept = _upgrade(machine) if _is_other_bundle(olds, news) else None
+                try:
+                    serial = _apply(machine, serial, known)
+                except qemu.MachineError as fault:
+                    if not other:
+                        raise
+                    refused = fault  # it may be what the other bundle understands
+            kept = _upgrade(machine) if other else None
+            if other and kept is None:
+                # What the bundle before passed over counts from now on.
+                serial = _apply(machine, serial, known)
+            elif refused:
+                raise refused
             if not was_running or changed(olds, news, ("host_key",)):
                 _wait_for_door(machine, port)
             _tell_moved(machine, int(olds["now"]["port"]), port)
@@ -324,6 +334,11 @@ def _enrollments(props: Props) -> list[str]:
         found |= {one["enrollment"] for one in each.get("authenticators", {}).values()}
         found |= {each["codes_enrollment"]} if "codes_enrollment" in each else set()
     return sorted(found)
+
+
+def _apply(machine: _Machine, serial: int, known: list[str]) -> int:
+    with machine.voice.busy("applying its roster"):
+        return _deliver(machine, serial, known)
 
 
 def _deliver(machine: _Machine, serial: int, known: list[str]) -> int:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from infra.factors import PHONE
+from infra.factors import DEFAULT, PHONE
 from infra.model.authenticators import marks, parts
 from infra.model.explain import validate
 from infra.model.fields import MAKE_ENROLLMENT
@@ -19,7 +19,7 @@ from infra.model.machine import SharedMachine
 from infra.model.members import MachineRequest, machines_of, misfits, unwanted
 from infra.model.names import check_machine_name
 from infra.model.partial import known_machines, sound_machine, sound_request
-from infra.model.person import InstanceRequest
+from infra.model.person import InstanceRequest, takes_codes
 from infra.model.problems import Problem, ProblemsError, RefusedError
 from infra.model.retired import RETIRED_FILE, RetiredEnrollment, load_retired
 from infra.model.ssh_keys import KEY_TYPES, key_blob
@@ -232,8 +232,10 @@ def _issued(document: Document) -> Iterator[tuple[Location, str]]:
     if isinstance(enrollment, str):
         yield ("enrollment",), enrollment
         absent = {PHONE: enrollment} if named is None else None
+        if not takes_codes(data.get("factors", DEFAULT)):
+            return
         for location, value in parts(enrollment, absent or {}, None).items():
-            if location != ("emergency_codes",) or "emergency_codes" not in data:
+            if location != ("emergency_codes",) or data.get("emergency_codes") is None:
                 yield location, value
     for name, value in named.items() if isinstance(named, dict) else ():
         if isinstance(name, str) and isinstance(value, str):

@@ -16,6 +16,7 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails
 
+from cloudinit.guest.methods import METHODS
 from infra import factors
 from infra.model.authenticators import MOST, Issued, parts
 from infra.model.fields import (
@@ -94,7 +95,8 @@ class InstanceRequest(Model):
     remember_hours: RememberHours | None = Field(
         default=None,
         description="For how many hours a code stands for the next ones, by a certificate; at most"
-        " the stack's `secondlock:rememberHours`, which holds where nothing is said.",
+        " the stack's `secondlock:rememberHours`, which holds with `key+totp` where nothing is"
+        " said.",
     )
     rebuild: Rebuild = 0
     tensorflow_image: MachineImage = None
@@ -158,6 +160,11 @@ class InstanceRequest(Model):
         return _all_or_errors(networks, errors)
 
 
+def takes_codes(method: object) -> bool:
+    """Whether a login by this method, if it is one, asks for a code."""
+    return method not in METHODS or bool(_fields_of(str(method)))
+
+
 def _fields_of(method: str) -> set[str]:
     """The fields that are for some methods alone, and for this one."""
     return {field for factor in factors.of(method).values() for field in factor.FIELDS}
@@ -175,10 +182,16 @@ def issued(request: InstanceRequest) -> Issued:
 
 def remember_hours(request: InstanceRequest, most: int) -> int:
     """For how many hours a code of this person stands for the next ones, in a stack that allows
-    `most`; 0 for who types none."""
+    `most`; 0 for who types none.
+
+    Whose other factor is no key that can be copied is remembered only where the request says so:
+    what stands for their code would stand for that too.
+    """
     if not _fields_of(request.factors):
         return 0
-    return most if request.remember_hours is None else request.remember_hours
+    if request.remember_hours is None:
+        return most if request.factors == factors.DEFAULT else 0
+    return request.remember_hours
 
 
 def machine_name(request: InstanceRequest) -> str:

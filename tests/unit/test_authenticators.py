@@ -336,3 +336,31 @@ def test_nobody_is_remembered_for_longer_than_the_stack_allows(lab: Path) -> Non
     for wrong in ("13", "-1", "2.5", "yes"):
         with pytest.raises(ProblemsError, match="secondlock:rememberHours: expected 0, 1"):
             make_plan("lab", lab, {**VALUES, "rememberHours": wrong}, SEED)
+
+
+def test_what_stands_for_a_password_or_a_token_too_takes_a_word_of_ones_own(lab: Path) -> None:
+    for own, hours in (("", {}), ("3", {"alice": 3})):
+        text = request_text(factors="password+totp", ssh_keys="", remember_hours=own)
+        (lab / "alice.yaml").write_text(text)
+        (machine,) = make_plan("lab", lab, {**VALUES, "rememberHours": "8"}, SEED).machines
+        assert dict(machine.remember) == hours
+
+
+@pytest.mark.parametrize("nothing", ["", "null", "~"])
+def test_an_empty_field_brings_no_ended_codes_back(
+    lab: Path, capsys: pytest.CaptureFixture[str], nothing: str
+) -> None:
+    _told(capsys, "codes", "alice")
+    (lab / "alice.yaml").write_text(f"{request_text()}emergency_codes: {nothing}\n")
+    (found,) = _problems(lab)
+    assert "emergency_codes: retired on" in found
+    assert "./secondlock codes alice" in found
+
+
+def test_who_gives_the_phone_up_for_a_token_is_not_asked_for_another(
+    lab: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _told(capsys, "rotate", "alice", "--device", "phone")
+    text = request_text(factors="fido2", ssh_keys=f"[{security_key()}]")
+    (lab / "alice.yaml").write_text(text)
+    assert len(load_requests(lab)) == 1

@@ -617,6 +617,40 @@ def test_cut_off_while_codes_are_renewed_no_old_one_is_good_again(
     assert not any(map(_enters, [sheet.emergency[0], *phone.emergency]))
 
 
+def test_a_volume_of_before_a_rotation_has_void_codes_whatever_their_id(phone: Phone) -> None:
+    """As `rotate` leaves it for who had new emergency codes once: they have an id of their own."""
+    renewed, sheet, tablet = Phone(), Phone(), Phone()
+    folders = (codes.CODES, codes.SPENT)
+    yesterday = {path: path.read_text() for each in folders for path in Path(each).iterdir()}
+    wanted = renewed.and_others(sheet, tablet=tablet)
+    codes.enroll(NAME, wanted)
+    _calm(10)
+    code = tablet.code()
+    assert _enters(code)
+    assert _enters(sheet.emergency[0])
+    for path, content in yesterday.items():
+        path.write_text(content)
+    codes.enroll(NAME, wanted)
+    assert _answer(sheet.emergency[0]) == (False, verify.WORDS["void"])
+    assert _answer(sheet.emergency[1]) == (False, verify.WORDS["void"])
+    assert not _enters(code)
+
+
+def test_what_the_enrollment_itself_issued_never_comes_back(phone: Phone) -> None:
+    sheet, tablet = Phone(), Phone()
+    without = phone.and_others(sheet, tablet=tablet)
+    del without["secret"]
+    codes.enroll(NAME, without, phone.known)
+    for wanted in (phone.issued, phone.and_others(sheet, tablet=tablet)):
+        with pytest.raises(codes.CodesError, match="phone was ended"):
+            codes.enroll(NAME, wanted, phone.known)
+    again = phone.and_others(tablet=tablet)
+    del again["secret"]
+    with pytest.raises(codes.CodesError, match="emergency codes were ended"):
+        codes.enroll(NAME, again, phone.known)
+    assert not _enters(phone.code())
+
+
 def test_guesses_count_once_however_many_authenticators_there_are(phone: Phone) -> None:
     codes.enroll(NAME, phone.and_others(tablet=Phone(), token=Phone()), phone.known)
     for _ in range(30):

@@ -22,6 +22,12 @@ WORD = "secondlock-remember"
 MOST_BYTES = 4096  # of what is read: a public key has a hundred
 SLACK = 60  # seconds by which a client's clock may be behind
 KIND = "ssh-ed25519"
+NEAR = {
+    "local": (rules.LOCAL_GATEWAY,),
+    # Session Manager's agent, which has asked AWS who may (docs/how-to/private-machines.md).
+    "aws": ("127.0.0.1/32", "::1/128"),
+}
+"""From where connections come, by target, whatever the person's networks are."""
 
 
 def certify(account: pwd.struct_passwd) -> None:
@@ -41,8 +47,9 @@ def certify(account: pwd.struct_passwd) -> None:
     if until <= time.time():
         raise GuestError("the code of this connection is too old: connect anew")
     public = _public_key(known["marks"])
-    print(_signed(public, name, known, until), flush=True)
+    certificate = _signed(public, name, known, until)
     person.note(name, until)
+    print(certificate, flush=True)
     when = dt.datetime.fromtimestamp(until, dt.timezone.utc)
     print(f"Remembered until {when:%H:%M} UTC.", file=sys.stderr)
 
@@ -62,9 +69,7 @@ def _public_key(everyday: list[str]) -> str:
 def _signed(public: str, name: str, known: dict[str, Any], until: int) -> str:
     """The certificate (ssh-keygen(1), -s): for these networks, and no more than sshd allows."""
     machine = json.loads(paths.MACHINE.read_text())
-    networks = [*known["networks"]]
-    if machine["target"] == "local":
-        networks.append(rules.LOCAL_GATEWAY)
+    networks = [*known["networks"], *NEAR[machine["target"]]]
     with tempfile.TemporaryDirectory(dir=paths.RUN) as place:
         file = Path(place, "day.pub")
         file.write_text(f"{public}\n")

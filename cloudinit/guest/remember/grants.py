@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 GRANTS = "/run/secondlock/grants"
 STATE = "/var/lib/secondlock/remembered"
 PRINCIPALS = "/run/secondlock/principals"
+OPEN = "/var/lib/secondlock-witness/remembered"  # on the root disk: which generation is open
 SUFFIX = ".day"  # no researcher's name has a dot
 DEEPEST = 40  # processes between a program and the listening sshd
 
@@ -27,10 +28,11 @@ def account(name: str) -> str:
 
 def shut(name: str) -> None:
     """sshd takes none of this person's certificates from now on."""
-    try:  # noqa: SIM105 (contextlib takes longer to import than this module)
-        os.unlink(f"{PRINCIPALS}/{account(name)}")  # noqa: PTH108
-    except FileNotFoundError:
-        pass
+    for path in (f"{PRINCIPALS}/{account(name)}", f"{OPEN}/{name}"):
+        try:  # noqa: SIM105 (contextlib takes longer to import than this module)
+            os.unlink(path)  # noqa: PTH108
+        except FileNotFoundError:
+            pass
 
 
 def allowed(name: str) -> "dict[str, Any] | None":
@@ -49,7 +51,7 @@ def write(name: str) -> None:
     Written only for who may be remembered; where there is no room, they are not.
     """
     known = allowed(name)
-    mark = None if known is None else connection()
+    mark = None if known is None or not _by_a_key_of(known) else connection()
     if known is None or mark is None:
         return
     grant = {"name": name, "at": time.time(), "generation": known["generation"]}
@@ -60,6 +62,15 @@ def write(name: str) -> None:
             file.write(lean.dumps(grant))
     except OSError:
         return
+
+
+def _by_a_key_of(known: "dict[str, Any]") -> bool:
+    """Whether the key that sshd took in this connection, if it did, is still one of theirs."""
+    for line in os.environ.get("SSH_AUTH_INFO_0", "").splitlines():
+        method, *key = line.split()
+        if method == "publickey" and key[:2] not in [each.split()[:2] for each in known["marks"]]:
+            return False
+    return True
 
 
 def read() -> "dict[str, Any] | None":
@@ -81,8 +92,12 @@ def tidy() -> None:
         return
     for mark in marks:
         pid = mark.partition("-")[0]
-        if not pid.isdigit() or _mark(int(pid)) != mark:
+        if pid.isdigit() and _mark(int(pid)) == mark:
+            continue
+        try:  # noqa: SIM105 (as above)
             os.unlink(f"{GRANTS}/{mark}")  # noqa: PTH108
+        except FileNotFoundError:
+            pass
 
 
 def connection() -> str | None:

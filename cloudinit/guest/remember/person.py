@@ -3,7 +3,8 @@
 On the state volume lies one file a person. Its `generation` is the one principal that their
 certificates name and that sshd takes for them (sshd_config(5), AuthorizedPrincipalsFile): another,
 or none, and all of them are over at once. The file for sshd is in /run, since a login must be able
-to take it away; each boot writes it anew.
+to take it away; each boot writes it anew, where the root disk says that this generation is open: a
+state volume of before says another.
 """
 
 import json
@@ -20,7 +21,7 @@ from guest.system import GuestError, folder, run, write
 from guest.totp import codes
 
 GROUP = "secondlock-remembered"
-STATE, PRINCIPALS = Path(grants.STATE), Path(grants.PRINCIPALS)
+STATE, PRINCIPALS, OPEN = Path(grants.STATE), Path(grants.PRINCIPALS), Path(grants.OPEN)
 CA = STATE / "ca"
 
 
@@ -40,13 +41,14 @@ def open_again(researcher: Researcher) -> list[str]:
     if not researcher.remember_hours:
         forget(name)
         return []
-    known = grants.allowed(name)
-    generation = known["generation"] if known is not None else secrets.token_hex(16)
+    known, generation = grants.allowed(name), secrets.token_hex(16)
+    if known is not None and _is_noted(name, known["generation"]):
+        generation = known["generation"]
     _make_ca()
     _make_account(name)
     content = json.dumps({**_basis(researcher), "generation": generation}, sort_keys=True)
     changed = write(STATE / f"{name}.json", content, 0o600)
-    _let_in(name)
+    _let_in(name, note=True)
     return [f"{name}: may be remembered for {researcher.remember_hours} h"] if changed else []
 
 
@@ -103,12 +105,30 @@ def _make_ca() -> None:
         run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "remembered", "-f", str(CA))
 
 
-def _let_in(name: str) -> None:
+def _let_in(name: str, note: bool = False) -> None:
+    """Have sshd take this person's certificates; where it may not, it takes none.
+
+    With `note` the root disk says from now on that their generation is open. Raises GuestError.
+    """
     known = grants.allowed(name)
-    if known is None or _frozen(name):
-        return
-    folder(PRINCIPALS, 0o755)
-    write(PRINCIPALS / grants.account(name), f"{known['generation']}\n", 0o644)
+    try:
+        with codes.locked(name):  # who is being frozen just now is so before, or after
+            if known is None or _frozen(name) or not (note or _is_noted(name, known["generation"])):
+                grants.shut(name)
+                return
+            folder(OPEN, 0o700)
+            write(OPEN / name, known["generation"], 0o600)
+            folder(PRINCIPALS, 0o755)
+            write(PRINCIPALS / grants.account(name), f"{known['generation']}\n", 0o644)
+    except codes.CodesError as error:
+        raise GuestError(f"what is remembered of {name} cannot be kept: {error}") from None
+
+
+def _is_noted(name: str, generation: str) -> bool:
+    try:
+        return (OPEN / name).read_text() == generation
+    except OSError:
+        return False
 
 
 def _frozen(name: str) -> bool:

@@ -117,6 +117,7 @@ def _apply(roster: Roster) -> list[str]:
         bound = _bound_before(researcher, roster, known)
         remembered.close(researcher)
         changed += accounts.apply(researcher, uid, bound, name in made)
+    for researcher, _ in people.values():
         changed += remembered.open_again(researcher)
     _remember(roster, known)
     state.save(known)

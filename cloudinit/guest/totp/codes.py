@@ -268,6 +268,9 @@ def enroll(
         kept, there, seen = _sound(SPENT, name), _sound(SPENT, name), _note(name)
         if there is None or there.get("enrollment") != enrollment:
             there = older or _first_slate(name, enrollment, enrollment in known)
+            if there["void"]:  # whichever they are: nobody knows which were used
+                there["codes"] = wanted.get("codes")
+        _refuse_ended(wanted, there, seen)
         there = _fitted(there, wanted, known.union(_restored(there, seen)))
         if before == wanted and there == kept and _agrees(seen, there):
             return False
@@ -280,6 +283,19 @@ def enroll(
         if before != wanted:
             save(CODES, name, wanted)
     return before is None or before["enrollment"] != enrollment
+
+
+def _refuse_ended(
+    wanted: "dict[str, Any]", there: "dict[str, Any]", seen: "dict[str, Any] | None"
+) -> None:
+    """What the enrollment itself issued does not come back once something else stood for it."""
+    held = set(there.get("ids", []))
+    if seen is not None and seen["enrollment"] == wanted["enrollment"]:
+        held |= set(seen.get("ids", []))
+    if "no phone" in held and "secret" in wanted:
+        raise CodesError("the enrollment's own phone was ended, and cannot come back")
+    if "codes" not in wanted and any(each.startswith("codes ") for each in held):
+        raise CodesError("the enrollment's own emergency codes were ended, and cannot come back")
 
 
 def _agrees(seen: "dict[str, Any] | None", what: "dict[str, Any]") -> bool:
@@ -296,7 +312,8 @@ def _fitted(
     others = dict(slate.get("others", {}))
     for each, _ in wanted.get("others", {}).values():
         if each not in others:  # one that was known has lost its memory
-            others[each] = {"floor": _shown_by_now() if each in known else 0, "last": []}
+            floor = max(slate["floor"], _shown_by_now() if each in known else 0)
+            others[each] = {"floor": floor, "last": []}
     codes = wanted.get("codes")
     new: dict[str, Any] = {"others": others, "ids": ids(wanted), "codes": codes}
     fitted = {field: value for field, value in slate.items() if field not in new}

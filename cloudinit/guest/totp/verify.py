@@ -218,10 +218,10 @@ def _verify(name: str, method: str, answer: str, first: "list[str]") -> tuple[bo
         verdict = judge(answer, issued, slate, time.time())
         if lean.dumps(slate) != before:
             codes.keep(name, slate)
-    if slate["frozen"]:
-        grants.shut(name)
-    elif verdict == "right":
-        grants.write(name)
+        if slate["frozen"]:
+            grants.shut(name)
+        elif verdict == "right":
+            grants.write(name)
     _log(name, verdict, slate)
     return verdict == "right", _told(verdict, issued, slate, answer)
 

@@ -75,6 +75,8 @@ def work(digest: str, *flags: str) -> int:
     with alone():
         try:
             _upgrade(digest, back)
+            # What the bundle before passed over of the roster counts from now on.
+            paths.APPLIED.unlink(missing_ok=True)
         except Exception as fault:  # noqa: BLE001 (whatever it is, it has been undone)
             told["error"] = str(fault) or type(fault).__name__
             told["refused"] = isinstance(fault, RefusedError)
