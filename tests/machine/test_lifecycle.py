@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 # Two boots at once by software emulation, and a roster for each.
 pytestmark = pytest.mark.timeout(2400, method="signal")
+NOT_THERE = "of-an-earlier-day"
 
 
 @pytest.fixture(scope="module")
@@ -169,11 +170,20 @@ def test_a_changed_bundle_reaches_running_machines_and_one_of_before_does_not(
     shutil.copytree(ROOT / "cloudinit", ours)
     issue = ours / "guest/ssh/issue.j2"
     issue.write_text(f"Of a later day. {issue.read_text()}")
+    # It understands less than the one before it.
+    parser = ours / "guest/roster/document.py"
+    line = "    envelope = _read(text)\n"
+    less = 'need("MARK" not in str(text), "it is of an earlier day")'.replace("MARK", NOT_THERE)
+    parser.write_text(parser.read_text().replace(line, f"{line}    {less}\n"))
+    serials = {name: stack.machines()[name]["serial"] for name in boots}
     assert "alice: what runs there will be brought up" in stack.succeed("preview")
     stack.up()
     later = _bundle(stack, "alice")
     assert later == _bundle(stack, "bob") != first
     assert {name: _boot_id(stack, name) for name in boots} == boots
+    # What the bundle before passed over of the roster counts now.
+    after = {name: stack.machines()[name]["serial"] for name in boots}
+    assert after == {name: serial + 1 for name, serial in serials.items()}
 
     # A colleague's clone, not pulled since.
     shutil.rmtree(ours)
@@ -183,14 +193,19 @@ def test_a_changed_bundle_reaches_running_machines_and_one_of_before_does_not(
     assert "replaced here by a newer one" in out
     assert _bundle(stack, "alice") == later
     stack.succeed("config", "set", "secondlock:olderBundle", "true")
+    # With a roster that the machine's bundle refuses: the one to come takes it.
+    keys = stack.request("alice")["ssh_keys"]
+    stack.request("alice", ssh_keys=[f"{keys[0]} {NOT_THERE}", *keys[1:]])
     stack.up()
     assert _bundle(stack, "alice") == _bundle(stack, "bob") == first
+    found = _agent(stack, "alice").run(["/bin/cat", "/etc/secondlock/authorized_keys/alice"])[1]
+    assert NOT_THERE in found.decode()
     stack.succeed("config", "rm", "secondlock:olderBundle")
     stack.up("--expect-no-changes")
 
 
 def test_a_killed_machine_is_seen_and_started_again(stack: Project) -> None:
-    port, bob = stack.machines()["alice"]["port"], _pid(stack, "bob")
+    before, bob = stack.machines()["alice"], _pid(stack, "bob")
     os.kill(_pid(stack, "alice"), signal.SIGKILL)
     wait_until(lambda: not _runs(stack, "alice"), "alice's machine died")
     stack.succeed("refresh", "--yes", "--skip-preview")
@@ -198,8 +213,7 @@ def test_a_killed_machine_is_seen_and_started_again(stack: Project) -> None:
     stack.up()
     alice = stack.machines()["alice"]
     assert alice["running"] is True
-    assert alice["port"] == port
-    assert alice["serial"] == 2
+    assert (alice["port"], alice["serial"]) == (before["port"], before["serial"])
     assert _pid(stack, "bob") == bob
 
 
