@@ -15,10 +15,13 @@ from contextlib import suppress
 from multiprocessing import get_context
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyotp
 import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 codes: Any = importlib.import_module("guest.totp.codes")
 legacy: Any = importlib.import_module("guest.totp.legacy")
@@ -236,6 +239,11 @@ def test_no_code_is_looked_at_while_the_clock_is_known_to_be_wrong(
 
 def _killed_at(call: str, answer: str, time: int = 1) -> None:
     """A login whose verifier is killed at a system call of `save`, as a power cut would end it."""
+    _cut(call, time, lambda: _enters(answer))
+
+
+def _cut(call: str, time: int, work: Callable[[], object]) -> None:
+    """Do this in a process that is killed when it makes this system call so often."""
     pid = os.fork()
     if pid == 0:
         whole, left = getattr(os, call), [time]
@@ -245,7 +253,7 @@ def _killed_at(call: str, answer: str, time: int = 1) -> None:
             return whole(*arguments) if left[0] else os.kill(os.getpid(), signal.SIGKILL)
 
         setattr(os, call, cut)
-        _enters(answer)
+        work()
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
 
@@ -591,25 +599,12 @@ def test_a_volume_of_before_a_further_authenticator_lets_nobody_in(phone: Phone)
     assert not _enters(phone.emergency[0])
 
 
-@pytest.mark.parametrize(("call", "time"), [("rename", 1), ("rename", 2), ("rename", 3)])
-def test_cut_off_while_codes_are_renewed_no_old_one_is_good_again(
-    phone: Phone, call: str, time: int
-) -> None:
+@pytest.mark.parametrize("time", [1, 2, 3])
+def test_cut_off_while_codes_are_renewed_no_old_one_is_good_again(phone: Phone, time: int) -> None:
     sheet = Phone()
     assert _enters(phone.emergency[0])
     wanted = phone.and_others(codes=sheet)
-    pid = os.fork()
-    if pid == 0:
-        whole, left = getattr(os, call), [time]
-
-        def cut(*arguments: Any) -> Any:
-            left[0] -= 1
-            return whole(*arguments) if left[0] else os.kill(os.getpid(), signal.SIGKILL)
-
-        setattr(os, call, cut)
-        codes.enroll(NAME, wanted, phone.known)
-        os._exit(0)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+    _cut("rename", time, lambda: codes.enroll(NAME, wanted, phone.known))
     with suppress(codes.CodesError):
         assert not _enters(phone.emergency[0])
     codes.enroll(NAME, wanted, phone.known)
