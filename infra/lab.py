@@ -18,6 +18,7 @@ from infra.model.settings import SEED_KEY
 from infra.plan import Plan, make_plan
 from infra.record import needless_words
 from infra.register import SAID_WHY, Register
+from infra.ssh_file import outdated
 from infra.targets import objections, target_of
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 _PREFIX = "secondlock:"
 _REQUESTS = Path("stacks")
+_STATE = Path(".secondlock")
 
 
 class Lab:
@@ -46,6 +48,9 @@ class Lab:
             self.machines[machine.name] = one.now.apply(partial(operator.or_, known))
         self.enrollments = pulumi.Output.secret(plan.enrollments)
         self.policies = made.policies
+        if not pulumi.runtime.is_dry_run():
+            tell = partial(_tell_outdated, plan.settings.stack)
+            pulumi.Output.all(**self.machines).apply(tell)
 
     @property
     def outputs(self) -> dict[str, Any]:
@@ -122,6 +127,12 @@ def _seed_in_clear(stack: str) -> Problem:
     anew = f"pulumi config set --secret {_PREFIX}{SEED_KEY} --stack {stack}"
     file = Path(f"stacks/Pulumi.{stack}.yaml")
     return Problem(file, None, what, f"openssl rand -hex 32 | {anew}")
+
+
+def _tell_outdated(stack: str, machines: Mapping[str, Mapping[str, Any]]) -> None:
+    if what := outdated(_STATE / stack, stack, machines):
+        mend = f"./secondlock ssh-config --stack {stack}"
+        pulumi.log.warn(f"{_STATE / stack / 'ssh_config'} is of before: {what} ({mend})")
 
 
 def _warn_of_open_doors(requests: Sequence[InstanceRequest]) -> None:

@@ -144,7 +144,15 @@ def test_two_machines_come_up_side_by_side_and_no_secret_is_left(stack: Project)
 
 
 def test_a_second_up_changes_nothing(stack: Project) -> None:
-    stack.up("--expect-no-changes")
+    state = stack.place / ".secondlock" / STACK
+    state.mkdir(parents=True, exist_ok=True)
+    files = [state / name for name in ("ssh_config", "known_hosts")]
+    for file in files:  # as they were before there was anybody
+        file.touch()
+    out = stack.up("--expect-no-changes")
+    assert f"./secondlock ssh-config --stack {STACK}" in out
+    for file in files:
+        file.unlink()
 
 
 def test_a_new_key_reaches_a_running_machine(stack: Project) -> None:

@@ -30,6 +30,7 @@ from cli.__main__ import main
 from infra import enrollment
 from infra.local import qemu
 from infra.model.problems import ProblemsError
+from infra.ssh_file import outdated
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -469,6 +470,30 @@ def test_status_says_when_ssh_is_told_of_what_was_before(
     main(["status", "--stack", "lab", "--json"])
     (problem,) = json.loads(capsys.readouterr().out)["problems"]
     assert problem["file"].endswith("ssh_config")
+
+
+@pytest.mark.parametrize(
+    ("now", "then", "told"),
+    [
+        ("  Port 40023\n", "  Port 40024\n", "bob.lab at 127.0.0.1, port 40023"),
+        ("  HostName 127.0.0.1\n", "  HostName 127.0.0.2\n", "alice.lab at 127.0.0.1"),
+        ("Host alice.lab\n", "Host alina.lab\n", "it does not know alice.lab"),
+        ("ssh-ed25519 A", "ssh-ed25519 B", "it does not know alice's host key"),
+    ],
+    ids=["port", "address", "person", "host key"],
+)
+def test_up_says_so_too(stack: dict[str, Any], lab: Path, now: str, then: str, told: str) -> None:
+    state = lab / ".secondlock" / "lab"
+    assert main(["ssh-config", "--stack", "lab"]) == 0
+    assert outdated(state, "lab", stack["machines"]) is None
+    gone = {name: machine for name, machine in stack["machines"].items() if name != "bob"}
+    assert outdated(state, "lab", gone) == "it has bob.lab, who is not there any more"
+    for name in ("ssh_config", "known_hosts"):
+        path = state / name
+        path.write_text(path.read_text().replace(now, then))
+    assert told in (outdated(state, "lab", stack["machines"]) or "")
+    (state / "known_hosts").unlink()
+    assert outdated(state, "lab", stack["machines"]) is None
 
 
 def test_scripts_are_told_whether_ssh_knows_the_machines_of_today(

@@ -1,0 +1,54 @@
+"""What `secondlock ssh-config` wrote, beside what machines are by now: for `up` to say it.
+
+The rest of those files is compared by `status`, `doctor` and `ssh-config --check`.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+_ENTRY = re.compile(r"(?m)^Host (\S+)\n((?:  .*\n)+)")
+_DERIVED = re.compile(r"\.(?:jupyter|code|remember)$")
+
+
+def outdated(state: Path, stack: str, machines: Mapping[str, Mapping[str, Any]]) -> str | None:
+    """Where the files in the stack's folder `state` lead ssh to what is no longer so.
+
+    `machines` are as the program's output of that name has them. None where nothing is written.
+    """
+    try:
+        config = (state / "ssh_config").read_text(encoding="utf-8")
+        known_hosts = (state / "known_hosts").read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return None
+    return next(_differences(config, known_hosts, stack, machines), None)
+
+
+def _differences(
+    config: str, known_hosts: list[str], stack: str, machines: Mapping[str, Mapping[str, Any]]
+) -> Iterator[str]:
+    there = {host: rest.split("\n") for host, rest in _ENTRY.findall(config)}
+    wanted = {}
+    for name, machine in machines.items():
+        key = f"{name}.{stack}.secondlock {machine['host_key']}"
+        if key not in known_hosts:
+            yield f"it does not know {name}'s host key"
+        for researcher in machine["researchers"]:
+            wanted[f"{researcher}.{stack}"] = machine
+    for host, machine in wanted.items():
+        if host not in there:
+            yield f"it does not know {host}"
+            continue
+        public = machine.get("public", True)
+        address = machine["address"] if public else machine["instance_id"]
+        for line in (f"  HostName {address}", f"  Port {machine['port']}"):
+            if line not in there[host]:
+                yield f"it does not have {host} at {address}, port {machine['port']}"
+    for host in there:
+        if _DERIVED.sub("", host) not in wanted:
+            yield f"it has {host}, who is not there any more"
