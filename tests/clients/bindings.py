@@ -5,30 +5,29 @@ from __future__ import annotations
 import os
 import socket
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 
 def by_libssh() -> bytes:
     """libssh (ssh-python)."""
     from ssh import options
-    from ssh.key import copy_cert_to_privkey, import_cert_file, import_privkey_file
-    from ssh.session import SSH_AUTH_INFO, SSH_AUTH_PARTIAL, SSH_AUTH_SUCCESS, Session
+    from ssh.exceptions import AuthenticationPartial
+    from ssh.key import import_privkey_file
+    from ssh.session import SSH_AUTH_INFO, SSH_AUTH_SUCCESS, Session
 
     session = Session()
     session.options_set(options.HOST, os.environ["HOST"])
     session.options_set_port(int(os.environ["PORT"]))
     session.options_set(options.USER, os.environ["LOGIN"])
     session.connect()
-    key = import_privkey_file(os.environ["KEY"])
-    if "CERTIFICATE" in os.environ:
-        copy_cert_to_privkey(import_cert_file(os.environ["CERTIFICATE"]), key)
-    state = session.userauth_publickey(key)
-    if state == SSH_AUTH_PARTIAL:
-        state = session.userauth_kbdint("", "")
-        while state == SSH_AUTH_INFO:
-            for number in range(session.userauth_kbdint_getnprompts()):
-                session.userauth_kbdint_setanswer(number, os.environ["CODE"])
-            state = session.userauth_kbdint("", "")
+    with suppress(AuthenticationPartial):  # the first of two factors is told as a fault
+        session.userauth_publickey(import_privkey_file(os.environ["KEY"]))
+    state = session.userauth_kbdint(os.environ["LOGIN"], "")
+    while state == SSH_AUTH_INFO:
+        for number in range(session.userauth_kbdint_getnprompts()):
+            session.userauth_kbdint_setanswer(number, os.environ["CODE"].encode())
+        state = session.userauth_kbdint(os.environ["LOGIN"], "")
     if state != SSH_AUTH_SUCCESS:
         sys.exit(f"not let in: {state}")
     channel = session.channel_new()

@@ -153,12 +153,16 @@ def test_rsync(by_certificate: Way, config: Path, tmp_path: Path) -> None:
     note("rsync", "certificate")
 
 
-def test_rclone(by_certificate: Way, config: Path, tmp_path: Path) -> None:
+def test_rclone(by_certificate: Way, tmp_path: Path) -> None:
     need("rclone")
-    tree = _tree(tmp_path)
-    remote = f":sftp,ssh='ssh -F {config} lab',shell_type=unix:cloned"
-    run(by_certificate, "rclone", "copy", str(tree), remote, timeout=300)
-    run(by_certificate, "rclone", "check", str(tree), remote, "--download", timeout=300)
+    way, tree, known_hosts = by_certificate, _tree(tmp_path), tmp_path / "known_hosts"
+    host, port = way.machine.client.address, way.machine.client.port
+    known_hosts.write_text(f"[{host}]:{port} {way.machine.host_key.public_openssh}\n")
+    options = f"host={host},port={port},user={way.login},key_file={way.key},shell_type=unix,"
+    options += f"pubkey_file={way.certificate},known_hosts_file={known_hosts}"
+    remote = f":sftp,{options}:cloned"
+    run(way, "rclone", "copy", str(tree), remote, timeout=300)
+    run(way, "rclone", "check", str(tree), remote, "--download", timeout=300)
     note("rclone", "certificate")
 
 

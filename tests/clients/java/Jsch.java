@@ -42,7 +42,7 @@ public class Jsch {
   public static void main(String[] ignored) throws Exception {
     var given = System.getenv();
     var jsch = new JSch();
-    jsch.addIdentity(given.get("KEY"));
+    jsch.addIdentity(given.get("KEY"), given.get("CERTIFICATE"), null);
     var known = "[" + given.get("HOST") + "]:" + given.get("PORT") + " " + given.get("HOST_KEY");
     jsch.setKnownHosts(new ByteArrayInputStream((known + "\n").getBytes()));
     int port = Integer.parseInt(given.get("PORT"));

@@ -1,11 +1,14 @@
+import java.nio.file.Files;
 import java.nio.file.Path;
+import java.security.KeyPair;
+import java.security.PublicKey;
 import java.util.Arrays;
 import java.util.List;
 import org.apache.sshd.client.SshClient;
 import org.apache.sshd.client.auth.keyboard.UserInteraction;
 import org.apache.sshd.client.session.ClientSession;
-import org.apache.sshd.common.config.keys.AuthorizedKeyEntry;
 import org.apache.sshd.common.config.keys.KeyUtils;
+import org.apache.sshd.common.config.keys.PublicKeyEntry;
 import org.apache.sshd.common.config.keys.PublicKeyEntryResolver;
 import org.apache.sshd.common.keyprovider.FileKeyPairProvider;
 
@@ -24,11 +27,14 @@ public class Mina {
     }
   }
 
+  static PublicKey resolved(String line) throws Exception {
+    return PublicKeyEntry.parsePublicKeyEntry(line.strip())
+        .resolvePublicKey(null, null, PublicKeyEntryResolver.FAILING);
+  }
+
   public static void main(String[] ignored) throws Exception {
     var given = System.getenv();
-    var hostKey =
-        AuthorizedKeyEntry.parseAuthorizedKeyEntry(given.get("HOST_KEY"))
-            .resolvePublicKey(null, PublicKeyEntryResolver.FAILING);
+    var hostKey = resolved(given.get("HOST_KEY"));
     try (var client = SshClient.setUpDefaultClient()) {
       client.setServerKeyVerifier((s, address, key) -> KeyUtils.compareKeys(hostKey, key));
       client.setUserInteraction(new Answers(given.getOrDefault("CODE", "")));
@@ -38,8 +44,13 @@ public class Mina {
       int port = Integer.parseInt(given.get("PORT"));
       try (var session =
           client.connect(given.get("LOGIN"), given.get("HOST"), port).verify(60000).getSession()) {
-        var keys = new FileKeyPairProvider(List.of(Path.of(given.get("KEY"))));
-        session.setKeyIdentityProvider(keys);
+        var files = new FileKeyPairProvider(List.of(Path.of(given.get("KEY"))));
+        var key = files.loadKeys(session).iterator().next();
+        if (given.containsKey("CERTIFICATE")) {
+          var line = Files.readString(Path.of(given.get("CERTIFICATE")));
+          key = new KeyPair(resolved(line), key.getPrivate());
+        }
+        session.addPublicKeyIdentity(key);
         session.auth().verify(60000);
         System.out.print(session.executeRemoteCommand("id -un"));
       }
