@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tests.support.people import Person
 
 HERE = Path(__file__).parent
-PEOPLE = 30
+AT_ONCE = 5
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -72,12 +72,17 @@ class Way:
 @pytest.fixture(scope="session")
 def people(machine: Machine) -> Iterator[Person]:  # noqa: F811
     """People whose codes may stand for the next ones, each for one login by a code."""
-    everybody = machine.add(count=PEOPLE)
-    for person in everybody:
-        request = person.request.model_copy(update={"remember_hours": 12})
-        machine.lab.requests[person.name] = request
-    machine.apply()
-    return iter(everybody)
+    return _people(machine)
+
+
+def _people(machine: Machine) -> Iterator[Person]:  # noqa: F811
+    while True:
+        some = machine.add(count=AT_ONCE)
+        for person in some:
+            request = person.request.model_copy(update={"remember_hours": 12})
+            machine.lab.requests[person.name] = request
+        machine.apply()
+        yield from some
 
 
 @pytest.fixture

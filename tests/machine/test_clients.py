@@ -1,66 +1,26 @@
-"""Clients other than OpenSSH's, as they come."""
+"""Clients other than OpenSSH's, as they come: those of every day. All of them: tests/clients/."""
 
 from __future__ import annotations
 
 import asyncio
-import shutil
-import subprocess
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import asyncssh
-import pytest
 
-from tests.support.client import PATIENCE, drive
+from tests.clients.conftest import by_certificate, by_code, people  # noqa: F401 (fixtures)
+from tests.clients.test_programs import (  # noqa: F401 (a fixture, and tests)
+    config,
+    test_dropbear,
+    test_jetbrains_gateway_connects_its_way,
+    test_putty,
+    test_vs_code_remote_connects_its_way,
+    test_windows_openssh_which_shares_no_connection_and_asks_its_agent,
+)
+from tests.support.client import PATIENCE
 
 if TYPE_CHECKING:
     from tests.support.client import Client
     from tests.support.machine import Machine
-
-
-def _need(*programs: str) -> None:
-    missing = [program for program in programs if shutil.which(program) is None]
-    if missing:
-        pytest.skip(f"not installed: {', '.join(missing)}")
-
-
-def test_putty_gets_in(machine: Machine, client: Client, tmp_path: Path) -> None:
-    _need("plink", "puttygen")
-    person = machine.researcher()
-    key = tmp_path / "key.ppk"
-    subprocess.run(
-        ["puttygen", str(person.key), "-O", "private", "-o", str(key)],
-        check=True,
-        timeout=60,
-    )
-    host_key = tmp_path / "host.pub"
-    host_key.write_text(machine.host_key.public_openssh + "\n")
-    listed = subprocess.run(
-        ["ssh-keygen", "-lf", str(host_key)], check=True, capture_output=True, text=True, timeout=30
-    )
-    argv = ["plink", "-ssh", "-P", str(client.port), "-i", str(key), "-noagent"]
-    argv += ["-hostkey", listed.stdout.split()[1], f"{person.name}@{client.address}", "id -un"]
-    result = drive(argv, [person.code, ""], env={"HOME": str(tmp_path)})
-    assert (result.exit, result.output) == (0, person.name), result
-
-
-def test_dropbear_gets_in(machine: Machine, client: Client, tmp_path: Path) -> None:
-    _need("dbclient", "dropbearconvert")
-    person = machine.researcher()
-    key = tmp_path / "key"
-    subprocess.run(
-        ["dropbearconvert", "openssh", "dropbear", str(person.key), str(key)],
-        check=True,
-        capture_output=True,
-        timeout=60,
-    )
-    known_hosts = tmp_path / ".ssh" / "known_hosts"
-    known_hosts.parent.mkdir(mode=0o700)
-    known_hosts.write_text(f"{client.address} {machine.host_key.public_openssh}\n")
-    argv = ["dbclient", "-i", str(key), "-p", str(client.port), "-l", person.name]
-    command = "id -un; exit 7"
-    result = drive([*argv, client.address, command], [person.code], env={"HOME": str(tmp_path)})
-    assert (result.exit, result.output) == (7, person.name), result
 
 
 def test_paramiko_gets_in(machine: Machine, client: Client) -> None:
