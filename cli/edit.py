@@ -83,11 +83,13 @@ def _edited(request: Request, changes: Mapping[str, Any]) -> str:
             start, stop = node.start_mark.index, node.end_mark.index
             blank = " " if start == stop else ""
             edits.append((start, stop, blank + new + (end if _is_block(node) else "")))
-        else:
-            # Before the enrollment's name: there it fits both `{...}` and one field a line.
+        elif request.root.flow_style:
             mark = request.places["enrollment"][0].start_mark
-            after = ", " if request.root.flow_style else end + " " * mark.column
-            edits.append((mark.index, mark.index, f"{name}: {new}{after}"))
+            edits.append((mark.index, mark.index, f"{name}: {new}, "))
+        else:
+            last, column = len(request.text), request.places["enrollment"][0].start_mark.column
+            before = "" if request.text.endswith("\n") else end
+            edits.append((last, last, f"{before}{' ' * column}{name}: {new}{end}"))
     text = request.text
     for start, stop, new in sorted(edits, reverse=True):
         text = text[:start] + new + text[stop:]

@@ -22,8 +22,8 @@ from infra.model.retired import DELETE, RETIRED_BYTES, RETIRED_FILE, load_retire
 Reason = Literal["rotated", "revoked"]
 
 _NEW_RETIRED = """\
-# Enrollments that are over, written by `secondlock rotate` and `revoke`. Keep every line: it is
-# what refuses an old phone when an old commit or a former researcher comes back.
+# Enrollments that are over, written by `secondlock rotate`, `revoke` and `codes`. Keep every line:
+# it is what refuses an old phone when an old commit or a former researcher comes back.
 retired: []
 """
 
