@@ -207,7 +207,7 @@ def _for_windows(stack: Stack, everything: dict[str, Machine], *, as_json: bool)
         echo_json({"stack": stack.name, "ssh_config": config, "known_hosts": known_hosts})
         return
     typer.echo(f"Wrote {shown(config)} and {shown(known_hosts)}: send both to the researcher.")
-    typer.echo(f"In Windows they go into the folder .ssh; then: ssh -F .ssh\\{config.name} HOST")
+    typer.echo(f"In Windows both go into the folder .ssh; in .ssh\\config: Include {config.name}")
 
 
 def _remembered(everything: dict[str, Machine]) -> dict[str, int]:

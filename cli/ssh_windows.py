@@ -18,7 +18,7 @@ KNOWN_HOSTS = "known_hosts_{stack}"
 
 _HEADER = """\
 # For Windows' own ssh (10 and later). Put this file and {known_hosts} into the folder .ssh of your
-# profile, the text of this one into .ssh\\config or beside it with: Include {name}
+# profile, and at the top of .ssh\\config, made if there is none: Include {name}
 """
 
 _ENTRY = """

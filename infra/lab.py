@@ -48,7 +48,7 @@ class Lab:
             self.machines[machine.name] = one.now.apply(partial(operator.or_, known))
         self.enrollments = pulumi.Output.secret(plan.enrollments)
         self.policies = made.policies
-        if not pulumi.runtime.is_dry_run():
+        if self.machines and not pulumi.runtime.is_dry_run():
             tell = partial(_tell_outdated, plan.settings.stack)
             pulumi.Output.all(**self.machines).apply(tell)
 

@@ -168,7 +168,9 @@ def _old_parts(
             if seen := (marks(place, each) - {request.enrollment}) & old.retired.keys():
                 what = f"the stack has seen it retired (it was {old.retired[min(seen)]}'s)"
                 yield problem_at(request, place, what, _PULL)
-        for place, each in _held(old, request).items() if here else ():
+        for place, each in _held(old, request).items():
+            if not here and each == request.enrollment:
+                continue  # without codes now, and with the same ones if they come back
             if (place[0], each) not in kept and not marks(place, each) & retired.keys():
                 what = f"the stack has another one, {each}, which is not retired here"
                 words = "rotate or revoke --device" if place[0] == "authenticators" else "codes"

@@ -46,9 +46,13 @@ def _differences(
             continue
         public = machine.get("public", True)
         address = machine["address"] if public else machine["instance_id"]
-        for line in (f"  HostName {address}", f"  Port {machine['port']}"):
+        moves = any(
+            line.startswith("  Include ") for line in there[host]
+        )  # it finds the port itself
+        port = () if moves else (f"  Port {machine['port']}",)
+        for line in (f"  HostName {address}", *port):
             if line not in there[host]:
                 yield f"it does not have {host} at {address}, port {machine['port']}"
     for host in there:
-        if _DERIVED.sub("", host) not in wanted:
+        if not {host, _DERIVED.sub("", host)} & wanted.keys():
             yield f"it has {host}, who is not there any more"

@@ -150,7 +150,7 @@ class _MachineProvider(QuietProvider):
                 # What the bundle before passed over counts from now on.
                 serial = _apply(machine, serial, known)
             elif refused:
-                raise refused
+                raise kept or refused
             if not was_running or changed(olds, news, ("host_key",)):
                 _wait_for_door(machine, port)
             _tell_moved(machine, int(olds["now"]["port"]), port)

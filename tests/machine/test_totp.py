@@ -259,10 +259,10 @@ def test_five_hundred_reconnects_without_a_terminal_freeze_nobody_and_ban_nobody
     guarded: Machine,
 ) -> None:
     """As an editor, cron or a mount does it that lost its connection: nobody types anything."""
-    person, colleague = guarded.researcher(), guarded.researcher()
+    person, colleague, client = guarded.researcher(), guarded.researcher(), guarded.client
 
     def reconnect(_: int) -> bool:
-        return guarded.client.login(person, options=["-o", "BatchMode=yes"]).denied
+        return client.login(person, options=["-o", "BatchMode=yes"]).denied
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
         assert all(pool.map(reconnect, range(500)))

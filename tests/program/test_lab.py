@@ -153,6 +153,22 @@ def test_enrollments_are_a_secret_output_and_machines_are_not(lab: Lab) -> Any:
     return check()
 
 
+@_in_engine
+def test_nobody_is_left_and_that_is_a_plan_too(
+    engine: _Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requests, state = tmp_path / "requests", tmp_path / ".secondlock" / "trial"
+    for place in (requests, state):
+        place.mkdir(parents=True)
+    for name in ("ssh_config", "known_hosts"):  # as they were when there was somebody
+        (state / name).write_text("Host alice.trial\n  Port 22\n")
+    (requests / "retired.yaml").write_text(
+        f"retired: [{{enrollment: {0:031x}f, researcher: alice, reason: revoked, date: 2026-11-27}}]"
+    )
+    monkeypatch.chdir(tmp_path)
+    assert Lab(make_plan("trial", requests, VALUES, SEED)).machines == {}
+
+
 def test_a_plan_names_the_problems_of_every_part(tmp_path: Path) -> None:
     tmp_path.joinpath("alice.yaml").write_text("researcher: root\n")
     tmp_path.joinpath("retired.yaml").write_text("retired: nobody\n")

@@ -364,3 +364,18 @@ def test_who_gives_the_phone_up_for_a_token_is_not_asked_for_another(
     text = request_text(factors="fido2", ssh_keys=f"[{security_key()}]")
     (lab / "alice.yaml").write_text(text)
     assert len(load_requests(lab)) == 1
+
+
+def test_a_method_without_codes_gives_no_device_up_in_silence(
+    lab: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _told(capsys, "enroll", "alice", "--device", "tablet")
+    record, both = Record.of(_plan(lab), PLACE), (lab / "alice.yaml").read_text()
+    token = request_text(factors="fido2", ssh_keys=f"[{security_key()}]")
+    (lab / "alice.yaml").write_text(token)
+    (found,) = refusals(record, _plan(lab), PLACE)
+    assert "which is not retired here" in str(found)
+    (lab / "alice.yaml").write_text(both)
+    _told(capsys, "revoke", "alice", "--device", "tablet")
+    (lab / "alice.yaml").write_text(token)
+    assert refusals(record, _plan(lab), PLACE) == []

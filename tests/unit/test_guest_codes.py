@@ -631,6 +631,25 @@ def test_a_volume_of_before_a_rotation_has_void_codes_whatever_their_id(phone: P
     assert not _enters(code)
 
 
+def test_new_codes_are_good_where_the_old_ones_were_never_there() -> None:
+    """As for who had a security key alone, and changes to a method with codes."""
+    phone, sheet = Phone(), Phone()
+    codes.enroll(NAME, phone.and_others(codes=sheet), phone.known)
+    assert _enters(sheet.emergency[0])
+
+
+def test_a_method_without_codes_lifts_no_freeze_and_forgets_no_used_code(phone: Phone) -> None:
+    assert _enters(phone.emergency[0])
+    for _ in range(30):
+        _enters(phone.wrong())
+    codes.withdraw(NAME)
+    assert _answer(phone.emergency[1]) == (False, None)
+    codes.enroll(NAME, phone.issued, phone.known)
+    assert _answer(phone.emergency[1]) == (False, verify.WORDS["frozen"])
+    codes.forget(NAME)
+    assert not list(Path(codes.SPENT).iterdir())
+
+
 def test_what_the_enrollment_itself_issued_never_comes_back(phone: Phone) -> None:
     sheet, tablet = Phone(), Phone()
     without = phone.and_others(sheet, tablet=tablet)

@@ -44,12 +44,15 @@ def open_again(researcher: Researcher) -> list[str]:
     known, generation = grants.allowed(name), secrets.token_hex(16)
     if known is not None and _is_noted(name, known["generation"]):
         generation = known["generation"]
+    else:
+        (STATE / f"{name}.until").unlink(missing_ok=True)
     _make_ca()
     _make_account(name)
     content = json.dumps({**_basis(researcher), "generation": generation}, sort_keys=True)
     changed = write(STATE / f"{name}.json", content, 0o600)
     _let_in(name, note=True)
-    return [f"{name}: may be remembered for {researcher.remember_hours} h"] if changed else []
+    told = f"{name}: may be remembered for {researcher.remember_hours} h"
+    return [told] if changed and is_open(name) else []
 
 
 def forget(name: str) -> None:

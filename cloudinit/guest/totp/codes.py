@@ -268,8 +268,8 @@ def enroll(
         kept, there, seen = _sound(SPENT, name), _sound(SPENT, name), _note(name)
         if there is None or there.get("enrollment") != enrollment:
             there = older or _first_slate(name, enrollment, enrollment in known)
-            if there["void"]:  # whichever they are: nobody knows which were used
-                there["codes"] = wanted.get("codes")
+            if seen is not None and seen["enrollment"] == enrollment and seen["uses"]:
+                known = known.union(seen.get("ids", []))
         _refuse_ended(wanted, there, seen)
         there = _fitted(there, wanted, known.union(_restored(there, seen)))
         if before == wanted and there == kept and _agrees(seen, there):
@@ -369,12 +369,22 @@ def _shown_by_now() -> int:
     return int(time.time()) // STEP + 1
 
 
+def withdraw(name: str) -> None:
+    """No code of this person opens anything; what became of them stays known. Raises CodesError."""
+    with locked(name):
+        _remove(f"{CODES}/{name}.json")
+
+
 def forget(name: str) -> None:
     """Remove all that is known of a person who is gone. Raises CodesError."""
     with locked(name):
-        for path in (f"{CODES}/{name}.json", f"{SPENT}/{name}.json"):
-            if os.path.exists(path):  # noqa: PTH110
-                os.unlink(path)  # noqa: PTH108
+        for place in (CODES, SPENT):
+            _remove(f"{place}/{name}.json")
+
+
+def _remove(path: str) -> None:
+    if os.path.exists(path):  # noqa: PTH110
+        os.unlink(path)  # noqa: PTH108
 
 
 def emergency_left(issued: "dict[str, Any]", slate: "dict[str, Any]") -> int:

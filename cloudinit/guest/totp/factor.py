@@ -120,7 +120,10 @@ def bind(person: Person, issues: Codes | None, now: Now) -> str | None:
     """Bind the enrollment's codes. Raises GuestError where they cannot be kept."""
     name = person.name
     if issues is None:
-        forget(name)
+        try:
+            codes.withdraw(name)
+        except codes.CodesError as error:
+            raise GuestError(f"the codes of {name} cannot be removed: {error}") from None
         return None
     wanted = _wanted(person, issues)
     older = legacy.slate(name, wanted) if person.enrollment in now.known else None

@@ -26,7 +26,8 @@ def slate(name: str, wanted: dict[str, Any]) -> dict[str, Any] | None:
         return None
     found = codes.fresh(wanted["enrollment"])
     left = {line for line in lines if re.fullmatch(r"[0-9]{8}", line)}
-    found["emergency"] = [code for code in wanted["emergency"] if code not in left]
+    if "codes" not in wanted:  # else there are others by now
+        found["emergency"] = [code for code in wanted["emergency"] if code not in left]
     for line in lines:
         if line.startswith('" DISALLOW_REUSE'):
             steps = [int(word) for word in line.split()[2:] if word.isdecimal()]
