@@ -46,10 +46,9 @@ def _differences(
             continue
         public = machine.get("public", True)
         address = machine["address"] if public else machine["instance_id"]
-        moves = any(
-            line.startswith("  Include ") for line in there[host]
-        )  # it finds the port itself
-        port = () if moves else (f"  Port {machine['port']}",)
+        # Where another file is included, that has the port of today.
+        included = any(line.startswith("  Include ") for line in there[host])
+        port = () if included else (f"  Port {machine['port']}",)
         for line in (f"  HostName {address}", *port):
             if line not in there[host]:
                 yield f"it does not have {host} at {address}, port {machine['port']}"

@@ -162,9 +162,8 @@ def test_nobody_is_left_and_that_is_a_plan_too(
         place.mkdir(parents=True)
     for name in ("ssh_config", "known_hosts"):  # as they were when there was somebody
         (state / name).write_text("Host alice.trial\n  Port 22\n")
-    (requests / "retired.yaml").write_text(
-        f"retired: [{{enrollment: {0:031x}f, researcher: alice, reason: revoked, date: 2026-11-27}}]"
-    )
+    gone = f"{{enrollment: {0:031x}f, researcher: alice, reason: revoked, date: 2026-11-27}}"
+    (requests / "retired.yaml").write_text(f"retired:\n- {gone}\n")
     monkeypatch.chdir(tmp_path)
     assert Lab(make_plan("trial", requests, VALUES, SEED)).machines == {}
 
