@@ -48,10 +48,8 @@ def renew(stack: Stack, researcher: str, name: str, *, end_sessions: bool) -> tu
     with request_of(stack, researcher) as request:
         there = _with(stack, researcher, request, name)
         fresh = secrets.token_hex(16)
-        changes: dict[str, Any] = {"authenticators": {**there, name: fresh}}
-        if end_sessions:
-            changes["end_sessions"] = True
-        _end(stack, researcher, request, name, "rotated", changes)
+        changes = _ending({"authenticators": {**there, name: fresh}}, end_sessions)
+        _end(stack, researcher, request, there[name], "authenticator", "rotated", changes)
     return fresh, there[name]
 
 
@@ -66,10 +64,8 @@ def remove(stack: Stack, researcher: str, name: str, *, end_sessions: bool) -> s
             mend = f"if it is lost: {lost}; if {researcher} leaves: "
             mend += command("revoke", researcher, stack=stack)
             raise ProblemsError([Problem(request.path, None, what, mend)])
-        changes: dict[str, Any] = {"authenticators": rest}
-        if end_sessions:
-            changes["end_sessions"] = True
-        _end(stack, researcher, request, name, "revoked", changes)
+        changes = _ending({"authenticators": rest}, end_sessions)
+        _end(stack, researcher, request, there[name], "authenticator", "revoked", changes)
     return there[name]
 
 
@@ -77,10 +73,8 @@ def new_codes(stack: Stack, researcher: str) -> tuple[str, str]:
     """Another id for the emergency codes, and the one that is over. Raises ProblemsError."""
     with request_of(stack, researcher) as request:
         old, fresh = codes_of(request), secrets.token_hex(16)
-        text = checked(stack, researcher, request, {"emergency_codes": fresh})
-        part: Part | None = "emergency_codes" if old == request.enrollment else None
-        retire(stack, researcher, old, "rotated", part)
-        replace(request.path, text.encode())
+        changes = {"emergency_codes": fresh}
+        _end(stack, researcher, request, old, "emergency_codes", "rotated", changes)
     return fresh, old
 
 
@@ -118,17 +112,23 @@ def _with(stack: Stack, researcher: str, request: Request, name: str) -> dict[st
     return there
 
 
+def _ending(changes: dict[str, Any], end_sessions: bool) -> dict[str, Any]:
+    return {**changes, "end_sessions": True} if end_sessions else changes
+
+
 def _end(
     stack: Stack,
     researcher: str,
     request: Request,
-    name: str,
+    issued: str,
+    part: Part,
     reason: Reason,
     changes: Mapping[str, Any],
 ) -> None:
-    """Retire an authenticator's id, then change the request: cut off in between, it is refused."""
-    issued = named(request)[name]
+    """Retire an id, then change the request: cut off in between, it is refused.
+
+    Of the enrollment's own id that `part` alone is over.
+    """
     text = checked(stack, researcher, request, changes)
-    part: Part | None = "authenticator" if issued == request.enrollment else None
-    retire(stack, researcher, issued, reason, part)
+    retire(stack, researcher, issued, reason, part if issued == request.enrollment else None)
     replace(request.path, text.encode())

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from infra.factors import DEFAULT, PHONE
+from infra.factors import DEFAULT
 from infra.model.authenticators import marks, parts
 from infra.model.explain import validate
 from infra.model.fields import MAKE_ENROLLMENT
@@ -231,10 +231,9 @@ def _issued(document: Document) -> Iterator[tuple[Location, str]]:
     enrollment, named = data.get("enrollment"), data.get("authenticators")
     if isinstance(enrollment, str):
         yield ("enrollment",), enrollment
-        absent = {PHONE: enrollment} if named is None else None
         if not takes_codes(data.get("factors", DEFAULT)):
             return
-        for location, value in parts(enrollment, absent or {}, None).items():
+        for location, value in parts(enrollment, None if named is None else {}, None).items():
             if location != ("emergency_codes",) or data.get("emergency_codes") is None:
                 yield location, value
     for name, value in named.items() if isinstance(named, dict) else ():

@@ -16,9 +16,6 @@ from guest.key import factor as key
 from guest.remember import grants, person
 from guest.system import GuestError, run
 
-WORD = "secondlock-remember"
-"""In place of a command."""
-
 MOST_BYTES = 4096  # of what is read: a public key has a hundred
 SLACK = 60  # seconds by which a client's clock may be behind
 KIND = "ssh-ed25519"

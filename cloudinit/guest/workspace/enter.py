@@ -10,7 +10,6 @@ import sys
 from typing import NoReturn
 
 from guest import paths
-from guest.remember import certify
 from guest.system import GuestError
 from guest.workspace import containers, limits
 
@@ -22,6 +21,8 @@ TERMINAL = f"{containers.TOOLS}/terminal"
 
 # In place of a command: ends all that runs in the workspace, also where nothing more can start.
 STOP = "secondlock-stop"
+# In place of a command too: a certificate that stands for the next codes (guest/remember/).
+REMEMBER = "secondlock-remember"
 
 
 def _environment(account: pwd.struct_passwd, terminal: bool) -> dict[str, str]:
@@ -70,6 +71,8 @@ def _stop(account: pwd.struct_passwd) -> NoReturn:
 
 
 def _remember(account: pwd.struct_passwd) -> NoReturn:
+    from guest.remember import certify  # nobody else's login waits for it
+
     try:
         certify.certify(account)
     except GuestError as error:
@@ -92,7 +95,7 @@ def main() -> NoReturn:
         account = _researcher()
         if os.environ.get("SSH_ORIGINAL_COMMAND") == STOP:
             _stop(account)
-        if os.environ.get("SSH_ORIGINAL_COMMAND") == certify.WORD:
+        if os.environ.get("SSH_ORIGINAL_COMMAND") == REMEMBER:
             _remember(account)
         terminal = os.isatty(0) and os.isatty(1)
         if terminal and containers.running(account.pw_name) is None:
