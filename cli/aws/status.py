@@ -218,7 +218,7 @@ def _mends(machine: Machine) -> Mends:
     """A machine fetches its roster and sets its clock by itself: within minutes, if it can."""
     look = f"aws ssm start-session --target {machine.instance_id}{_region(machine)}"
     return Mends(
-        roster=f"it looks every minute; if it stays so: {look}, journalctl -u secondlock-sync",
+        roster=f"it looks every minute; if it stays so: {look}, journalctl -u secondlock-fetch",
         clock=f"{look}, chronyc makestep",
         gpu=f"{look}, journalctl -u secondlock-gpu",
     )
