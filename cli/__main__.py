@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import typer
 from typer import TyperException
 
-from cli import doctor, enroll, init, request, retire, ssh_config, status
+from cli import doctor, enroll, init, machine, request, retire, ssh_config, status
 from cli.aws import admin_policy, images
 from cli.options import UnfitError, echo_json
 from infra.model.problems import Problem, ProblemsError, problem_of
@@ -28,6 +28,7 @@ app = typer.Typer(
 )
 app.command("init")(init.init)
 app.command("request")(request.request)
+app.command("machine")(machine.machine)
 app.command("enroll")(enroll.enroll)
 app.command("rotate")(retire.rotate)
 app.command("revoke")(retire.revoke)

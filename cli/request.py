@@ -19,10 +19,13 @@ from cli.files import write_new
 from cli.keys import read_keys
 from cli.options import JsonOption, ResearcherArgument, StackOption, echo_json, file_name
 from cli.project import TARGET, Stack, check_researcher, choose_stack, command, pulumi, shown
+from cli.scaffold import OPTIONS
 from cloudinit.guest.methods import METHODS
 from infra.factors import DEFAULT, of
 from infra.model.folder import read_folder
 from infra.model.problems import Problem, ProblemsError
+from infra.model.settings import load_settings, ours
+from infra.model.shares import free_gpus, gpus_of
 from infra.model.text import brief, visible
 from infra.targets import objections
 
@@ -108,6 +111,17 @@ PrivateOption = Annotated[
 ]
 
 
+MachineOption = Annotated[
+    str | None,
+    typer.Option(
+        "--machine",
+        metavar="MACHINE",
+        help="A shared machine of the stack, in place of one of their own.",
+        show_default=False,
+    ),
+]
+
+
 def request(
     researcher: ResearcherArgument,
     stack: StackOption = None,
@@ -117,6 +131,7 @@ def request(
     instance_type: TypeOption = None,
     spot: SpotOption = False,
     private: PrivateOption = False,
+    machine: MachineOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write a first request for a researcher: stacks/STACK/RESEARCHER.yaml.
@@ -126,7 +141,10 @@ def request(
     chosen = choose_stack(stack)
     target = chosen.target()  # whatever else is wrong may be so for another target alone
     fields = machine_fields(instance_type, spot=spot, private=private)
-    asked = Asked(researcher, key, factors, allowed_from, fields)
+    if machine is not None and fields:
+        what = "a shared machine's own file says what it is"
+        raise typer.BadParameter(what, param_hint=" and ".join(OPTIONS[name] for name in fields))
+    asked = Asked(researcher, key, factors, allowed_from, fields, machine)
     wrote = draft(chosen, {**chosen.values(), TARGET: target}, asked).write()
     if as_json:
         echo_json({"stack": chosen.name, **wrote.document()})
@@ -153,7 +171,9 @@ class Asked:
     """One of METHODS."""
     allowed_from: Sequence[str] | None
     machine: Mapping[str, str]
-    """Fields, as YAML has them."""
+    """Fields of their own, as YAML has them."""
+    shared: str | None = None
+    """The machine that they share."""
 
 
 @dataclass(frozen=True)
@@ -209,7 +229,10 @@ def draft(stack: Stack, config: Mapping[str, str], asked: Asked) -> Draft:
     """
     name = check_researcher(asked.researcher)
     target = targets.target_of(config[TARGET])
-    machine = target.machine(stack, asked.machine)
+    if asked.shared is None:
+        machine = target.machine(stack, asked.machine)
+    else:
+        machine = _seat(stack, config, asked.shared, name)
     cidrs = asked.allowed_from or target.networks()
     source, keys, found = _keys(asked)
     # Where keys are wrong, nothing else is for want of one.
@@ -224,6 +247,29 @@ def draft(stack: Stack, config: Mapping[str, str], asked: Asked) -> Draft:
     prints = [_fingerprint(line) for line in keys]
     guessed = asked.key is None and source is not None
     return Draft(stack, text, Written(name, path, source, prints, guessed))
+
+
+def _seat(stack: Stack, config: Mapping[str, str], name: str, researcher: str) -> str:
+    """The lines of a request that joins a shared machine, with the first GPUs that are nobody's.
+
+    Where machine or settings are not well, what is wrong there is told when all is checked.
+    """
+    asked, _ = read_folder(stack.requests)
+    line = f"# A machine that others share: machines/{name}.yaml.\nmachine: {_scalar(name)}"
+    shared = asked.shared.get(name)
+    try:
+        settings = load_settings(stack.name, ours(config))
+    except ProblemsError:
+        settings = None
+    if shared is None or settings is None:
+        return line
+    hardware = settings.hardware(shared)
+    gpus = gpus_of(shared, researcher, hardware)
+    if not gpus:
+        return line
+    taken = (each for one in asked.people if one.machine == name for each in one.gpus or ())
+    free = free_gpus(taken, hardware)[:gpus]
+    return f"{line}\ngpus: [{', '.join(map(str, free))}]"
 
 
 def faults(stack: Stack, config: Mapping[str, str], researcher: str, text: str) -> list[Problem]:

@@ -18,6 +18,14 @@ def flow(fields: Mapping[str, object]) -> str:
     return "{" + ", ".join(f"{name}: {value}" for name, value in fields.items()) + "}"
 
 
+def lines(usual: Mapping[str, object], asked: Mapping[str, object]) -> str:
+    """Fields of YAML, a line each: what is asked for, and as comments what is usual."""
+    return "\n".join(
+        f"{name}: {asked[name]}" if name in asked else f"# {name}: {value}"
+        for name, value in usual.items()
+    )
+
+
 def disks() -> dict[str, object]:
     """The sizes that a machine has on every target, where nothing is said of them."""
     usual = MachineSize()

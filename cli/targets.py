@@ -43,6 +43,12 @@ class Target(Protocol):
         Raises typer.BadParameter for a field that the target does not know.
         """
 
+    def shared_machine(self, stack: Stack, asked: Mapping[str, object]) -> str:
+        """The lines about the size of a new shared machine; `asked` are its fields.
+
+        Raises typer.BadParameter for a field that the target does not know.
+        """
+
     def findings(self, stack: Stack) -> list[Finding]:
         """What would stop `up` that has to do with the target."""
 

@@ -14,7 +14,7 @@ from pulumi.runtime import config
 from infra.model.folder import read_folder
 from infra.model.networks import is_world_open
 from infra.model.problems import Problem, ProblemsError
-from infra.model.settings import SEED_KEY
+from infra.model.settings import PREFIX, SEED_KEY, ours
 from infra.plan import Plan, make_plan
 from infra.record import needless_words
 from infra.register import SAID_WHY, Register
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from infra.model.person import InstanceRequest
 
-_PREFIX = "secondlock:"
 _REQUESTS = Path("stacks")
 _STATE = Path(".secondlock")
 
@@ -78,7 +77,7 @@ async def make_lab() -> dict[str, Any]:
 def _checked_plan() -> Plan:
     """The plan of the stack that runs. Raises ProblemsError."""
     values = {**config.get_config_env(), **config.CONFIG.get()}
-    secret = config.is_config_secret(_PREFIX + SEED_KEY)
+    secret = config.is_config_secret(PREFIX + SEED_KEY)
     plan = checked_plan(pulumi.get_stack(), values, seed_is_secret=secret)
     if not pulumi.runtime.is_dry_run():
         target_of(plan.settings.target).check_ready()
@@ -94,7 +93,7 @@ def checked_plan(
     `config` is the whole configuration, decrypted. Raises ProblemsError: the same for `up` and for
     `doctor`, whatever is wrong, as far as that is known without the stack's state.
     """
-    values = _settings(config)
+    values = ours(config)
     seed = values.pop(SEED_KEY, None)
     found = [] if seed is None or seed_is_secret else [_seed_in_clear(stack)]
     folder = root / _REQUESTS / stack
@@ -115,16 +114,9 @@ def place(plan: Plan) -> str:
     return target_of(plan.settings.target).place(plan.settings)
 
 
-def _settings(values: Mapping[str, str]) -> dict[str, str]:
-    """Every value of ours, also those that are spelt wrongly: pulumi.Config gives only by name."""
-    return {
-        key.removeprefix(_PREFIX): value for key, value in values.items() if key.startswith(_PREFIX)
-    }
-
-
 def _seed_in_clear(stack: str) -> Problem:
     what = "the enrollment seed stands there in clear: whoever has read it can be anyone"
-    anew = f"pulumi config set --secret {_PREFIX}{SEED_KEY} --stack {stack}"
+    anew = f"pulumi config set --secret {PREFIX}{SEED_KEY} --stack {stack}"
     file = Path(f"stacks/Pulumi.{stack}.yaml")
     return Problem(file, None, what, f"openssl rand -hex 32 | {anew}")
 

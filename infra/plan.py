@@ -20,6 +20,7 @@ from infra.model.person import InstanceRequest, problem_at, remember_hours
 from infra.model.problems import Problem, ProblemsError
 from infra.model.retired import RetiredEnrollment
 from infra.model.settings import Settings, load_settings
+from infra.model.shares import MemberShare, share_problems, shares
 from infra.model.yaml_lines import Location
 from infra.roster import build_roster, to_json
 
@@ -36,6 +37,8 @@ class MachinePlan:
     rebuild: int
     members: tuple[str, ...]
     """Who logs in there."""
+    shares: Mapping[str, MemberShare]
+    """What each of them may take; nothing on a machine of one's own."""
     remember: Mapping[str, int]
     """Whose codes stand for the next ones, and for how many hours."""
     allowed_from: tuple[str, ...]
@@ -76,6 +79,8 @@ def make_plan(stack: str, folder: Path, values: Mapping[str, str], seed: str | N
     _collect(found, lambda: check_seed(seed, pinned, is_new, stack))
     if settings is not None and asked is not None:
         found += _too_long(asked.people, settings)
+        for machine in asked.machines:
+            found += share_problems(machine, settings.hardware(machine.size))
     if found or settings is None or asked is None or seed is None:
         raise ProblemsError(list(dict.fromkeys(found)))
     machines, enrollments = [], {}
@@ -132,6 +137,7 @@ def _machine(
 ) -> MachinePlan:
     name, people = machine.name, machine.members
     host_key = derive_host_key(seed, stack=settings.stack, machine=name)
+    of_each = shares(machine, settings.hardware(machine.size))
     roster = build_roster(
         settings=settings,
         machine=name,
@@ -139,12 +145,14 @@ def _machine(
         enrollments=enrollments,
         host_key=host_key,
         retired=retired,
+        shares=of_each,
     )
     return MachinePlan(
         name=name,
         size=machine.size,
         rebuild=machine.rebuild,
         members=tuple(person.researcher for person in people),
+        shares=of_each,
         remember={
             person.researcher: hours
             for person in people

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from infra.enrollment import Enrollment, HostKey
@@ -11,6 +12,7 @@ from infra.model.networks import collapse
 from infra.model.person import InstanceRequest, remember_hours
 from infra.model.retired import RetiredEnrollment
 from infra.model.settings import Settings
+from infra.model.shares import MemberShare
 
 VERSION = 1
 """Of the document's form; a machine refuses one that it does not know."""
@@ -24,12 +26,13 @@ def build_roster(
     enrollments: Mapping[str, Enrollment],
     host_key: HostKey,
     retired: Sequence[RetiredEnrollment],
+    shares: Mapping[str, MemberShare] | None = None,
 ) -> dict[str, Any]:
     """The roster of a machine for the requests that share it.
 
-    `enrollments` is keyed by researcher. Of the retired ids those of the machine's own people are
-    taken, so that one leaver does not touch every machine of the stack. The same inputs in any
-    order give the same roster. Raises KeyError when an enrollment is missing.
+    `enrollments` and `shares` are keyed by researcher. Of the retired ids those of the machine's
+    own people are taken, so that one leaver does not touch every machine of the stack. The same
+    inputs in any order give the same roster. Raises KeyError when an enrollment is missing.
     """
     people = {machine, *(request.researcher for request in requests)}
     cidrs = [cidr for request in requests for cidr in request.allowed_from]
@@ -43,7 +46,12 @@ def build_roster(
             {one.enrollment for one in retired if one.researcher in people and one.part is None}
         ),
         "researchers": {
-            request.researcher: _entry(request, enrollments[request.researcher], settings)
+            request.researcher: _entry(
+                request,
+                enrollments[request.researcher],
+                settings,
+                (shares or {}).get(request.researcher),
+            )
             for request in requests
         },
     }
@@ -54,7 +62,12 @@ def to_json(roster: Mapping[str, Any]) -> str:
     return json.dumps(roster, sort_keys=True, separators=(",", ":"))
 
 
-def _entry(request: InstanceRequest, enrollment: Enrollment, settings: Settings) -> dict[str, Any]:
+def _entry(
+    request: InstanceRequest,
+    enrollment: Enrollment,
+    settings: Settings,
+    share: MemberShare | None,
+) -> dict[str, Any]:
     entry = {
         "ssh_keys": list(request.ssh_keys),
         "factors": request.factors,
@@ -64,4 +77,6 @@ def _entry(request: InstanceRequest, enrollment: Enrollment, settings: Settings)
     }
     if hours := remember_hours(request, settings.remember_hours):
         entry["remember"] = {"hours": hours, "allowed_from": collapse(request.allowed_from)}
+    if share is not None:
+        entry["share"] = {name: value for name, value in asdict(share).items() if value is not None}
     return entry

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import typer
 
 from cli.project import command
-from cli.scaffold import disks, flow, setting
+from cli.scaffold import disks, flow, lines, setting
+from infra.model.machine import LOCAL_ONLY
 from infra.model.settings import INSTANCE_TYPE
 
 if TYPE_CHECKING:
@@ -65,6 +66,15 @@ def machine(stack: Stack, asked: Mapping[str, str]) -> str:
         machine=flow(asked or all_of_it),
         cost_centre=setting(stack, "costCentre") or "4711",
     )
+
+
+def shared_machine(stack: Stack, asked: Mapping[str, object]) -> str:
+    """What was asked for, and the rest as comments."""
+    if unfit := [f"--{name.replace('_', '-')}" for name in LOCAL_ONLY if name in asked]:
+        what = f"stack {stack.name} is on target aws, where --instance-type says it"
+        raise typer.BadParameter(what, param_hint=" and ".join(unfit))
+    kind = setting(stack, "instanceType") or INSTANCE_TYPE
+    return lines({"instance_type": kind, **disks()}, asked)
 
 
 def findings(stack: Stack) -> list[Finding]:

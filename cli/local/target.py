@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from cli.scaffold import OPTIONS, disks, flow
+from cli.scaffold import OPTIONS, disks, flow, lines
 from infra.model.machine import MachineSize
 
 if TYPE_CHECKING:
@@ -53,6 +53,15 @@ def machine(stack: Stack, asked: Mapping[str, str]) -> str:
     usual = MachineSize()
     sizes = {"cpus": usual.cpus, "memory_gib": usual.memory_gib, **disks()}
     return _MACHINE.format(machine=flow(sizes))
+
+
+def shared_machine(stack: Stack, asked: Mapping[str, object]) -> str:
+    """What was asked for, and the rest as comments."""
+    if "instance_type" in asked:
+        what = f"stack {stack.name} is on target local, where a machine has --cpus and --memory-gib"
+        raise typer.BadParameter(what, param_hint="--instance-type")
+    usual = MachineSize()
+    return lines({"cpus": usual.cpus, "memory_gib": usual.memory_gib, **disks()}, asked)
 
 
 def findings(stack: Stack) -> list[Finding]:

@@ -88,13 +88,16 @@ _MISSING = {
     "allowed_from": "add `allowed_from: [CIDR, ...]`, the networks that logins come from",
     "enrollment": f"add `enrollment:`; {MAKE_ENROLLMENT}",
     "retired": "add `retired: []`",
+    "seats": "add `seats: NUMBER`, for how many people it is",
 }
 
 _EXPECTED = {
     "string_type": "expected text; put it in quotes",
     "int_type": "expected a whole number, without quotes",
+    "float_type": "expected a number, without quotes",
     "bool_type": "expected true or false, without quotes",
     "tuple_type": "expected a list: one `- ...` line for each",
+    "dict_type": "expected a `NAME: ...` line for each",
     "model_type": "expected fields, such as `cpus: 2`, or a shared machine's name",
     "literal_error": "expected {expected}",
     "greater_than_equal": "at least {ge}",
@@ -105,7 +108,7 @@ _EXPECTED = {
 def _place(location: Location) -> Location:
     """Without what nobody wrote: Pydantic's name for the branch of a union, and that for a field's
     name instead of its value. Each has one place: a field of a person's own may be called so."""
-    if location[-1:] == ("[key]",) and location[:1] == ("authenticators",):
+    if location[-1:] == ("[key]",) and location[:1] in (("authenticators",), ("members",)):
         return location[:-1]
     if location[:1] == ("machine",) and location[1:2] in ((OWN,), (SHARED,)):
         return (location[0], *location[2:])

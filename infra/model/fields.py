@@ -125,6 +125,8 @@ Zone = Annotated[str, _checked(_check_zone), _pattern(ZONE_PATTERN)]
 CostCentre = Annotated[str, _checked(_check_cost_centre)]
 Day = Annotated[dt.date, BeforeValidator(_day)]
 
+Gpu = Annotated[int, Field(ge=0, le=63)]
+
 RememberHours = Annotated[int, Field(ge=0, le=12)]
 
 # Of a machine, whether its researcher's request says them or a shared one's file.

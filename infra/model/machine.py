@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from pydantic import Field, PrivateAttr
 
-from infra.model.fields import InstanceType, LastDay, MachineImage, Model, Payer, Rebuild, Zone
+from infra.model.fields import (
+    InstanceType,
+    LastDay,
+    MachineImage,
+    Model,
+    Name,
+    Payer,
+    Rebuild,
+    Zone,
+)
 from infra.model.yaml_lines import Document
 
 LOCAL_ONLY = ("cpus", "memory_gib")
@@ -49,9 +58,43 @@ class MachineSize(Model):
     )
 
 
+class Share(Model):
+    """What one member of a shared machine may take of it."""
+
+    gpus: int | None = Field(
+        default=None, ge=0, le=16, description="GPUs of their own; which, their request says."
+    )
+    memory_gib: float | None = Field(
+        default=None, ge=0.0625, le=2048, description="Memory in GiB, that of files in it too."
+    )
+    cpus: float | None = Field(
+        default=None,
+        ge=0.1,
+        le=192,
+        description="At most so many processors; without it, all that others leave.",
+    )
+    pids: int | None = Field(
+        default=None, ge=64, le=1_000_000, description="Processes and threads at a time."
+    )
+    home_gib: float | None = Field(
+        default=None, ge=0.0625, le=16383, description="Home and /tmp in GiB, on the home disk."
+    )
+
+
 class SharedMachine(MachineSize):
     """A machine that several researchers name: `machines/<name>.yaml` in the stack's folder."""
 
+    seats: int = Field(
+        ge=1,
+        le=200,
+        description="For how many people it is. Of what nothing is said, each has an equal part.",
+    )
+    share: Share = Field(
+        default=Share(), description="What each member may take, where it is not an equal part."
+    )
+    members: dict[Name, Share] = Field(
+        default={}, description="What some of them may take instead, by their names."
+    )
     rebuild: Rebuild = 0
     tensorflow_image: MachineImage = None
     cost_centre: Payer = None
@@ -60,5 +103,5 @@ class SharedMachine(MachineSize):
     _document: Document | None = PrivateAttr(default=None)
 
 
-OF_THE_MACHINE = tuple(n for n in SharedMachine.model_fields if n not in MachineSize.model_fields)
+OF_THE_MACHINE = ("rebuild", "tensorflow_image", "cost_centre", "until")
 """What a request says of its researcher's own machine, and a shared machine's file of that one."""

@@ -40,7 +40,8 @@ def sound_request(document: Document) -> InstanceRequest | None:
 
 def sound_machine(document: Document) -> SharedMachine:
     """A shared machine without the fields that are wrong: that it is there is known at least."""
-    machine = SharedMachine.model_validate(sound_fields(SharedMachine, document))
+    sound = sound_fields(SharedMachine, document)
+    machine = SharedMachine.model_validate({"seats": 1, **sound})
     machine._document = document
     return machine
 

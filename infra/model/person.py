@@ -25,6 +25,7 @@ from infra.model.fields import (
     SHARED,
     AuthenticatorName,
     EnrollmentId,
+    Gpu,
     Key,
     LastDay,
     MachineImage,
@@ -78,6 +79,11 @@ class InstanceRequest(Model):
         description="Size of a machine of one's own, where every part has a default; or the name"
         " of a shared one, `machines/<name>.yaml`.",
     )
+    gpus: tuple[Gpu, ...] | None = Field(
+        default=None,
+        description="Which GPUs of a shared machine are theirs, by number from 0; `secondlock"
+        " request` writes it. A machine of one's own has all of its own.",
+    )
     enrollment: EnrollmentId = Field(
         description="Id of the phone's enrollment; `secondlock request` and `rotate` write it."
     )
@@ -119,6 +125,18 @@ class InstanceRequest(Model):
             if fault := factor.fault("ssh_keys", value):
                 errors.append(_error((), RefusedError(*fault)))
         return _all_or_errors(keys, errors)
+
+    @field_validator("gpus", mode="before")
+    @classmethod
+    def _check_gpus(cls, value: object, info: ValidationInfo) -> object:
+        if not isinstance(value, (list, tuple)):
+            return value
+        if not isinstance(info.data.get("machine", ""), str):
+            what = "says nothing of a machine of one's own, which has all of its GPUs"
+            raise custom(RefusedError(what, "remove it"))
+        if repeated := sorted({each for each in value if value.count(each) > 1}, key=str):
+            raise custom(RefusedError(f"{repeated[0]} stands in this list twice", "write it once"))
+        return tuple(value)
 
     @field_validator("authenticators", "emergency_codes")
     @classmethod

@@ -19,7 +19,8 @@ from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
 from infra.model.images import check_image
-from infra.model.instance_types import check_instance_type
+from infra.model.instance_types import TYPES, Hardware, check_instance_type
+from infra.model.machine import MachineSize
 from infra.model.names import COST_CENTRE_PATTERN, ZONE_PATTERN
 from infra.model.networks import check_cidr, is_within
 from infra.model.problems import Problem, ProblemsError, RefusedError
@@ -27,6 +28,9 @@ from infra.model.text import brief, first_hidden, shell_word
 
 STACK_PATTERN = r"^[a-zA-Z0-9][a-zA-Z0-9_-]{0,62}$"
 """Narrower than Pulumi's rule: the name becomes a folder and a part of host aliases."""
+
+PREFIX = "secondlock:"
+"""Of our keys in a stack's configuration."""
 
 SEED_KEY = "enrollmentSeed"
 """The one secret; `infra.enrollment` takes it, the settings never hold it."""
@@ -162,6 +166,10 @@ class Settings(BaseModel):
     tensorflow_image: Annotated[str | None, _read(check_image)] = None
     """The workspaces' image, `name@sha256:digest`; without it, the golden image's own."""
 
+    def hardware(self, size: MachineSize) -> Hardware:
+        """What a machine of this size has."""
+        return Hardware(size.cpus, size.memory_gib, 0)
+
 
 class AwsSettings(Settings):
     """What holds for a whole stack in EC2."""
@@ -200,6 +208,10 @@ class AwsSettings(Settings):
     ] = ""
     """Whom they tell."""
 
+    def hardware(self, size: MachineSize) -> Hardware:
+        """What a machine of this size has."""
+        return TYPES[size.instance_type or self.instance_type]
+
     @classmethod
     def of(cls, settings: Settings) -> AwsSettings:
         """The settings of a stack that is on aws. Raises TypeError for another's."""
@@ -233,6 +245,12 @@ def keys(target: str) -> dict[str, str]:
 
 _KEYS = {key: name for target in MODELS for key, name in keys(target).items()}
 _KNOWN = (*_KEYS, SEED_KEY)
+
+
+def ours(config: Mapping[str, str]) -> dict[str, str]:
+    """Every value of ours in a configuration, also those that are spelt wrongly, by its key without
+    the prefix: pulumi.Config gives only by name."""
+    return {key.removeprefix(PREFIX): one for key, one in config.items() if key.startswith(PREFIX)}
 
 
 def load_settings(stack: str, values: Mapping[str, str]) -> Settings:

@@ -18,6 +18,7 @@ from infra.local import qemu
 from tests.support.aws_machine import GROUP, AwsMachine
 from tests.support.cloud import Cloud
 from tests.support.machine import BOOT, Machine
+from tests.support.shared import SEATS, SharedMachine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -96,6 +97,26 @@ def machine(image: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[M
 def client(machine: Machine) -> Client:
     """Stock ssh towards the shared machine, from an address that nothing has banned."""
     return machine.client
+
+
+@pytest.fixture(scope="session")
+def shared(image: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedMachine]:
+    """One booted machine for twenty people with a share each, for tests that leave it running."""
+    kept = os.environ.get("SECONDLOCK_TEST_KEEP_SHARED")
+    place = Path(kept) if kept else tmp_path_factory.mktemp("shared")
+    machine = SharedMachine(place, keep=bool(kept))
+    try:
+        if not machine.running:
+            machine.boot()
+            machine.enlist("key+totp", SEATS)
+            machine.apply()
+        elif (error := machine.upgrade(bundle("local").data, "--back")["error"]) is not None:
+            pytest.fail(f"the kept machine cannot be brought up to date: {error}")
+        machine.lift_bans()
+        yield machine
+    finally:
+        if not kept:
+            machine.end()
 
 
 @pytest.fixture(scope="session")

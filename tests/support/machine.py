@@ -24,6 +24,7 @@ from infra.local.qmp import monitor
 from infra.model.person import InstanceRequest
 from infra.model.retired import RetiredEnrollment
 from infra.model.settings import Settings
+from infra.model.shares import MemberShare
 from infra.roster import build_roster
 from tests.support.client import Client
 from tests.support.people import Person, enroll, make_request
@@ -293,6 +294,15 @@ class Machine:
 
     # Its roster
 
+    def share(self, name: str) -> MemberShare | None:
+        """What this researcher may take of it; None: all of it."""
+        return None
+
+    def _shares(self, people: list[InstanceRequest]) -> Iterator[tuple[str, MemberShare]]:
+        for one in people:
+            if share := self.share(one.researcher):
+                yield one.researcher, share
+
     def envelope(self, **changes: Any) -> dict[str, Any]:
         """The next roster as the program would deliver it."""
         people = list(self.lab.requests.values())
@@ -303,6 +313,7 @@ class Machine:
             enrollments={one.researcher: self._person(one).enrollment for one in people},
             host_key=self.host_key,
             retired=self.lab.retired,
+            shares=dict(self._shares(people)),
         )
         new = qemu.data_is_new(self.data)
         return {"serial": self.lab.serial + 1, "new_volumes": new, "roster": roster, **changes}

@@ -1,8 +1,10 @@
 """Which networks reach the door."""
 
 import ipaddress
+from collections.abc import Sequence
 
 from guest import paths
+from guest.network import addresses
 from guest.system import run, write
 
 # QEMU's user network: whatever reaches the forwarded port of the host's loopback comes from here.
@@ -15,13 +17,31 @@ def _elements(name: str, networks: list[str]) -> str:
     return f"add element inet secondlock {name} {{ {', '.join(networks)} }}\n"
 
 
-def let_in(allowed_from: tuple[str, ...], target: str) -> bool:
-    """Let in these networks and no others; True when that is a change."""
+def _doors(members: Sequence[int]) -> str:
+    """Where the connections of a shared machine's people lead, given their uids."""
+    if not members:
+        return ""
+    to = {
+        "workspaces": [f"{uid} : {addresses.workspace(uid)}" for uid in members],
+        "jupyters": [f"{uid} : {addresses.jupyter(uid)}" for uid in members],
+        "members": [str(uid) for uid in members],
+    }
+    return "".join(_elements(name, each) for name, each in to.items())
+
+
+def let_in(allowed_from: tuple[str, ...], target: str, members: Sequence[int]) -> bool:
+    """Let in these networks and no others; True when that is a change.
+
+    `members` are the uids of those who share the machine, if any do.
+    """
     networks = [ipaddress.ip_network(each) for each in allowed_from]
     four = [str(each) for each in networks if each.version == 4]
     six = [str(each) for each in networks if each.version == 6]
     if target == "local":
         four.append(LOCAL_GATEWAY)
-    changed = write(paths.ALLOWED, _elements("allowed4", four) + _elements("allowed6", six), 0o644)
+    wanted = _elements("allowed4", four) + _elements("allowed6", six) + _doors(members)
+    if members:
+        run(*addresses.NOWHERE)
+    changed = write(paths.ALLOWED, wanted, 0o644)
     run("nft", "-f", "/etc/nftables.conf")
     return changed

@@ -11,7 +11,10 @@ DRIVER = Path("/proc/driver/nvidia")
 # What UNIT writes: a list of devices and libraries (Container Device Interface, "CDI JSON").
 LIST = Path("/run/cdi/nvidia.yaml")
 UNIT = "secondlock-gpu.service"
-ALL = "nvidia.com/gpu=all"
+KIND = "nvidia.com/gpu"
+ALL = f"{KIND}=all"
+# Of a device in that list: a GPU's number, or with a colon that of a slice of it (MIG).
+NAME = re.compile(r"""\bname"?:\s*["']?([0-9]+(?::[0-9]+)?)\b""")
 
 
 def count() -> int:
@@ -26,9 +29,19 @@ def count() -> int:
     return found
 
 
-def offered() -> list[str]:
-    """The CDI names of what a workspace that is made now gets; none where there is no list."""
-    return [ALL] if LIST.exists() else []
+def offered(gpus: tuple[int, ...] | None = None) -> list[str]:
+    """The CDI names of what a workspace that is made now gets; none where there is no list.
+
+    All that the machine has, or of a member of a shared one those with the numbers in `gpus`.
+    """
+    try:
+        listed = LIST.read_text()
+    except OSError:
+        return []
+    if gpus is None:
+        return [ALL]
+    names = sorted(set(NAME.findall(listed)), key=lambda name: [*map(int, name.split(":"))])
+    return [f"{KIND}={names[each]}" for each in gpus if each < len(names)]
 
 
 def prepare() -> None:
@@ -48,11 +61,11 @@ def held(definition: dict[str, Any]) -> list[str]:
     return [name for each in asked for name in each.get("DeviceIDs") or []]
 
 
-def complaint(names: list[str]) -> str | None:
-    """What to tell a person whose workspace has `names`, where the machine has more."""
-    if names or not count():
+def complaint(names: list[str], gpus: tuple[int, ...] | None = None) -> str | None:
+    """What to tell a person whose workspace has `names`, where they shall have more."""
+    if names or gpus == () or not count():
         return None
-    if offered():
+    if offered(gpus):
         return (
             "your workspace was made before the GPU could be used, and has none. "
             "End all that runs in it (other logins, tmux, Jupyter), then log in again."

@@ -15,6 +15,7 @@ from guest.remember import person as remembered
 from guest.roster.document import Researcher
 from guest.ssh import doorkeeper
 from guest.system import GuestError, folder, kill_group, run, write
+from guest.volumes import quota
 from guest.workspace import containers
 
 ALL = "secondlock"
@@ -123,6 +124,7 @@ def apply(researcher: Researcher, uid: int, known: frozenset[str], made: bool) -
     bound = [module.bind(researcher, part, now) for module, part in _factors(researcher)]
     changed += [word for word in bound if word is not None]
     _home(name, uid)
+    changed += _share(researcher, uid)
     if containers.is_shut(name):
         end_sessions(name)
         containers.open_again(name)
@@ -163,6 +165,13 @@ def _home(name: str, uid: int) -> None:
     users = f"root:x:0:0:root:/root:/bin/bash\n{name}:x:{uid}:{uid}:{name}:{home}:/bin/bash\n"
     write(place / "passwd", users, 0o644)
     write(place / "group", f"root:x:0:\n{name}:x:{uid}:\n", 0o644)
+
+
+def _share(researcher: Researcher, uid: int) -> list[str]:
+    """What they may take of a shared machine; what changed, in a word."""
+    if researcher.share is not None:
+        quota.limit(uid, researcher.share.home)
+    return ["share"] if containers.take_share(researcher.name, researcher.share) else []
 
 
 def end_sessions(name: str) -> None:

@@ -3,6 +3,7 @@
 import ipaddress
 import json
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +11,8 @@ from guest import factors, methods, reading
 from guest.methods import METHODS
 from guest.reading import flag, is_number, need, texts
 from guest.system import GuestError
+from guest.workspace import share
+from guest.workspace.share import Share
 
 NAME = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 ENROLLMENT = re.compile(r"[0-9a-f]{32}")
@@ -37,6 +40,8 @@ class Researcher:
     """For how long a code may stand for the next ones; 0: not at all."""
     networks: tuple[str, ...] = ()
     """From where, then."""
+    share: Share | None = None
+    """What they may take of a machine that others share; None: all of it."""
 
     @property
     def ids(self) -> frozenset[str]:
@@ -103,7 +108,16 @@ def _researcher(name: Any, entry: Any) -> Researcher:
         parts={factor: factors.load(factor).read(entry, name) for factor in taken},
         remember_hours=hours,
         networks=networks,
+        share=share.read(entry.get("share"), name),
     )
+
+
+def _check_shares(researchers: Collection[Researcher]) -> None:
+    """All have one or none has: who has the whole machine would have the others' too."""
+    shares = [each.share for each in researchers if each.share is not None]
+    need(len(shares) in (0, len(researchers)), "some have a share of the machine, and some none")
+    gpus = [gpu for each in shares for gpu in each.gpus]
+    need(len(set(gpus)) == len(gpus), "two researchers share a GPU")
 
 
 def _remember(value: Any, name: str) -> tuple[int, tuple[str, ...]]:
@@ -169,6 +183,7 @@ def parse(text: str | bytes) -> Roster:
     researchers = {name: _researcher(name, entry) for name, entry in roster["researchers"].items()}
     issued = [each for researcher in researchers.values() for each in researcher.ids]
     need(len(set(issued)) == len(issued), "two researchers share an enrollment")
+    _check_shares(researchers.values())
     modified = envelope.get("modified", 0)
     need(is_number(modified, (int, float)), "its time is malformed")
     return Roster(

@@ -25,7 +25,7 @@ from guest.ssh import door
 from guest.system import GuestError, alone, folder, run, write
 from guest.upgrade import change
 from guest.volumes import mounts, restored
-from guest.workspace import containers
+from guest.workspace import containers, share
 
 PROGRAM = "/usr/local/sbin/secondlock-sync"
 
@@ -122,7 +122,8 @@ def _apply(roster: Roster) -> list[str]:
     _remember(roster, known)
     state.save(known)
     restored.caught_up()
-    if rules.let_in(roster.allowed_from, machine["target"]):
+    members = [uid for researcher, uid in people.values() if researcher.share is not None]
+    if rules.let_in(roster.allowed_from, machine["target"], members):
         changed.append("firewall")
     if door.open_door(roster.host_key):
         changed.append("host key")
@@ -130,10 +131,10 @@ def _apply(roster: Roster) -> list[str]:
     if first:
         # In the background: it takes seconds, which nobody has to wait for.
         run("systemd-run", "--quiet", "--collect", "--no-block", PROGRAM, "settle")
-    # A shared machine offers none.
-    if len(roster.researchers) == 1:
-        (name,) = roster.researchers
-        port.offer(name, at_once=not first)
+    # Machines of several people without shares offer none: port 8888 would be one's alone.
+    if members or len(people) == 1:
+        ports = {name: uid if members else None for name, (_, uid) in people.items()}
+        port.offer(ports, at_once=not first)
     return changed
 
 
@@ -250,9 +251,9 @@ def settle() -> int:
     """Make a dedicated machine's workspace before the first login asks for it; start the rest."""
     people = [*state.load().enrollments]
     try:
-        if len(people) == 1:
+        if len(people) == 1 and share.of(people[0]) is None:
             containers.ensure(pwd.getpwnam(people[0]))
-            port.offer(people[0])
+            port.offer({people[0]: None})
     finally:
         services.settle()
     return 0

@@ -35,7 +35,11 @@ VOLUMES = (
         0o700,
     ),
     Volume(
-        Path("/dev/disk/by-id/virtio-sl-home"), "sl-home", paths.HOME, "noatime,nodev,nosuid", 0o755
+        Path("/dev/disk/by-id/virtio-sl-home"),
+        "sl-home",
+        paths.HOME,
+        "noatime,nodev,nosuid,usrquota",
+        0o755,
     ),
 )
 
@@ -54,7 +58,9 @@ def _make(volume: Volume, may_format: bool) -> bool:
         raise GuestError(f"the volume {volume.label} is not new and holds no file system of ours")
     if found.strip() not in ("", "ext4"):
         raise GuestError(f"the volume {volume.label} holds another's file system")
-    run("mkfs.ext4", "-qF", "-m", "1", "-E", "nodiscard", device)
+    # Quotas are kept from the beginning: a shared machine limits its members by them.
+    options = ("-m", "1", "-O", "quota", "-E", "nodiscard,quotatype=usrquota")
+    run("mkfs.ext4", "-qF", *options, device)
     run("tune2fs", "-L", volume.label, device)
     return True
 

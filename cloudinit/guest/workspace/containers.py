@@ -13,8 +13,10 @@ from typing import Any
 
 from guest import paths
 from guest.gpu import devices
-from guest.system import GuestError, folder, kill_group
-from guest.workspace import docker, limits
+from guest.network import addresses
+from guest.system import GuestError, folder, kill_group, run
+from guest.workspace import docker, limits, share
+from guest.workspace.share import Share
 
 # What enters a workspace: crun, or runc on a machine whose image is of before crun came into it.
 # runc's copy of itself for every entry takes an emulated machine two seconds.
@@ -40,10 +42,19 @@ STOPPED = 30  # seconds
 SHARES = 64
 
 
-def _pids() -> int:
-    """Processes and threads of one workspace: what libraries start grows with the processors, and
-    what starts without end must not take the kernel's time from the machine."""
-    return 1024 + 256 * (os.cpu_count() or 1)
+# Where the machine's name servers stand (systemd-resolved.service(8)): its own answers on the
+# loopback are not those of a workspace with a network of its own.
+RESOLVERS = "/run/systemd/resolve/resolv.conf"
+
+
+def _whole_machine() -> Share:
+    """What a workspace may take that has the machine for itself.
+
+    Processes and threads: what libraries start grows with the processors, and what starts without
+    end must not take the kernel's time from the machine.
+    """
+    memory = max(_total_memory() - RESERVED_MEMORY, RESERVED_MEMORY) // MIB
+    return Share(gpus=(), memory=memory, pids=1024 + 256 * (os.cpu_count() or 1), home=0)
 
 
 def container_name(user: str) -> str:
@@ -95,7 +106,8 @@ def _total_memory() -> int:
 
 def _definition(account: pwd.struct_passwd, image: str) -> dict[str, Any]:
     """The container as Docker's API takes it (Engine API, ContainerCreate)."""
-    memory = max(_total_memory() - RESERVED_MEMORY, RESERVED_MEMORY)
+    of_machine = share.of(account.pw_name)
+    mine = of_machine or _whole_machine()
     files = paths.WORKSPACES / account.pw_name
     return {
         "Image": image,
@@ -105,23 +117,20 @@ def _definition(account: pwd.struct_passwd, image: str) -> dict[str, Any]:
         "Cmd": ["infinity"],
         "Env": [f"HOME={account.pw_dir}", f"USER={account.pw_name}", f"PATH={SEARCH_PATH}"],
         "HostConfig": {
-            "NetworkMode": "host",
+            # A member's is joined once it runs (guest/network/).
+            "NetworkMode": _network(of_machine),
             "CapDrop": ["ALL"],
             "SecurityOpt": ["no-new-privileges"],
             "ReadonlyRootfs": True,
             "Init": True,
-            "Memory": memory,
-            "MemorySwap": memory,
-            "CpuShares": SHARES,
-            "NanoCpus": (os.cpu_count() or 1) * 10**9,
-            "PidsLimit": _pids(),
-            "ShmSize": memory // 4,
+            **_limits(mine),
+            "ShmSize": mine.memory * MIB // 4,
             "IpcMode": "private",
             "Runtime": (CRUN if CRUN.exists() else RUNC).name,
             "RestartPolicy": {"Name": "unless-stopped"},
             # What runs in it can write as much as it likes to where its first process does.
             "LogConfig": {"Type": "none"},
-            "DeviceRequests": devices.requests(devices.offered()),
+            "DeviceRequests": devices.requests(_devices(account.pw_name)),
             "Binds": [
                 f"{account.pw_dir}:{account.pw_dir}",
                 f"{paths.HOME}/.tmp/{account.pw_name}:/tmp",
@@ -135,9 +144,32 @@ def _definition(account: pwd.struct_passwd, image: str) -> dict[str, Any]:
                 # Where sshd's and every client's Subsystem looks for it.
                 f"{TOOLS}/sftp-server:/usr/lib/openssh/sftp-server:ro",
                 *_pip_binds(image, files),
+                *([f"{RESOLVERS}:/etc/resolv.conf:ro"] if of_machine else []),
             ],
         },
     }
+
+
+def _network(of_machine: Share | None) -> str:
+    return "host" if of_machine is None else "none"
+
+
+def _limits(mine: Share) -> dict[str, int]:
+    """As Docker takes them for a container that is made, and for one that runs."""
+    memory = mine.memory * MIB
+    return {
+        "Memory": memory,
+        "MemorySwap": memory,
+        "CpuShares": SHARES,
+        "NanoCpus": int((mine.cpus or os.cpu_count() or 1) * 10**9),
+        "PidsLimit": mine.pids,
+    }
+
+
+def _devices(user: str) -> list[str]:
+    """The CDI names of what this person's workspace shall have."""
+    of_machine = share.of(user)
+    return devices.offered(None if of_machine is None else of_machine.gpus)
 
 
 def _inspect(user: str) -> Any:
@@ -182,8 +214,18 @@ def running(user: str) -> str | None:
     None also where its devices are not those of the machine.
     """
     found, given = _remembered(user)
-    there = bool(found) and _runtime(found) is not None
-    return found if there and given == devices.offered() else None
+    there = bool(found) and _runtime(found) is not None and _is_joined(user)
+    return found if there and given == _devices(user) else None
+
+
+def _is_joined(user: str) -> bool:
+    """Whether it has the network that it shall have: a link goes with what it was made for."""
+    if share.of(user) is None:
+        return True
+    link = addresses.link(pwd.getpwnam(user).pw_uid)
+    with suppress(OSError):
+        return Path("/sys/class/net", link, "operstate").read_text().strip() == "up"
+    return False
 
 
 def _runtime(container: str) -> Path | None:
@@ -196,15 +238,17 @@ def _runtime(container: str) -> Path | None:
 
 def complaint(user: str) -> str | None:
     """What the researcher has to know of the workspace that they enter."""
-    return devices.complaint(_remembered(user)[1])
+    of_machine = share.of(user)
+    given = _remembered(user)[1]
+    return devices.complaint(given, None if of_machine is None else of_machine.gpus)
 
 
-def _is_outdated(container: Any) -> bool:
-    """Whether to make it again: its devices are not the machine's, and nobody is in it.
+def _is_outdated(user: str, container: Any) -> bool:
+    """Whether to make it again: its devices are not those that it shall have, and nobody is in it.
 
     Without its list a container that names it does not start (Docker: "unresolvable CDI devices").
     """
-    if devices.held(container["HostConfig"]) == devices.offered():
+    if devices.held(container["HostConfig"]) == _devices(user):
         return False
     return not container["State"]["Running"] or _is_empty(container["State"]["Pid"])
 
@@ -248,7 +292,7 @@ def ensure(account: pwd.struct_passwd) -> str:
         if is_shut(user):  # since we looked
             raise GuestError("your sessions are being ended; connect again in a moment")
         found = _inspect(user)
-        if found is not None and _is_outdated(found):
+        if found is not None and _is_outdated(user, found):
             docker.call("DELETE", f"/containers/{found['Id']}?force=true")
             found = None
         ask_for_pip = found is None and "@" in image
@@ -258,6 +302,8 @@ def ensure(account: pwd.struct_passwd) -> str:
             docker.call("POST", path, _definition(account, image))
             found = _inspect(user)
         docker.call("POST", f"/containers/{found['Id']}/start")
+        if not _is_joined(user):
+            run("systemctl", "start", f"secondlock-network@{user}.service")
         if ask_for_pip:
             _constrain_pip(account, found["Id"])
         _remember(user, found)
@@ -314,6 +360,23 @@ def remove(user: str) -> None:
             kill_group(limits.group(found["Id"]))
         (paths.RUN / "workspaces" / f"{user}.id").unlink(missing_ok=True)
         docker.call("DELETE", f"/containers/{container_name(user)}?force=true", missing_ok=True)
+
+
+def take_share(user: str, of_machine: Share | None) -> bool:
+    """Have a workspace get what its person's share is now, also while it runs; True for a change.
+
+    Other devices it gets when it is empty (`ensure`). Raises GuestError where what runs in it holds
+    more than it may from now on: that counts when it starts anew.
+    """
+    if not share.keep(user, of_machine):
+        return False
+    with _alone(user):
+        # The next login looks at everything again.
+        (paths.RUN / "workspaces" / f"{user}.id").unlink(missing_ok=True)
+        if of_machine is not None and _inspect(user) is not None:
+            path = f"/containers/{container_name(user)}/update"
+            docker.call("POST", path, _limits(of_machine))
+    return True
 
 
 def enter_command(

@@ -1,0 +1,1 @@
+"""The networks of a shared machine's workspaces: one each, and nobody else's in reach."""
