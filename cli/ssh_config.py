@@ -18,6 +18,7 @@ from cli.files import replace
 from cli.options import JsonOption, StackOption, echo_json
 from cli.project import Stack, choose_stack, command, shown
 from cli.ssh_windows import KNOWN_HOSTS, windows_config
+from infra.files import cache_folder
 from infra.local.qemu import port_file
 from infra.model.problems import Problem, ProblemsError
 from infra.model.reading import UnreadableError, read_text
@@ -396,8 +397,7 @@ def _control_folder() -> Path:
     sharing) when the folder of ControlPath is not there. A cache folder too deep for a socket's
     name (unix(7)) gives way to /tmp.
     """
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = cache / "secondlock" / "ssh"
+    folder = cache_folder() / "ssh"
     if len(os.fsencode(folder)) > _LONGEST_FOLDER or "%" in str(folder):
         folder = Path("/tmp") / f"secondlock-{os.geteuid()}"  # noqa: S108 - checked below
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -47,12 +47,6 @@ class StepError(FaultError):
         return "\n".join([what, *said, f"  To mend it: {self.problem.mend}"])
 
 
-def cache_dir() -> Path:
-    """The folder of Secondlock's caches (XDG Base Directory Specification)."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "secondlock"
-
-
 def _elapsed(seconds: float) -> str:
     return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
 

@@ -15,11 +15,12 @@ from pathlib import Path
 from cli.findings import Finding, note, ok, requests, stop
 from cli.project import Stack, pulumi
 from cli.reports import CODES_BEAR, clock_fault
+from image.store import GoldenImage
 from infra.local import clock, qemu
 from infra.local.accel import acceleration
 from infra.local.agent import AgentError, GuestAgent
 from infra.local.host import machines_folder
-from infra.local.image import GoldenImage, golden_image
+from infra.local.image import golden_image
 from infra.model.members import MachineRequest
 from infra.model.problems import ProblemsError
 

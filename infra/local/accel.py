@@ -14,6 +14,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from infra.files import cache_folder
+
 PROBE_SECONDS = 15.0
 _SIGN = b"Unable to mount root fs"  # a kernel without a disk says so once it is up
 _NAMES = ("kvm", "tcg")
@@ -101,8 +103,7 @@ def _cache_file() -> Path:
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     program = Path(shutil.which("qemu-system-x86_64") or "/").stat()
     key = f"{boot} {program.st_ino} {program.st_mtime_ns}"
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "secondlock" / f"accel-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+    return cache_folder() / f"accel-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
 
 
 def _keep(path: Path, name: str) -> None:

@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any
 import pulumi
 from pulumi import dynamic
 
+from image.store import image_of, is_there
 from infra.local import accel, clock, qemu
 from infra.local.agent import AgentError, AwayError, GuestAgent
 from infra.local.data import LocalData
 from infra.local.host import Place
-from infra.local.image import image_of, is_there
 from infra.local.qmp import ChannelError
 from infra.local.upgrade import LackingError, upgrade
 from infra.model.problems import FaultError, Problem, problem_of

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from infra.local.image import GoldenImage
+    from image.store import GoldenImage
     from tests.proofs.conftest import Aloud
     from tests.proofs.standins import StandIns
     from tests.proofs.stock import Installed

@@ -16,9 +16,9 @@ import yaml
 from cli import project
 from cli.__main__ import main
 from cli.local import doctor as doctor_local
+from image.store import fresh_folder, image_folder
 from infra.enrollment import fingerprint
 from infra.local import qemu
-from infra.local.image import fresh_folder, image_folder
 
 
 @pytest.fixture
