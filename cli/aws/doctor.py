@@ -30,6 +30,7 @@ from cli.aws.strays import strays
 from cli.findings import Finding, note, ok, requests, stop, wrong
 from cli.project import Stack, command
 from infra.aws.data import first_zone
+from infra.aws.tags import STACK_TAG
 from infra.model.instance_types import BAKING
 from infra.model.members import MachineRequest
 from infra.model.problems import ProblemsError
@@ -114,8 +115,7 @@ class _Here:
     def is_own(self, tags: list[TagTypeDef]) -> bool:
         """Whether something with these tags is of this stack, so that it is not counted twice."""
         return any(
-            tag.get("Key") == "secondlock:stack" and tag.get("Value") == self.stack.name
-            for tag in tags
+            tag.get("Key") == STACK_TAG and tag.get("Value") == self.stack.name for tag in tags
         )
 
 
