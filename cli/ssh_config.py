@@ -14,11 +14,10 @@ from typing import Annotated
 import typer
 
 from cli.engine import Machine, machines
-from cli.files import replace
 from cli.options import JsonOption, StackOption, echo_json
 from cli.project import Stack, choose_stack, command, shown
 from cli.ssh_windows import KNOWN_HOSTS, windows_config
-from infra.files import cache_folder
+from infra.files import cache_folder, write_whole
 from infra.local.qemu import port_file
 from infra.model.problems import Problem, ProblemsError
 from infra.model.reading import UnreadableError, read_text
@@ -165,7 +164,7 @@ def ssh_config(
         _days(chosen).mkdir(mode=0o700, exist_ok=True)
     config, known_hosts = _files(chosen)
     for path, text in ssh_files(chosen, everything).items():
-        replace(path, text.encode())
+        write_whole(path, text.encode())
     hosts = [
         alias(chosen, researcher)
         for machine in everything.values()
@@ -202,8 +201,8 @@ def _for_windows(stack: Stack, everything: dict[str, Machine], *, as_json: bool)
     config = stack.state / f"config_{stack.name}"
     known_hosts = stack.state / KNOWN_HOSTS.format(stack=stack.name)
     text = windows_config(stack.name, everything, partial(host_key_alias, stack))
-    replace(config, text.encode())
-    replace(known_hosts, _known_hosts(stack, everything).encode())
+    write_whole(config, text.encode())
+    write_whole(known_hosts, _known_hosts(stack, everything).encode())
     if as_json:
         echo_json({"stack": stack.name, "ssh_config": config, "known_hosts": known_hosts})
         return

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from infra.files import cache_folder
+from infra.files import cache_folder, write_whole
 
 PROBE_SECONDS = 15.0
 _SIGN = b"Unable to mount root fs"  # a kernel without a disk says so once it is up
@@ -110,6 +110,4 @@ def _keep(path: Path, name: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     for old in path.parent.glob("accel-*"):
         old.unlink(missing_ok=True)
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    fresh.write_text(name + "\n")
-    fresh.replace(path)
+    write_whole(path, f"{name}\n".encode())

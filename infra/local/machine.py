@@ -21,6 +21,7 @@ import pulumi
 from pulumi import dynamic
 
 from image.store import image_of, is_there
+from infra.files import write_whole
 from infra.local import accel, clock, qemu
 from infra.local.agent import AgentError, AwayError, GuestAgent
 from infra.local.data import LocalData
@@ -357,7 +358,7 @@ def _deliver(machine: _Machine, serial: int, known: list[str]) -> int:
     elif not new_volumes:
         serial = max(serial, _reported_serial(machine))
     serial += 1
-    qemu.write_whole(kept, f"{serial}\n")
+    write_whole(kept, f"{serial}\n".encode())
     roster = json.loads(machine.props["roster"])
     if _sent(machine).exists():
         known = sorted({*known, *_sent(machine).read_text().split()})
@@ -376,7 +377,7 @@ def _deliver(machine: _Machine, serial: int, known: list[str]) -> int:
         raise qemu.MachineError(f"its roster was not applied: {answer.get('error')}")
     qemu.mark_data_in_use(machine.data)
     sent = sorted({*known, *_enrollments(machine.props)})
-    qemu.write_whole(_sent(machine), "".join(f"{each}\n" for each in sent))
+    write_whole(_sent(machine), "".join(f"{each}\n" for each in sent).encode())
     return serial
 
 

@@ -23,6 +23,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from infra.files import write_whole
 from infra.local.accel import Acceleration, acceleration
 from infra.local.agent import AgentError, GuestAgent
 from infra.local.qmp import ChannelError, monitor
@@ -279,13 +280,6 @@ def processes(folder: Path) -> list[int]:
     return sorted(found)
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write `path` in one step: where there is no room, what it held before stays."""
-    fresh = path.with_name(f"{path.name}.new")
-    fresh.write_text(text)
-    fresh.replace(path)
-
-
 def tail(path: Path, lines: int) -> str:
     """The last `lines` lines of a log, printable characters only; empty when there is none."""
     with suppress(OSError):
@@ -376,10 +370,8 @@ def _write_spec(spec: MachineSpec) -> None:
     values = asdict(spec)
     del values["directory"]
     text = json.dumps(values, default=str, indent=1) + "\n"
-    write_whole(spec.directory / "machine.json", text)
-    file = port_file(spec.directory)
-    write_whole(file, f"Port {spec.ssh_port}\n")
-    file.chmod(0o600)  # ssh refuses what others could write
+    write_whole(spec.directory / "machine.json", text.encode())
+    write_whole(port_file(spec.directory), f"Port {spec.ssh_port}\n".encode())
 
 
 def _launch(spec: MachineSpec, arguments: Iterator[str]) -> subprocess.Popen[bytes]:

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 
 from cli import engine, project
 from cli.__main__ import main
-from cli.files import replace
+from infra.files import write_whole
 from infra.model.folder import load_requests
 from infra.model.problems import ProblemsError
 from infra.model.retired import load_retired
@@ -194,10 +194,10 @@ def test_interrupted_rotation_is_refused_until_it_is_run_again(
     def cut_off(path: Path, data: bytes, *, mode: int = 0o600) -> None:
         if path == alice:
             raise KeyboardInterrupt
-        replace(path, data, mode=mode)
+        write_whole(path, data, mode=mode)
 
     with monkeypatch.context() as patch:
-        patch.setattr("cli.retire.replace", cut_off)
+        patch.setattr("cli.retire.write_whole", cut_off)
         assert main(["rotate", "alice", "--stack", "lab"]) == 130
     with pytest.raises(ProblemsError, match="retired"):
         load_requests(alice.parent)
@@ -293,7 +293,7 @@ def test_unforeseen_faults_tell_neither_traceback_nor_text(
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("otpauth://secret")
 
-    monkeypatch.setattr("cli.retire.replace", broken)
+    monkeypatch.setattr("cli.retire.write_whole", broken)
     assert main(["rotate", "alice", "--stack", "lab"]) == 1
     told = capsys.readouterr().err
     assert "ZeroDivisionError" in told
