@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 from contextlib import suppress
@@ -15,6 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from infra.files import cache_folder, write_whole
+
+QEMU = "qemu-system-x86_64"
+AVX_SINCE = (7, 2)
+"""QEMU's own emulation has AVX, which TensorFlow needs, since 7.2 (QEMU's ChangeLog/7.2)."""
 
 PROBE_SECONDS = 15.0
 _SIGN = b"Unable to mount root fs"  # a kernel without a disk says so once it is up
@@ -45,6 +50,15 @@ class Acceleration:
         another had just changed (decision 14): the machine then starts again.
         """
         return "cryptomgr.notests panic=1" + ("" if self.name == "kvm" else " mitigations=off")
+
+
+def qemu_version() -> tuple[int, ...] | None:
+    """QEMU's version, major and minor: empty where it does not say; None where there is no QEMU."""
+    if shutil.which(QEMU) is None:
+        return None
+    done = subprocess.run([QEMU, "--version"], capture_output=True, text=True, check=False)
+    match = re.search(r"version (\d+)\.(\d+)", done.stdout)
+    return (int(match[1]), int(match[2])) if match else ()
 
 
 def acceleration(kernel: Path) -> Acceleration:
@@ -78,7 +92,7 @@ def _known() -> str | None:
 
 def kvm_boots(kernel: Path) -> bool:
     """Whether KVM brings `kernel` up to looking for its root file system, in a few seconds."""
-    program = shutil.which("qemu-system-x86_64")
+    program = shutil.which(QEMU)
     if program is None:
         return False
     argv = [program, "-nodefaults", "-no-user-config", "-display", "none", "-machine", "q35"]
@@ -101,7 +115,7 @@ def kvm_boots(kernel: Path) -> bool:
 def _cache_file() -> Path:
     """One file for each (boot of the computer, QEMU): either may change what works."""
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    program = Path(shutil.which("qemu-system-x86_64") or "/").stat()
+    program = Path(shutil.which(QEMU) or "/").stat()
     key = f"{boot} {program.st_ino} {program.st_mtime_ns}"
     return cache_folder() / f"accel-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
 

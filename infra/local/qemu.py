@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from infra.files import write_whole
-from infra.local.accel import Acceleration, acceleration
+from infra.local.accel import QEMU, Acceleration, acceleration
 from infra.local.agent import AgentError, GuestAgent
 from infra.local.qmp import ChannelError, monitor
 from infra.model.problems import FaultError
@@ -32,7 +32,6 @@ from infra.model.problems import FaultError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-QEMU = "qemu-system-x86_64"
 STATE_DISK_MIB = 64
 _LOG_BYTES = 512 * 1024
 _FIRST_PORT, _PORTS = 20000, 10000  # below Linux's default range for outgoing connections

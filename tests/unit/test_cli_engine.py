@@ -30,7 +30,7 @@ from cli.__main__ import main
 from infra import enrollment
 from infra.local import qemu
 from infra.model.problems import ProblemsError
-from infra.ssh_file import outdated
+from infra.ssh_file import misleading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -484,15 +484,15 @@ def test_status_says_when_ssh_is_told_of_what_was_before(
 def test_up_says_so_too(stack: dict[str, Any], lab: Path, now: str, then: str, told: str) -> None:
     state = lab / ".secondlock" / "lab"
     assert main(["ssh-config", "--stack", "lab"]) == 0
-    assert outdated(state, "lab", stack["machines"]) is None
+    assert misleading(state, "lab", stack["machines"]) is None
     gone = {name: machine for name, machine in stack["machines"].items() if name != "bob"}
-    assert outdated(state, "lab", gone) == "it has bob.lab, who is not there any more"
+    assert misleading(state, "lab", gone) == "it has bob.lab, who is not there any more"
     for name in ("ssh_config", "known_hosts"):
         path = state / name
         path.write_text(path.read_text().replace(now, then))
-    assert told in (outdated(state, "lab", stack["machines"]) or "")
+    assert told in (misleading(state, "lab", stack["machines"]) or "")
     (state / "known_hosts").unlink()
-    assert outdated(state, "lab", stack["machines"]) is None
+    assert misleading(state, "lab", stack["machines"]) is None
 
 
 def test_up_raises_no_false_alarm(stack: dict[str, Any], lab: Path) -> None:
@@ -500,10 +500,10 @@ def test_up_raises_no_false_alarm(stack: dict[str, Any], lab: Path) -> None:
     assert main(["ssh-config", "--stack", "lab"]) == 0
     # A local machine's port is found by ssh itself; a stack may be called as a kind of host is.
     moved = {name: {**one, "port": 1} for name, one in stack["machines"].items()}
-    assert outdated(state, "lab", moved) is None
+    assert misleading(state, "lab", moved) is None
     for name in ("ssh_config", "known_hosts"):
         (state / name).write_text((state / name).read_text().replace(".lab", ".code"))
-    assert outdated(state, "code", stack["machines"]) is None
+    assert misleading(state, "code", stack["machines"]) is None
 
 
 def test_scripts_are_told_whether_ssh_knows_the_machines_of_today(
