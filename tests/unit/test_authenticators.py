@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ import pytest
 from cli import enroll, project
 from cli.__main__ import main
 from cli.engine import Enrollment
+from infra.factors import ids
 from infra.factors.totp import LABEL
 from infra.model.folder import load_requests
 from infra.model.problems import ProblemsError
@@ -216,6 +218,18 @@ def test_new_emergency_codes_leave_the_phones(
     assert "otpauth" not in screen
 
 
+def test_the_ids_of_a_roster_are_those_that_the_machine_finds_in_it(
+    lab: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    document: Any = importlib.import_module("guest.roster.document")
+    for words in (["enroll", "alice", "--device", "tablet"], ["codes", "alice"]):
+        _told(capsys, *words)
+        roster = json.loads(_plan(lab).machines[0].roster)
+        (there,) = document.parse(json.dumps({"serial": 1, "roster": roster})).researchers.values()
+        assert ids(_entry(lab)) == there.ids
+    assert len(there.ids) == 3
+
+
 def test_a_rotation_renews_all_of_them(lab: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _told(capsys, "enroll", "alice", "--device", "tablet")
     _told(capsys, "codes", "alice")
@@ -250,7 +264,7 @@ def test_cut_off_in_between_the_request_is_refused_until_it_is_run_again(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("cli.authenticators.replace", cut_off)
+        patch.setattr("cli.authenticators.write_whole", cut_off)
         assert _run(*words) == 130
     with pytest.raises(ProblemsError, match=f"retired on .*{words[0]} alice"):
         load_requests(lab)
