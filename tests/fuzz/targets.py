@@ -28,18 +28,17 @@ from infra.model.settings import load_settings
 from infra.model.ssh_keys import check_ssh_key
 from infra.model.text import first_hidden
 from infra.record import Record
+from tests.support.documents import STATUS, envelope, outputs
 from tests.support.request_files import (
     ECDSA,
     IDS,
     KEY,
     PRIVATE_KEY,
     request_text,
+    rfc4716,
     rsa_key,
     security_key,
 )
-from tests.unit.test_cli_engine import STATUS
-from tests.unit.test_guest_roster import envelope
-from tests.unit.test_hostile_files import outputs, rfc4716
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "cloudinit"))
 _roster: Any = importlib.import_module("guest.roster.document")

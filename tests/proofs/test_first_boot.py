@@ -15,9 +15,9 @@ import pytest
 
 from cloudinit import install
 from infra.local import qemu
-from tests.machine.test_gpu import APPEAR
 from tests.support.aws_machine import EC2, GATEWAY, GROUP, AwsMachine, boothook
 from tests.support.cloud import Cloud
+from tests.support.gpu import APPEAR
 from tools.steps import Step
 
 if TYPE_CHECKING:

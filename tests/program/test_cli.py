@@ -31,40 +31,18 @@ from infra import enrollment
 from infra.local import qemu
 from infra.model.problems import ProblemsError
 from infra.ssh_file import misleading
+from tests.support.documents import SEED, STATUS
+from tests.support.programs import read_by_ssh
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = pytest.mark.program
-
-SEED = "8d1f6c0be2a94775d0c3b1a2f4e5968790ab1c2d3e4f50617283940a5b6c7d8e"
 PROGRAM = """
 import json, pathlib, pulumi
 outputs = json.loads(pathlib.Path("outputs.json").read_text())
 pulumi.export("machines", outputs["machines"])
 pulumi.export("enrollments", pulumi.Output.secret(outputs["enrollments"]))
 """
-STATUS = {
-    "time": "2026-11-22T16:00:00Z",
-    "stack": "lab",
-    "machine": "alice",
-    "serial": 3,
-    "error": None,
-    "clock": {"synchronised": True, "offset_seconds": 0.0012, "source": "PHC"},
-    "bans": ["10.0.2.9"],
-    "researchers": {
-        "alice": {
-            "factors": "key+totp",
-            "frozen": False,
-            "wrong_codes": 0,
-            "emergency_codes_left": 5,
-            "sessions": 1,
-            "last_login": None,
-            "workspace": "running",
-        }
-    },
-    "idle": {"load1": 0.1, "sessions": 1},
-}
 
 
 def pulumi_folder() -> Path | None:
@@ -362,17 +340,6 @@ def test_ssh_goes_to_the_port_that_a_machine_has_today(stack: dict[str, Any]) ->
     assert read_by_ssh(config, "bob.lab")["port"] == "40099"
     assert read_by_ssh(config, "bob.lab.jupyter")["port"] == "40099"
     assert read_by_ssh(config, "alice.lab")["port"] == "40022"
-
-
-def read_by_ssh(config: Path, host: str) -> dict[str, str]:
-    """What the installed ssh makes of a host's entry; of what it names several times, all."""
-    done = subprocess.run(["ssh", "-G", "-F", config, host], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    options: dict[str, str] = {}
-    for line in done.stdout.splitlines():
-        name, _, value = line.partition(" ")
-        options[name] = f"{options[name]} {value}" if name in options else value
-    return options
 
 
 @pytest.fixture
