@@ -19,7 +19,7 @@ from cli import authenticators, edit, engine, ssh_config
 from cli.keys import read_keys
 from cli.project import Stack
 from cli.reports import read_status
-from infra.model.folder import load_requests
+from infra.model.folder import load_folder
 from infra.model.images import check_image
 from infra.model.networks import check_cidr, collapse, is_world_open
 from infra.model.problems import ProblemsError, RefusedError
@@ -68,7 +68,7 @@ def _told(error: Exception) -> None:
 def _request(data: bytes, place: Path) -> None:
     (place / "alice.yaml").write_bytes(data)
     try:
-        (request,) = load_requests(place)
+        (request,) = load_folder(place).people
     except ProblemsError as error:
         _told(error)
         return

@@ -175,7 +175,11 @@ class Machine:
         clock.tell(self.agent, behind)
 
     def _wait_up(self) -> None:
-        self.agent.wait_ready(self.patience, alive=lambda: self.running)
+        deadline = time.monotonic() + self.patience
+        while not self.agent.ping():
+            assert self.running, "the machine stopped before it was up"
+            assert time.monotonic() < deadline, "its guest agent never answered"
+            time.sleep(0.5)
         self.wait_for("test -e /etc/secondlock/machine.json", timeout=self.patience)
 
     @property

@@ -15,7 +15,7 @@ from cli.__main__ import main
 from cli.engine import Enrollment
 from infra.factors import ids
 from infra.factors.totp import LABEL
-from infra.model.folder import load_requests
+from infra.model.folder import load_folder
 from infra.model.problems import ProblemsError
 from infra.model.retired import load_retired
 from infra.plan import Plan, make_plan
@@ -62,7 +62,7 @@ def up(lab: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
 
 def _problems(folder: Path) -> list[str]:
     with pytest.raises(ProblemsError) as caught:
-        load_requests(folder)
+        load_folder(folder)
     return [str(each) for each in caught.value.problems]
 
 
@@ -267,9 +267,9 @@ def test_cut_off_in_between_the_request_is_refused_until_it_is_run_again(
         patch.setattr("cli.authenticators.write_whole", cut_off)
         assert _run(*words) == 130
     with pytest.raises(ProblemsError, match=f"retired on .*{words[0]} alice"):
-        load_requests(lab)
+        load_folder(lab)
     assert _run(*words) == 0
-    assert len(load_requests(lab)) == 1
+    assert len(load_folder(lab).people) == 1
 
 
 def test_an_old_commit_brings_no_ended_authenticator_back(
@@ -283,7 +283,7 @@ def test_an_old_commit_brings_no_ended_authenticator_back(
     for text, place in ((first, "authenticators.phone"), (both, "authenticators.tablet")):
         (lab / "alice.yaml").write_text(text)
         with pytest.raises(ProblemsError, match=f"{place}: retired on"):
-            load_requests(lab)
+            load_folder(lab)
 
 
 def test_a_clone_that_is_behind_undoes_no_change_of_an_authenticator(
@@ -377,7 +377,7 @@ def test_who_gives_the_phone_up_for_a_token_is_not_asked_for_another(
     _told(capsys, "rotate", "alice", "--device", "phone")
     text = request_text(factors="fido2", ssh_keys=f"[{security_key()}]")
     (lab / "alice.yaml").write_text(text)
-    assert len(load_requests(lab)) == 1
+    assert len(load_folder(lab).people) == 1
 
 
 def test_a_method_without_codes_gives_no_device_up_in_silence(

@@ -20,7 +20,7 @@ from cli import engine, project
 from cli.__main__ import main
 from cli.doctor_stack import left_behind
 from cli.ssh_config import own_key
-from infra.model.folder import load_requests
+from infra.model.folder import load_folder
 from infra.model.problems import ProblemsError
 from infra.model.retired import load_retired
 from infra.model.text import shell_word
@@ -85,7 +85,7 @@ def test_keys_that_are_taken(
     (root / "alice.pub").write_bytes(content)
     words = ["request", "alice", "--stack", "lab", "--key", "alice.pub"]
     assert main(words) == 0, capsys.readouterr().err
-    (request,) = load_requests(root / "stacks" / "lab")
+    (request,) = load_folder(root / "stacks" / "lab").people
     assert list(request.ssh_keys) == keys
 
 
@@ -359,7 +359,7 @@ def test_rotate_in_every_shape_of_yaml(
         assert file.read_bytes() == text.encode()
         return
     assert main(["rotate", "alice", "--stack", "lab", *more]) == 0, capsys.readouterr().err
-    (request,) = load_requests(file.parent)
+    (request,) = load_folder(file.parent).people
     (retired,) = load_retired(file.parent)
     assert request.enrollment != retired.enrollment
     assert request.end_sessions is bool(more)
@@ -387,7 +387,7 @@ def test_retired_in_every_shape_of_yaml(
     before = load_retired(file.parent)
     assert main(["rotate", "alice", "--stack", "lab"]) == 0, capsys.readouterr().err
     assert load_retired(file.parent)[:-1] == before
-    assert len(load_requests(file.parent)) == 1
+    assert len(load_folder(file.parent).people) == 1
 
 
 # What is told, and how
