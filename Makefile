@@ -34,7 +34,7 @@ test: ## Everything: lint, unit, program and machine tests
 	@tools/setup.sh --tests --without-pulumi
 	@# The image meanwhile, which the tests of machines wait for; they tell where it fails.
 	@mkdir -p .secondlock
-	@$(IN_VENV) python -m image >.secondlock/image.log 2>&1 &
+	@$(IN_VENV) python -m tools.image >.secondlock/image.log 2>&1 &
 	@$(MAKE) --no-print-directory setup lint SETUP_FLAGS=--tests
 	@$(IN_VENV) pytest $(BESIDE) -m 'not long' --durations=15 $(ARGS)
 
@@ -74,7 +74,7 @@ setup: ## Packages, Python environment and Pulumi CLI, each only if missing
 
 .PHONY: image
 image: setup ## The machines' golden image, made once and kept (FRESH=1: once more, today's packages)
-	@$(IN_VENV) python -m image $(if $(FRESH),--fresh)
+	@$(IN_VENV) python -m tools.image $(if $(FRESH),--fresh)
 
 .PHONY: lock
 lock: setup ## Pin the newest versions that requirements*.in allow

@@ -15,7 +15,7 @@ from cli.aws import admin_policy, images
 from cli.options import UnfitError, echo_json
 from infra.model.problems import Problem, ProblemsError, problem_of
 
-PROBLEM, USAGE, INTERRUPTED = 1, 2, 130
+PROBLEM, INTERRUPTED = 1, 130  # 2, for wrong usage, is typer's
 
 app = typer.Typer(
     help="Enroll researchers, hand out logins and look after a Secondlock stack. `pulumi up` "

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from cli.edit import Request
-from cli.files import replace
 from cli.project import Stack, command
 from cli.retired import Reason, checked, request_of, retire
 from infra.factors import PHONE
+from infra.files import write_whole
 from infra.model.authenticators import Part
 from infra.model.problems import Problem, ProblemsError
 
@@ -39,7 +39,7 @@ def add(stack: Stack, researcher: str, name: str) -> bool:
             return False
         wanted = {**there, name: secrets.token_hex(16)}
         text = checked(stack, researcher, request, {"authenticators": wanted})
-        replace(request.path, text.encode())
+        write_whole(request.path, text.encode())
     return True
 
 
@@ -131,4 +131,4 @@ def _end(
     """
     text = checked(stack, researcher, request, changes)
     retire(stack, researcher, issued, reason, part if issued == request.enrollment else None)
-    replace(request.path, text.encode())
+    write_whole(request.path, text.encode())

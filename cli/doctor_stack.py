@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cli.engine import State, config_values, environment, machines, state
+from cli.engine import State, config_values, environment, locks, machines, state
 from cli.findings import Finding, note, ok, stop, wrong
 from cli.project import Stack, pulumi
 from cli.ssh_config import outdated
@@ -74,15 +72,9 @@ def _locks(stack: Stack) -> list[Finding]:
     url = environment(stack, os.environ).get("PULUMI_BACKEND_URL", "")
     if not url.startswith("file://"):
         return []
-    folder = Path(url.removeprefix("file://")).expanduser() / ".pulumi" / "locks"
-    found = []
-    for path in folder.glob(f"**/{stack.name}/*.json"):
-        with suppress(OSError, ValueError):
-            lock = json.loads(path.read_text())
-            what = f"process {lock.get('pid')} on {lock.get('hostname')} holds the stack"
-            mend = f"wait for it; if it is gone: {pulumi('cancel', stack=stack)}"
-            found.append(stop("state", what, mend))
-    return found
+    backend = Path(url.removeprefix("file://")).expanduser()
+    mend = f"wait for it; if it is gone: {pulumi('cancel', stack=stack)}"
+    return [stop("state", f"{lock} holds the stack", mend) for lock in locks(backend, stack.name)]
 
 
 def _logins(stack: Stack, known: State) -> list[Finding]:

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -274,6 +275,28 @@ def state(stack: Stack) -> State:
         return State.model_validate(_without_none(exported.get("deployment")))
     except ValidationError as error:
         raise _unreadable(stack, error) from None
+
+
+class Lock(BaseModel):
+    """Who works on a stack that is in a backend of files."""
+
+    model_config = ConfigDict(hide_input_in_errors=True, frozen=True)
+
+    pid: int
+    hostname: str
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.hostname}"
+
+
+def locks(backend: Path, stack: str) -> list[Lock]:
+    """Who holds `stack` in the backend of files that is the folder `backend`."""
+    found = []
+    for path in backend.glob(f".pulumi/locks/**/{stack}/*.json"):
+        # Its holder may end, and take it away, this very moment.
+        with suppress(OSError, ValueError):
+            found.append(Lock.model_validate_json(path.read_text()))
+    return found
 
 
 def _without_none(values: object) -> object:

@@ -1,17 +1,15 @@
-"""Writing files so that an interruption never leaves half of one."""
+"""Files that people's commands write: what is there stays, and one command at a time changes it."""
 
 from __future__ import annotations
 
-import fcntl
 import os
-import tempfile
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import typer
 
+from infra import files
 from infra.model.problems import Problem, ProblemsError
 from infra.model.text import visible
 
@@ -40,69 +38,21 @@ def write_new(path: Path, data: bytes, *, mode: int, mend: str) -> None:
         raise
 
 
-def replace(path: Path, data: bytes, *, mode: int = 0o600) -> None:
-    """Put `data` in the place of `path` in one step; an existing file keeps its mode."""
-    if path.exists():
-        mode = path.stat().st_mode & 0o777
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            os.fchmod(file.fileno(), mode)
-            file.write(data)
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink()
-        raise
-    _folder_to_disk(path.parent)
-
-
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Keep other runs of `secondlock` out of `folder` meanwhile.
 
     Says so where it has to wait for one. Raises ProblemsError when that takes too long.
     """
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        _lock(descriptor, folder)
+
+    def tell(holder: str) -> None:
+        place = visible(str(folder))
+        typer.echo(f"secondlock: waiting for another run in {place}{holder}", err=True)
+
+    with ExitStack() as held:
+        try:
+            held.enter_context(files.locked(folder, patience=PATIENCE, on_wait=tell))
+        except files.HeldError as error:
+            what = f"another run of secondlock works in this folder{error}"
+            raise ProblemsError([Problem(folder, None, what, "end it, then try again")]) from None
         yield
-    finally:
-        os.close(descriptor)
-
-
-def _lock(descriptor: int, folder: Path) -> None:
-    until = time.monotonic() + PATIENCE
-    said = False
-    while True:
-        with suppress(BlockingIOError):
-            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        holder = _holder(descriptor)
-        if time.monotonic() > until:
-            what = f"another run of secondlock works in this folder{holder}"
-            raise ProblemsError([Problem(folder, None, what, "end it, then try again")])
-        if not said:
-            typer.echo(
-                f"secondlock: waiting for another run in {visible(str(folder))}{holder}", err=True
-            )
-            said = True
-        time.sleep(0.1)
-
-
-def _holder(descriptor: int) -> str:
-    """Which process has the lock, as far as the kernel tells (proc_locks(5))."""
-    inode = os.fstat(descriptor).st_ino
-    with suppress(OSError):
-        for line in Path("/proc/locks").read_text().splitlines():
-            words = line.split()
-            if "FLOCK" in words and words[5].endswith(f":{inode}"):
-                return f": process {words[4]}"
-    return ""
-
-
-def _folder_to_disk(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -25,7 +25,7 @@ from cli.engine import (
     stacks,
     state,
 )
-from cli.files import locked, replace
+from cli.files import locked
 from cli.options import JsonOption, echo_json
 from cli.project import TARGET, Stack, check_researcher, choose_stack, command, pulumi, shown
 from cli.request import (
@@ -42,6 +42,7 @@ from cli.request import (
 from cli.targets import NAMES, target_of
 from infra.enrollment import fingerprint
 from infra.factors import DEFAULT
+from infra.files import write_whole
 from infra.model.problems import Problem, ProblemsError
 from infra.model.settings import SEED_KEY, setting_problems, split_zones
 
@@ -311,7 +312,7 @@ def _passphrase(stack: Stack, known: Mapping[str, str], said: _Said) -> dict[str
         raise ProblemsError([Problem(None, None, what, f"bring it back, or: export {_FILE}=FILE")])
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
-    replace(path, (secrets.token_urlsafe(_SEED_BYTES) + "\n").encode(), mode=0o600)
+    write_whole(path, (secrets.token_urlsafe(_SEED_BYTES) + "\n").encode(), mode=0o600)
     said(f"Passphrase: {shown(path)}, new; {_KEEP}", passphrase_file=path)
     return {_FILE: str(path)}
 
@@ -333,7 +334,7 @@ def _write_env(stack: Stack, exported: Mapping[str, str]) -> None:
         head = _OURS + shlex.quote(str(path.relative_to(stack.root)))
         kept = [line for line in before[1:] if not line.startswith(mine)]
         lines = [head, *ours, f'export PATH={folders}:"$PATH"', *kept]
-    replace(path, ("\n".join(lines) + "\n").encode(), mode=0o600)
+    write_whole(path, ("\n".join(lines) + "\n").encode(), mode=0o600)
 
 
 def _stack(stack: Stack, provider: str | None, said: _Said) -> bool:

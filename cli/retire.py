@@ -7,10 +7,10 @@ from typing import Annotated
 import typer
 
 from cli import authenticators
-from cli.files import replace
 from cli.options import DeviceOption, JsonOption, ResearcherArgument, StackOption, echo_json
 from cli.project import Stack, check_researcher, choose_stack, command, pulumi, shown
 from cli.retired import checked, request_of
+from infra.files import write_whole
 
 EndSessionsOption = Annotated[
     bool,
@@ -61,7 +61,7 @@ def _renew(stack: Stack, researcher: str, *, end_sessions: bool) -> tuple[str, s
         text = checked(stack, researcher, request, changes)
         # The old one is retired first: cut off in between, the request is refused, not reused.
         authenticators.retire_all(stack, researcher, request, "rotated", with_data=False)
-        replace(request.path, text.encode())
+        write_whole(request.path, text.encode())
     return changes["enrollment"], request.enrollment
 
 

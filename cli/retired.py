@@ -11,9 +11,10 @@ from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from cli.edit import Request, cannot_change, changed, data, dumped, read
-from cli.files import locked, replace
+from cli.files import locked
 from cli.project import Stack, command, pulumi
 from cli.request import faults
+from infra.files import write_whole
 from infra.model.authenticators import Part, mark
 from infra.model.problems import Problem, ProblemsError
 from infra.model.reading import read_text
@@ -103,4 +104,4 @@ def retire(
     wanted = {**added, "date": str(added["date"])}
     if data(path, text) != {"retired": [*kept["retired"], wanted]}:
         raise ProblemsError([cannot_change(path)])
-    replace(path, text.encode(), mode=0o644)
+    write_whole(path, text.encode(), mode=0o644)

@@ -7,22 +7,22 @@ import shlex
 import shutil
 import stat
 import zlib
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from cli.engine import Machine, machines
-from cli.files import replace
 from cli.options import JsonOption, StackOption, echo_json
 from cli.project import Stack, choose_stack, command, shown
 from cli.ssh_windows import KNOWN_HOSTS, windows_config
+from infra.files import cache_folder, write_whole
 from infra.local.qemu import port_file
 from infra.model.problems import Problem, ProblemsError
 from infra.model.reading import UnreadableError, read_text
 from infra.model.ssh_keys import key_blob
 from infra.model.text import shell_word
+from infra.ssh_file import alias, host_key_alias
 
 # sun_path holds 108 bytes with its end; ssh appends %C (40) and, while it binds, 17 more.
 _LONGEST_FOLDER = 108 - 1 - 17 - 40 - 1
@@ -164,9 +164,9 @@ def ssh_config(
         _days(chosen).mkdir(mode=0o700, exist_ok=True)
     config, known_hosts = _files(chosen)
     for path, text in ssh_files(chosen, everything).items():
-        replace(path, text.encode())
+        write_whole(path, text.encode())
     hosts = [
-        alias(chosen, researcher)
+        alias(chosen.name, researcher)
         for machine in everything.values()
         for researcher in machine.researchers
     ]
@@ -191,7 +191,7 @@ def ssh_config(
     if remembered:
         typer.echo("To be asked for no other code today:")
     for researcher, hours in remembered.items():
-        host = alias(chosen, researcher)
+        host = alias(chosen.name, researcher)
         typer.echo(f"  ssh -F {shown(config)} {host}.remember  ({hours} h)")
 
 
@@ -200,9 +200,9 @@ def _for_windows(stack: Stack, everything: dict[str, Machine], *, as_json: bool)
     stack.state.mkdir(mode=0o700, parents=True, exist_ok=True)
     config = stack.state / f"config_{stack.name}"
     known_hosts = stack.state / KNOWN_HOSTS.format(stack=stack.name)
-    text = windows_config(stack.name, everything, partial(host_key_alias, stack))
-    replace(config, text.encode())
-    replace(known_hosts, _known_hosts(stack, everything).encode())
+    text = windows_config(stack.name, everything)
+    write_whole(config, text.encode())
+    write_whole(known_hosts, _known_hosts(stack, everything).encode())
     if as_json:
         echo_json({"stack": stack.name, "ssh_config": config, "known_hosts": known_hosts})
         return
@@ -252,16 +252,6 @@ def _check(stack: Stack, everything: dict[str, Machine], *, as_json: bool) -> No
         typer.echo(f"{shown(config)} fits the machines of today.")
 
 
-def alias(stack: Stack, researcher: str) -> str:
-    """What a researcher types after `ssh`."""
-    return f"{researcher}.{stack.name}"
-
-
-def host_key_alias(stack: Stack, machine: str) -> str:
-    """The name under which known_hosts has the machine: it survives another port."""
-    return f"{machine}.{stack.name}.secondlock"
-
-
 def own_key(stack: Stack, researcher: str) -> Path | None:
     """The demo's private key if it is this researcher's; without one ssh uses the person's own."""
     public, request = stack.key.with_suffix(".pub"), stack.request(researcher)
@@ -276,7 +266,7 @@ def own_key(stack: Stack, researcher: str) -> Path | None:
 
 def _known_hosts(stack: Stack, everything: dict[str, Machine]) -> str:
     return "".join(
-        f"{host_key_alias(stack, name)} {machine.host_key.strip()}\n"
+        f"{host_key_alias(stack.name, name)} {machine.host_key.strip()}\n"
         for name, machine in everything.items()
     )
 
@@ -288,7 +278,7 @@ def _config(stack: Stack, everything: dict[str, Machine], known_hosts: Path) -> 
         for researcher in machine.researchers:
             key = own_key(stack, researcher)
             identity = f"  IdentityFile {_quoted(key)}\n  IdentitiesOnly yes\n" if key else ""
-            host = alias(stack, researcher)
+            host = alias(stack.name, researcher)
             hosts = {host: _SHARED, f"{host}.jupyter": _JUPYTER}
             if researcher in machine.remember:
                 text += _for_the_day(stack, researcher, machine.remember[researcher])
@@ -301,7 +291,7 @@ def _config(stack: Stack, everything: dict[str, Machine], known_hosts: Path) -> 
                     proxy=_proxy(stack, machine),
                     port=_port(machine),
                     researcher=researcher,
-                    host_key_alias=host_key_alias(stack, machine_name),
+                    host_key_alias=host_key_alias(stack.name, machine_name),
                     known_hosts=_quoted(known_hosts),
                     identity=identity,
                 )
@@ -317,7 +307,7 @@ def _days(stack: Stack) -> Path:
 
 def _for_the_day(stack: Stack, researcher: str, hours: int) -> str:
     """How ssh comes by a certificate of today, and where it uses one that is there."""
-    host = alias(stack, researcher)
+    host = alias(stack.name, researcher)
     key = _days(stack) / host
     certificate = _days(stack) / f"{host}-cert.pub"
     config = stack.state / "ssh_config"
@@ -363,13 +353,17 @@ def _word(text: str) -> str:
     return shlex.quote(text).replace("%", "%%")
 
 
+def missing_programs() -> str:
+    """Those of Session Manager's that logins to private machines need and PATH lacks, in words."""
+    names = ("aws", "session-manager-plugin")
+    return " and ".join(name for name in names if shutil.which(name) is None)
+
+
 def _hint(everything: dict[str, Machine]) -> None:
     """Say what logins to private machines need here and is missing."""
     if all(machine.public for machine in everything.values()):
         return
-    missing = [name for name in ("aws", "session-manager-plugin") if shutil.which(name) is None]
-    if missing:
-        programs = " and ".join(missing)
+    if programs := missing_programs():
         typer.echo(
             f"Private machines need {programs} on PATH here: docs/how-to/private-machines.md "
             "says how.",
@@ -396,8 +390,7 @@ def _control_folder() -> Path:
     sharing) when the folder of ControlPath is not there. A cache folder too deep for a socket's
     name (unix(7)) gives way to /tmp.
     """
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = cache / "secondlock" / "ssh"
+    folder = cache_folder() / "ssh"
     if len(os.fsencode(folder)) > _LONGEST_FOLDER or "%" in str(folder):
         folder = Path("/tmp") / f"secondlock-{os.geteuid()}"  # noqa: S108 - checked below
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from infra.ssh_file import alias, host_key_alias
 
+if TYPE_CHECKING:
     from cli.engine import Machine
 
 KNOWN_HOSTS = "known_hosts_{stack}"
@@ -56,15 +56,13 @@ _DAY = """\
 """
 
 
-def windows_config(
-    stack: str, everything: dict[str, Machine], host_key_alias: Callable[[str], str]
-) -> str:
+def windows_config(stack: str, everything: dict[str, Machine]) -> str:
     """The file's text; machines without a public address are not in it."""
     known_hosts = KNOWN_HOSTS.format(stack=stack)
     text = _HEADER.format(known_hosts=known_hosts, name=f"config_{stack}")
     for name, machine in everything.items():
         for researcher in machine.researchers if machine.public else ():
-            host, hours = f"{researcher}.{stack}", machine.remember.get(researcher)
+            host, hours = alias(stack, researcher), machine.remember.get(researcher)
             hosts = {host: (researcher, ""), f"{host}.jupyter": (researcher, _JUPYTER)}
             if hours:
                 day = f"{host}.day"
@@ -77,7 +75,7 @@ def windows_config(
                     address=machine.address,
                     port=machine.port,
                     login=login,
-                    alias=host_key_alias(name),
+                    alias=host_key_alias(stack, name),
                     known_hosts=known_hosts,
                 )
                 text += rest

@@ -14,9 +14,10 @@ from cli.engine import Machine, machines
 from cli.options import JsonOption, StackOption, echo_json
 from cli.project import Stack, choose_stack
 from cli.reports import Clock, GuestStatus, Report, Researcher
-from cli.ssh_config import alias, host_key_alias, outdated, own_key
+from cli.ssh_config import outdated, own_key
 from cli.targets import target_of
 from infra.model.problems import Problem, ProblemsError
+from infra.ssh_file import alias, host_key_alias
 
 _WIDE = 200  # columns, where the output is not a terminal
 
@@ -80,9 +81,9 @@ def _document(stack: Stack, report: Report) -> dict[str, Any]:
         "address": machine.address if machine.public else None,
         "port": machine.port,
         "host_key": machine.host_key,
-        "host_key_alias": host_key_alias(stack, report.name),
+        "host_key_alias": host_key_alias(stack.name, report.name),
         "key": next(filter(None, (own_key(stack, one) for one in machine.researchers)), None),
-        "ssh_hosts": {one: alias(stack, one) for one in machine.researchers},
+        "ssh_hosts": {one: alias(stack.name, one) for one in machine.researchers},
         "roster": {"wanted": machine.serial, "applied": guest.serial if guest else None},
         "bundle": said["bundle"] if said else None,
         "clock": said["clock"] if said else None,

@@ -1,1 +1,1 @@
-"""What machines' images are made of; `python -m image` (make image) builds the golden one."""
+"""What machines' images are made of; `make image` builds the golden one."""

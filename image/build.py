@@ -10,11 +10,11 @@ from cloudinit.install import PAM_SOURCES
 from image.kernel import write_vmlinux
 from image.packages import PACKAGES, RELEASE
 from image.rootfs import build_rootfs, file_hook, script_hook, write_disk
+from image.store import fresh_folder, image_folder, tensorflow_folder
 from image.tensorflow import build_tensorflow
-from infra.local.image import fresh_folder, image_folder, tensorflow_folder
-from tools.emulation import require_avx
+from infra.files import cache_folder
 from tools.setup import ensure_uv, uv_version
-from tools.steps import Step, StepError, appears_whole, cache_dir, locked, run_logged
+from tools.steps import Step, StepError, appears_whole, locked, run_logged
 
 _PROGRAMS = ("mmdebstrap", "mke2fs", "zstd", "unshare")
 _ROOM_GIB = 9
@@ -29,13 +29,13 @@ def build(fresh: bool = False) -> Path:
     build that they were made from, which stays. A second builder waits for the first. What an
     interrupted one left is removed.
     """
-    require_avx()
     target = fresh_folder() if fresh else image_folder()
     if target.exists():
         Step("Golden image").done("there")
         return target
     _require()
-    with locked(cache_dir() / "image.lock", "Another build of the image is running; waiting ..."):
+    lock = cache_folder() / "image.lock"
+    with locked(lock, "Another build of the image is running; waiting ..."):
         if not target.exists():
             _build(target, fresh)
     if fresh:
@@ -92,7 +92,7 @@ def _require() -> None:
     absent = [name for name in _PROGRAMS if not shutil.which(name)]
     if absent:
         raise StepError(f"These programs are missing: {', '.join(absent)}", "make setup")
-    cache = cache_dir()
+    cache = cache_folder()
     cache.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(cache).free / 2**30
     if free < _ROOM_GIB:

@@ -18,7 +18,7 @@ from infra.model.settings import PREFIX, SEED_KEY, ours
 from infra.plan import Plan, make_plan
 from infra.record import needless_words
 from infra.register import SAID_WHY, Register
-from infra.ssh_file import outdated
+from infra.ssh_file import misleading
 from infra.targets import objections, target_of
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Lab:
         self.enrollments = pulumi.Output.secret(plan.enrollments)
         self.policies = made.policies
         if self.machines and not pulumi.runtime.is_dry_run():
-            tell = partial(_tell_outdated, plan.settings.stack)
+            tell = partial(_tell_misleading, plan.settings.stack)
             pulumi.Output.all(**self.machines).apply(tell)
 
     @property
@@ -121,8 +121,8 @@ def _seed_in_clear(stack: str) -> Problem:
     return Problem(file, None, what, f"openssl rand -hex 32 | {anew}")
 
 
-def _tell_outdated(stack: str, machines: Mapping[str, Mapping[str, Any]]) -> None:
-    if what := outdated(_STATE / stack, stack, machines):
+def _tell_misleading(stack: str, machines: Mapping[str, Mapping[str, Any]]) -> None:
+    if what := misleading(_STATE / stack, stack, machines):
         mend = f"./secondlock ssh-config --stack {stack}"
         pulumi.log.warn(f"{_STATE / stack / 'ssh_config'} is of before: {what} ({mend})")
 

@@ -1,6 +1,6 @@
-"""What `secondlock ssh-config` wrote, beside what machines are by now: for `up` to say it.
+"""What `secondlock ssh-config` writes: its names, and for `up` to say where it misleads by now.
 
-The rest of those files is compared by `status`, `doctor` and `ssh-config --check`.
+The whole files are compared by `status`, `doctor` and `ssh-config --check`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,17 @@ _ENTRY = re.compile(r"(?m)^Host (\S+)\n((?:  .*\n)+)")
 _DERIVED = re.compile(r"\.(?:jupyter|code|remember)$")
 
 
-def outdated(state: Path, stack: str, machines: Mapping[str, Mapping[str, Any]]) -> str | None:
+def alias(stack: str, researcher: str) -> str:
+    """What a researcher types after `ssh`."""
+    return f"{researcher}.{stack}"
+
+
+def host_key_alias(stack: str, machine: str) -> str:
+    """The name under which known_hosts has the machine: it survives another port."""
+    return f"{machine}.{stack}.secondlock"
+
+
+def misleading(state: Path, stack: str, machines: Mapping[str, Mapping[str, Any]]) -> str | None:
     """Where the files in the stack's folder `state` lead ssh to what is no longer so.
 
     `machines` are as the program's output of that name has them. None where nothing is written.
@@ -35,11 +45,11 @@ def _differences(
     there = {host: rest.split("\n") for host, rest in _ENTRY.findall(config)}
     wanted = {}
     for name, machine in machines.items():
-        key = f"{name}.{stack}.secondlock {machine['host_key']}"
+        key = f"{host_key_alias(stack, name)} {machine['host_key']}"
         if key not in known_hosts:
             yield f"it does not know {name}'s host key"
         for researcher in machine["researchers"]:
-            wanted[f"{researcher}.{stack}"] = machine
+            wanted[alias(stack, researcher)] = machine
     for host, machine in wanted.items():
         if host not in there:
             yield f"it does not know {host}"

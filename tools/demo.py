@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import fcntl
 import json
 import os
 import shlex
@@ -18,9 +17,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from cli.engine import locks
 from cli.keys import read_keys
+from infra.files import HeldError, locked
 from infra.local.host import sweep
 from infra.model.problems import ProblemsError
 from infra.model.ssh_keys import key_blob
@@ -171,13 +172,13 @@ def tell_other_keys(public_key: Path) -> None:
 
 def recover() -> None:
     """Clear away what a killed `pulumi` left: its lock, and operations that never ended."""
-    locks = read_locks()
-    for lock in locks:
-        if lock["hostname"] == socket.gethostname() and not runs_pulumi(lock["pid"]):
+    left = locks(BACKEND, STACK)
+    for lock in left:
+        if lock.hostname == socket.gethostname() and not runs_pulumi(lock.pid):
             continue
-        what = f"pulumi works on this stack already (process {lock['pid']} on {lock['hostname']})"
+        what = f"pulumi works on this stack already ({lock})"
         raise StepError(what, "wait for it to end, then run the command again")
-    if locks:
+    if left:
         print("Pulumi was killed last time; cancelling its lock.", flush=True)
         ask("pulumi", "cancel", "--yes", "--stack", STACK)
     state = json.loads(ask("pulumi", "stack", "export", "--stack", STACK))
@@ -194,16 +195,6 @@ def clear_halves() -> None:
         with contextlib.suppress(FileNotFoundError):
             if time.time() - path.stat().st_mtime > HALF_WRITTEN_S:
                 path.unlink()
-
-
-def read_locks() -> list[dict[str, Any]]:
-    """The locks on the file backend: who holds each, and where."""
-    locks = []
-    for path in BACKEND.glob(".pulumi/locks/**/*.json"):
-        # Its holder may end, and take it away, this very moment.
-        with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):
-            locks.append(json.loads(path.read_text()))
-    return locks
 
 
 def runs_pulumi(pid: int) -> bool:
@@ -282,16 +273,13 @@ def has_state() -> bool:
 @contextlib.contextmanager
 def alone() -> Iterator[None]:
     """Let one run at a time work on the demo. The lock leaves no file."""
-    folder = os.open(ROOT / "stacks", os.O_RDONLY | os.O_DIRECTORY)
-    try:
+    with contextlib.ExitStack() as held:
         try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            what = "another `make demo` or `make demo-down` works here"
+            held.enter_context(locked(ROOT / "stacks", patience=0))
+        except HeldError as error:
+            what = f"another `make demo` or `make demo-down` works here{error}"
             raise StepError(what, "wait for it to end, then run the command again") from None
         yield
-    finally:
-        os.close(folder)
 
 
 def main() -> int:

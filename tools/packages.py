@@ -7,7 +7,8 @@ import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
-from tools.steps import Step, StepError, appears_whole, cache_dir, run_logged
+from infra.files import cache_folder
+from tools.steps import Step, StepError, appears_whole, run_logged
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -50,7 +51,7 @@ UNPACKED = ("docker-registry", "lynis")
 
 def unpacked(name: str) -> Path:
     """Where the files of one of UNPACKED are, or will be."""
-    return cache_dir() / "packages" / name
+    return cache_folder() / "packages" / name
 
 
 def missing(wanted: Iterable[str]) -> list[str]:

@@ -20,13 +20,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from infra.files import cache_folder
 from tools.steps import (
     ROOT,
     VENV,
     Step,
     StepError,
     appears_whole,
-    cache_dir,
     run_logged,
     uv_install,
 )
@@ -59,7 +59,7 @@ def ensure_pulumi(title: str, uv: Path) -> None:
         link_programs([found, *([Path(host)] if host else [])])
         step.done(f"{found} on PATH serves")
         return
-    folder = cache_dir() / f"pulumi-{PULUMI_VERSION}"
+    folder = cache_folder() / f"pulumi-{PULUMI_VERSION}"
     word = "there"
     if not (folder / "bin" / "pulumi").exists():
         with appears_whole(folder) as part:
@@ -200,7 +200,7 @@ class Go:
 def build(step: Step, uv: Path, target: Path) -> str:
     """Build CLI and language host from the modules that tools/pulumi pins with their hashes."""
     # Kept when interrupted, so that the next run goes on; gone when all is built.
-    work = cache_dir() / f"pulumi-{PULUMI_VERSION}.build"
+    work = cache_folder() / f"pulumi-{PULUMI_VERSION}.build"
     go = find_go(step, uv, work)
     version_flag = f"-X {SDK_MODULE}/go/common/version.Version=v{PULUMI_VERSION}"
     build_one(step, go, MODULES / "cli", CLI_PACKAGE, target / "pulumi", version_flag)

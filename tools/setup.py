@@ -13,6 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from infra.files import cache_folder
 from tools.packages import ensure_packages
 from tools.pulumi_cli import PULUMI_VERSION, ensure_pulumi
 from tools.steps import (
@@ -21,7 +22,6 @@ from tools.steps import (
     Step,
     StepError,
     appears_whole,
-    cache_dir,
     exit_code,
     locked,
     run_logged,
@@ -45,7 +45,7 @@ def uv_version() -> str:
 def ensure_uv(title: str) -> Path:
     """Install the pinned uv into the cache by pip, verified by hash; return its path."""
     step = Step(title)
-    folder = cache_dir() / f"uv-{uv_version()}"
+    folder = cache_folder() / f"uv-{uv_version()}"
     uv = folder / "uv"
     if uv.exists():
         step.done("there")
@@ -128,7 +128,7 @@ def main() -> int:
     parser.add_argument("--clients", action="store_true", help="also what `make clients` needs")
     parser.add_argument("--without-pulumi", action="store_true", help="what comes before it")
     options = parser.parse_args()
-    lock = cache_dir() / "setup.lock"
+    lock = cache_folder() / "setup.lock"
 
     def work() -> None:
         with locked(lock, "Another set-up is running; waiting for it to end ..."):

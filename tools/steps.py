@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import shutil
 import signal
@@ -20,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from infra import files
 from infra.model.problems import FaultError, problem_of
 from infra.model.text import visible
 
@@ -45,12 +45,6 @@ class StepError(FaultError):
         what = f"{self.problem.what}:" if self.said else self.problem.what
         said = (f"    {visible(line)}" for line in self.said)
         return "\n".join([what, *said, f"  To mend it: {self.problem.mend}"])
-
-
-def cache_dir() -> Path:
-    """The folder of Secondlock's caches (XDG Base Directory Specification)."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "secondlock"
 
 
 def _elapsed(seconds: float) -> str:
@@ -194,12 +188,7 @@ def uv_install(uv: Path, where: Sequence[str], requirements: Path, *, mend: str)
 def locked(path: Path, waiting: str) -> Iterator[None]:
     """Hold an exclusive lock on the file `path`; say `waiting` when another has it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print(waiting, flush=True)
-            fcntl.flock(handle, fcntl.LOCK_EX)
+    with files.locked(path, on_wait=lambda _: print(waiting, flush=True)):
         yield
 
 

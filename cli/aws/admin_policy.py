@@ -15,14 +15,15 @@ import typer
 
 from cli.options import JsonOption, echo_json
 from infra.aws.iam import Document, allow, document
+from infra.aws.tags import STACK_TAG
 
 LONGEST = 6144
 """Characters of a managed policy, without white space."""
 
 _PATH = "secondlock"
-_REQUEST_TAG = "aws:RequestTag/secondlock:stack"
+_REQUEST_TAG = f"aws:RequestTag/{STACK_TAG}"
 # A pattern that fits every value asks for no more than that the tag is there.
-_OURS = {"StringLike": {"aws:ResourceTag/secondlock:stack": "*"}}
+_OURS = {"StringLike": {f"aws:ResourceTag/{STACK_TAG}": "*"}}
 _MADE_OURS = {"StringLike": {_REQUEST_TAG: "*"}}
 
 _REGION = "[a-z]{2,5}(-[a-z]+)+-[0-9]{1,2}"  # the form of all that botocore knows

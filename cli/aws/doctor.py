@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -29,7 +28,9 @@ from cli.aws.session import client_config, explained, session
 from cli.aws.strays import strays
 from cli.findings import Finding, note, ok, requests, stop, wrong
 from cli.project import Stack, command
+from cli.ssh_config import missing_programs
 from infra.aws.data import first_zone
+from infra.aws.tags import STACK_TAG
 from infra.model.instance_types import BAKING
 from infra.model.members import MachineRequest
 from infra.model.problems import ProblemsError
@@ -114,8 +115,7 @@ class _Here:
     def is_own(self, tags: list[TagTypeDef]) -> bool:
         """Whether something with these tags is of this stack, so that it is not counted twice."""
         return any(
-            tag.get("Key") == "secondlock:stack" and tag.get("Value") == self.stack.name
-            for tag in tags
+            tag.get("Key") == STACK_TAG and tag.get("Value") == self.stack.name for tag in tags
         )
 
 
@@ -398,9 +398,9 @@ def _strays(here: _Here) -> Iterator[Finding]:
 
 def _session_manager(here: _Here) -> Iterator[Finding]:
     private = [one.name for one in here.wanted if not one.public]
-    missing = [name for name in ("aws", "session-manager-plugin") if shutil.which(name) is None]
+    missing = missing_programs()
     if private and missing:
-        what = f"logins to private machines need {' and '.join(missing)}, not on PATH here"
+        what = f"logins to private machines need {missing}, not on PATH here"
         yield note("tools", what, "docs/how-to/private-machines.md")
 
 

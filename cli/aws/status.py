@@ -21,6 +21,7 @@ from cli.aws.strays import strays
 from cli.engine import Machine
 from cli.project import Stack, pulumi
 from cli.reports import GuestStatus, Mends, Report, guest_problems, read_status
+from infra.aws.tags import REBUILD_TAG
 from infra.model.folder import load_folder
 from infra.model.members import MachineRequest
 from infra.model.problems import Problem, ProblemsError
@@ -230,7 +231,7 @@ def _behind(
     """What the request asks for and the instance is not."""
     tags = {tag.get("Key"): tag.get("Value") for tag in instance.get("Tags", [])}
     differences = []
-    rebuild = tags.get("secondlock:rebuild", str(request.rebuild))
+    rebuild = tags.get(REBUILD_TAG, str(request.rebuild))
     if rebuild != str(request.rebuild):
         differences.append(f"rebuild {rebuild}, not {request.rebuild}")
     has = instance.get("InstanceType")

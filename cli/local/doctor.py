@@ -7,7 +7,6 @@ import datetime as dt
 import os
 import re
 import shutil
-import subprocess
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -15,17 +14,14 @@ from pathlib import Path
 from cli.findings import Finding, note, ok, requests, stop
 from cli.project import Stack, pulumi
 from cli.reports import CODES_BEAR, clock_fault
+from image.store import GoldenImage
 from infra.local import clock, qemu
-from infra.local.accel import acceleration
+from infra.local.accel import AVX_SINCE, QEMU, acceleration, qemu_version
 from infra.local.agent import AgentError, GuestAgent
 from infra.local.host import machines_folder
-from infra.local.image import GoldenImage, golden_image
+from infra.local.image import golden_image
 from infra.model.members import MachineRequest
 from infra.model.problems import ProblemsError
-
-_QEMU = "qemu-system-x86_64"
-_AVX_SINCE = (7, 2)
-"""QEMU's own emulation has AVX, which TensorFlow needs, since 7.2 (QEMU's ChangeLog/7.2)."""
 
 _LEAST_DISK_GIB = 3.0
 """What a machine writes at its first boot and a little more: its disks grow as they are used."""
@@ -42,7 +38,7 @@ _INSTALL = "sudo apt-get install qemu-system-x86"
 def findings(stack: Stack) -> list[Finding]:
     """Every finding, good and bad."""
     machines, found = requests(stack)
-    version = _qemu_version()
+    version = qemu_version()
     accel, image = _image()
     found += [_qemu(version, accel), image, *_behind(stack), _accel(accel)]
     found += [_cpus(machines), _memory(stack, machines), _disk(stack, machines), _clock()]
@@ -82,21 +78,13 @@ def _behind(stack: Stack) -> list[Finding]:
     return [note("machines", what, mend)]
 
 
-def _qemu_version() -> tuple[int, ...] | None:
-    if shutil.which(_QEMU) is None:
-        return None
-    done = subprocess.run([_QEMU, "--version"], capture_output=True, text=True, check=False)
-    match = re.search(r"version (\d+)\.(\d+)", done.stdout)
-    return (int(match[1]), int(match[2])) if match else ()
-
-
 def _qemu(version: tuple[int, ...] | None, accel: str | None) -> Finding:
     if version is None:
-        return stop("qemu", f"{_QEMU} is not installed", f"make setup, or: {_INSTALL}")
+        return stop("qemu", f"{QEMU} is not installed", f"make setup, or: {_INSTALL}")
     if not version:
-        return note("qemu", f"{_QEMU} does not tell its version", _INSTALL)
+        return note("qemu", f"{QEMU} does not tell its version", _INSTALL)
     told = ".".join(map(str, version))
-    if version < _AVX_SINCE and accel != "kvm":
+    if version < AVX_SINCE and accel != "kvm":
         what = f"{told} emulates no AVX, without which TensorFlow does not start"
         return stop("qemu", what, "QEMU 7.2 or later (Debian 12, Ubuntu 24.04), or KVM")
     return ok("qemu", told)

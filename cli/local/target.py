@@ -33,7 +33,7 @@ def settings(zones: str, on_destroy: str | None) -> dict[str, str]:
 
 def steps(_stack: Stack) -> list[str]:
     """The golden image, where there is none yet."""
-    from infra.local.image import GoldenImage, image_folder
+    from image.store import GoldenImage, image_folder
 
     return [] if GoldenImage(image_folder()).disk.exists() else ["make image"]
 

@@ -9,15 +9,14 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Any
 
-from infra.aws.iam import Document, allow, document
-from infra.aws.tags import RESEARCHER_TAG
+from infra.aws.iam import Document, allow, document, statement
+from infra.aws.tags import RESEARCHER_TAG, STACK_TAG
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from infra.aws.facts import Facts
 
-STACK_TAG = "secondlock:stack"
 MACHINE_TAG = "secondlock:machine"
 """On a machine's role: it says which roster and which log streams the role is for."""
 
@@ -90,25 +89,21 @@ def roster_arn(facts: Facts, stack: str, machine: str) -> str:
 def assumed_by_ec2(facts: Facts) -> Document:
     """Trust: instances may take the role, nobody else."""
     service = {"Service": f"ec2.{facts.dns_suffix}"}
-    return document(
-        {"Sid": "Instances", "Effect": "Allow", "Principal": service, "Action": "sts:AssumeRole"}
-    )
+    return document(statement("Allow", "Instances", "sts:AssumeRole", principal=service))
 
 
 def assumed_by_flow_logs(facts: Facts) -> Document:
     """Trust: the flow logs of this account and region alone may take the role."""
     return document(
-        {
-            "Sid": "FlowLogs",
-            "Effect": "Allow",
+        statement(
+            "Allow",
+            "FlowLogs",
+            "sts:AssumeRole",
             # The same name in every partition.
-            "Principal": {"Service": "vpc-flow-logs.amazonaws.com"},
-            "Action": "sts:AssumeRole",
-            "Condition": {
-                "StringEquals": {"aws:SourceAccount": facts.account_id},
-                "ArnLike": {"aws:SourceArn": _arn(facts, "ec2", "vpc-flow-log/*")},
-            },
-        }
+            principal={"Service": "vpc-flow-logs.amazonaws.com"},
+            StringEquals={"aws:SourceAccount": facts.account_id},
+            ArnLike={"aws:SourceArn": _arn(facts, "ec2", "vpc-flow-log/*")},
+        )
     )
 
 
@@ -195,13 +190,13 @@ def key_policy(facts: Facts, stack: str) -> Document:
     }
     everybody = {"AWS": "*"}
     return document(
-        {
-            "Sid": "AccountsOwnPolicies",
-            "Effect": "Allow",
-            "Principal": {"AWS": f"arn:{facts.partition}:iam::{facts.account_id}:root"},
-            "Action": "kms:*",
-            "Resource": "*",
-        },
+        statement(
+            "Allow",
+            "AccountsOwnPolicies",
+            "kms:*",
+            "*",
+            principal={"AWS": f"arn:{facts.partition}:iam::{facts.account_id}:root"},
+        ),
         # As the key policy of EBS's own key: also EC2's roles for spot and Image Builder need it.
         _key("Volumes", everybody, _USE, StringEquals=by_volumes),
         _key(
@@ -233,17 +228,15 @@ def key_policy(facts: Facts, stack: str) -> Document:
 def topic_policy(facts: Facts, stack: str) -> Document:
     """Alarms of this account and region may be published, nothing else."""
     return document(
-        {
-            "Sid": "Alarms",
-            "Effect": "Allow",
-            "Principal": {"Service": "cloudwatch.amazonaws.com"},
-            "Action": "sns:Publish",
-            "Resource": _topic_arn(facts, stack),
-            "Condition": {
-                "StringEquals": {"aws:SourceAccount": facts.account_id},
-                "ArnLike": {"aws:SourceArn": _arn(facts, "cloudwatch", "alarm:*")},
-            },
-        }
+        statement(
+            "Allow",
+            "Alarms",
+            "sns:Publish",
+            _topic_arn(facts, stack),
+            principal={"Service": "cloudwatch.amazonaws.com"},
+            StringEquals={"aws:SourceAccount": facts.account_id},
+            ArnLike={"aws:SourceArn": _arn(facts, "cloudwatch", "alarm:*")},
+        )
     )
 
 
@@ -251,14 +244,14 @@ def bucket_policy(facts: Facts, stack: str) -> Document:
     """Nobody by plain HTTP. It allows nothing: who reads is said by the reader's own policy."""
     bucket = _bucket_arn(facts, stack)
     return document(
-        {
-            "Sid": "TlsAlone",
-            "Effect": "Deny",
-            "Principal": {"AWS": "*"},
-            "Action": "s3:*",
-            "Resource": [bucket, f"{bucket}/*"],
-            "Condition": {"Bool": {"aws:SecureTransport": "false"}},
-        }
+        statement(
+            "Deny",
+            "TlsAlone",
+            "s3:*",
+            [bucket, f"{bucket}/*"],
+            principal={"AWS": "*"},
+            Bool={"aws:SecureTransport": "false"},
+        )
     )
 
 

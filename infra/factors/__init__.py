@@ -13,7 +13,7 @@ from typing import Any, Protocol, cast
 
 from pydantic import BaseModel
 
-from cloudinit.guest.methods import METHODS
+from cloudinit.guest.methods import METHODS, every_factor
 from cloudinit.guest.methods import factors as names
 
 DEFAULT = METHODS[0]
@@ -71,6 +71,9 @@ class Factor(Protocol):
     def issue(self, streams: Streams, who: Who) -> Issued:
         """What one enrollment of the person gives them."""
 
+    def ids(self, entry: Mapping[str, Any]) -> set[str]:
+        """Of a person's entry in a roster: the ids of what was issued apart from the enrollment."""
+
     def scanned(self, shown: Any) -> dict[str, str]:
         """What the QRs hold that a person scans, by the name of what scans each."""
 
@@ -81,6 +84,14 @@ class Factor(Protocol):
 def factor(name: str) -> Factor:
     """The factor of this name."""
     return cast("Factor", importlib.import_module(f"infra.factors.{name}"))
+
+
+def ids(entry: Mapping[str, Any]) -> set[str]:
+    """Of all that a person's entry in a roster carries, the enrollment's own among them.
+
+    Also in a roster from another version, whose method may be unknown here.
+    """
+    return {entry["enrollment"]}.union(*(factor(name).ids(entry) for name in every_factor()))
 
 
 def of(method: str) -> dict[str, Factor]:

@@ -5,6 +5,7 @@ What the machine's sshd demands of it is in cloudinit/guest/fido2/.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel
@@ -42,6 +43,11 @@ def fault(field: str, value: Any) -> tuple[str, str] | None:
 def issue(_streams: Streams, _who: Who) -> Issued:
     """Nothing: the request has the keys."""
     return Issued()
+
+
+def ids(_entry: Mapping[str, Any]) -> set[str]:
+    """None: all of it is the enrollment's."""
+    return set()
 
 
 def scanned(_shown: SHOWN) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import islice
 from typing import Annotated, Any
 
@@ -34,6 +34,11 @@ def issue(streams: Streams, _who: Who) -> Issued:
     """The password."""
     password = _password(streams("password"))
     return Issued({"password": password}, {"password": password})
+
+
+def ids(_entry: Mapping[str, Any]) -> set[str]:
+    """None: all of it is the enrollment's."""
+    return set()
 
 
 def scanned(_shown: SHOWN) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 import pyotp
@@ -86,6 +86,12 @@ def issue(streams: Streams, who: Who) -> Issued:
 
 def _secret(streams: Streams, issued: str | None) -> str:
     return base64.b32encode(streams("totp", issued)(_SECRET_BYTES)).decode()
+
+
+def ids(entry: Mapping[str, Any]) -> set[str]:
+    """Of each of several authenticators, and of emergency codes that have one of their own."""
+    found = {each["enrollment"] for each in entry.get("authenticators", {}).values()}
+    return found | ({entry["codes_enrollment"]} if "codes_enrollment" in entry else set())
 
 
 def scanned(shown: SHOWN) -> dict[str, str]:

@@ -8,11 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from infra.files import cache_folder, write_whole
+
+QEMU = "qemu-system-x86_64"
+AVX_SINCE = (7, 2)
+"""QEMU's own emulation has AVX, which TensorFlow needs, since 7.2 (QEMU's ChangeLog/7.2)."""
 
 PROBE_SECONDS = 15.0
 _SIGN = b"Unable to mount root fs"  # a kernel without a disk says so once it is up
@@ -43,6 +50,15 @@ class Acceleration:
         another had just changed (decision 14): the machine then starts again.
         """
         return "cryptomgr.notests panic=1" + ("" if self.name == "kvm" else " mitigations=off")
+
+
+def qemu_version() -> tuple[int, ...] | None:
+    """QEMU's version, major and minor: empty where it does not say; None where there is no QEMU."""
+    if shutil.which(QEMU) is None:
+        return None
+    done = subprocess.run([QEMU, "--version"], capture_output=True, text=True, check=False)
+    match = re.search(r"version (\d+)\.(\d+)", done.stdout)
+    return (int(match[1]), int(match[2])) if match else ()
 
 
 def acceleration(kernel: Path) -> Acceleration:
@@ -76,7 +92,7 @@ def _known() -> str | None:
 
 def kvm_boots(kernel: Path) -> bool:
     """Whether KVM brings `kernel` up to looking for its root file system, in a few seconds."""
-    program = shutil.which("qemu-system-x86_64")
+    program = shutil.which(QEMU)
     if program is None:
         return False
     argv = [program, "-nodefaults", "-no-user-config", "-display", "none", "-machine", "q35"]
@@ -99,16 +115,13 @@ def kvm_boots(kernel: Path) -> bool:
 def _cache_file() -> Path:
     """One file for each (boot of the computer, QEMU): either may change what works."""
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    program = Path(shutil.which("qemu-system-x86_64") or "/").stat()
+    program = Path(shutil.which(QEMU) or "/").stat()
     key = f"{boot} {program.st_ino} {program.st_mtime_ns}"
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "secondlock" / f"accel-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+    return cache_folder() / f"accel-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
 
 
 def _keep(path: Path, name: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     for old in path.parent.glob("accel-*"):
         old.unlink(missing_ok=True)
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    fresh.write_text(name + "\n")
-    fresh.replace(path)
+    write_whole(path, f"{name}\n".encode())

@@ -19,7 +19,6 @@ from infra.model.problems import FaultError
 if TYPE_CHECKING:
     from pathlib import Path
 
-Progress = Callable[[str], None]
 Alive = Callable[[], bool]
 _SILENCE = 10.0  # seconds; what is not answered by then may have been lost with a restart
 
@@ -49,24 +48,6 @@ class GuestAgent:
                 return True
         except (ChannelError, json.JSONDecodeError):
             return False
-
-    def wait_ready(
-        self, timeout: float, progress: Progress | None = None, alive: Alive = _always
-    ) -> None:
-        """Wait until the agent answers; `alive` is asked between tries whether it still can.
-
-        Raises AgentError after `timeout` seconds, or as soon as `alive` says no.
-        """
-        started = time.monotonic()
-        while not self.ping():
-            waited = time.monotonic() - started
-            if not alive():
-                raise AgentError("the machine stopped while its guest agent was awaited")
-            if waited > timeout:
-                raise AgentError(f"its guest agent did not answer within {timeout:.0f} s")
-            if progress is not None:
-                progress(f"waiting for the guest to boot ({waited:.0f} s)")
-            time.sleep(0.5)
 
     def run(
         self,

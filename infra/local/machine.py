@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING, Any
 import pulumi
 from pulumi import dynamic
 
+from image.store import image_of, is_there
+from infra.files import write_whole
 from infra.local import accel, clock, qemu
 from infra.local.agent import AgentError, AwayError, GuestAgent
 from infra.local.data import LocalData
 from infra.local.host import Place
-from infra.local.image import image_of, is_there
 from infra.local.qmp import ChannelError
 from infra.local.upgrade import LackingError, upgrade
 from infra.model.problems import FaultError, Problem, problem_of
@@ -328,12 +329,10 @@ def _starting() -> str:
 
 def _enrollments(props: Props) -> list[str]:
     """The ids of all that the machine's last roster carried."""
+    from infra.factors import ids  # previews do without
+
     people: dict[str, dict[str, Any]] = json.loads(props["roster"])["researchers"]
-    found = {each["enrollment"] for each in people.values()}
-    for each in people.values():
-        found |= {one["enrollment"] for one in each.get("authenticators", {}).values()}
-        found |= {each["codes_enrollment"]} if "codes_enrollment" in each else set()
-    return sorted(found)
+    return sorted(set().union(*map(ids, people.values())))
 
 
 def _apply(machine: _Machine, serial: int, known: list[str]) -> int:
@@ -357,7 +356,7 @@ def _deliver(machine: _Machine, serial: int, known: list[str]) -> int:
     elif not new_volumes:
         serial = max(serial, _reported_serial(machine))
     serial += 1
-    qemu.write_whole(kept, f"{serial}\n")
+    write_whole(kept, f"{serial}\n".encode())
     roster = json.loads(machine.props["roster"])
     if _sent(machine).exists():
         known = sorted({*known, *_sent(machine).read_text().split()})
@@ -376,7 +375,7 @@ def _deliver(machine: _Machine, serial: int, known: list[str]) -> int:
         raise qemu.MachineError(f"its roster was not applied: {answer.get('error')}")
     qemu.mark_data_in_use(machine.data)
     sent = sorted({*known, *_enrollments(machine.props)})
-    qemu.write_whole(_sent(machine), "".join(f"{each}\n" for each in sent))
+    write_whole(_sent(machine), "".join(f"{each}\n" for each in sent).encode())
     return serial
 
 

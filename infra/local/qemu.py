@@ -23,7 +23,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from infra.local.accel import Acceleration, acceleration
+from infra.files import write_whole
+from infra.local.accel import QEMU, Acceleration, acceleration
 from infra.local.agent import AgentError, GuestAgent
 from infra.local.qmp import ChannelError, monitor
 from infra.model.problems import FaultError
@@ -31,7 +32,6 @@ from infra.model.problems import FaultError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-QEMU = "qemu-system-x86_64"
 STATE_DISK_MIB = 64
 _LOG_BYTES = 512 * 1024
 _FIRST_PORT, _PORTS = 20000, 10000  # below Linux's default range for outgoing connections
@@ -279,13 +279,6 @@ def processes(folder: Path) -> list[int]:
     return sorted(found)
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write `path` in one step: where there is no room, what it held before stays."""
-    fresh = path.with_name(f"{path.name}.new")
-    fresh.write_text(text)
-    fresh.replace(path)
-
-
 def tail(path: Path, lines: int) -> str:
     """The last `lines` lines of a log, printable characters only; empty when there is none."""
     with suppress(OSError):
@@ -376,10 +369,8 @@ def _write_spec(spec: MachineSpec) -> None:
     values = asdict(spec)
     del values["directory"]
     text = json.dumps(values, default=str, indent=1) + "\n"
-    write_whole(spec.directory / "machine.json", text)
-    file = port_file(spec.directory)
-    write_whole(file, f"Port {spec.ssh_port}\n")
-    file.chmod(0o600)  # ssh refuses what others could write
+    write_whole(spec.directory / "machine.json", text.encode())
+    write_whole(port_file(spec.directory), f"Port {spec.ssh_port}\n".encode())
 
 
 def _launch(spec: MachineSpec, arguments: Iterator[str]) -> subprocess.Popen[bytes]:

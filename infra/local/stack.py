@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pulumi
 
+from image.store import GoldenImage, image_folder
 from infra.local.host import LocalHost, home
-from infra.local.image import GoldenImage, image_folder
 from infra.local.machine import LocalMachine
 
 if TYPE_CHECKING:

@@ -85,11 +85,6 @@ def read_folder(
     return Requests(tuple(people), tuple(machines), tuple(retired), shared), problems
 
 
-def load_requests(folder: Path, instead: Mapping[Path, str] | None = None) -> list[InstanceRequest]:
-    """The people of `load_folder`, in a list. Raises ProblemsError."""
-    return list(load_folder(folder, instead).people)
-
-
 _D = TypeVar("_D", InstanceRequest, SharedMachine)
 
 

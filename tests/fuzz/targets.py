@@ -19,7 +19,7 @@ from cli import authenticators, edit, engine, ssh_config
 from cli.keys import read_keys
 from cli.project import Stack
 from cli.reports import read_status
-from infra.model.folder import load_requests
+from infra.model.folder import load_folder
 from infra.model.images import check_image
 from infra.model.networks import check_cidr, collapse, is_world_open
 from infra.model.problems import ProblemsError, RefusedError
@@ -28,18 +28,17 @@ from infra.model.settings import load_settings
 from infra.model.ssh_keys import check_ssh_key
 from infra.model.text import first_hidden
 from infra.record import Record
+from tests.support.documents import STATUS, envelope, outputs
 from tests.support.request_files import (
     ECDSA,
     IDS,
     KEY,
     PRIVATE_KEY,
     request_text,
+    rfc4716,
     rsa_key,
     security_key,
 )
-from tests.unit.test_cli_engine import STATUS
-from tests.unit.test_guest_roster import envelope
-from tests.unit.test_hostile_files import outputs, rfc4716
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "cloudinit"))
 _roster: Any = importlib.import_module("guest.roster.document")
@@ -69,7 +68,7 @@ def _told(error: Exception) -> None:
 def _request(data: bytes, place: Path) -> None:
     (place / "alice.yaml").write_bytes(data)
     try:
-        (request,) = load_requests(place)
+        (request,) = load_folder(place).people
     except ProblemsError as error:
         _told(error)
         return

@@ -64,7 +64,7 @@ def _lateness(item: pytest.Item) -> int:
 @pytest.fixture(scope="session")
 def image() -> None:
     """The golden image, built where it is missing; `make test` has begun before."""
-    argv = [sys.executable, "-m", "image"]
+    argv = [sys.executable, "-m", "tools.image"]
     made = subprocess.run(argv, cwd=HERE.parents[1], capture_output=True, text=True)
     if made.returncode:
         pytest.fail(f"no machine to boot: {made.stdout[-2000:]}{made.stderr[-2000:]}")

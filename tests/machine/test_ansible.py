@@ -11,7 +11,8 @@ import pytest
 
 from cli.engine import Machine as Output
 from cli.project import Stack
-from cli.ssh_config import alias, host_key_alias, ssh_files
+from cli.ssh_config import ssh_files
+from infra.ssh_file import alias, host_key_alias
 from tests.support.client import PATIENCE, PROMPT
 from tests.support.machine import NAME, STACK
 from tests.support.project import wait_until
@@ -60,8 +61,8 @@ def host(machine: Machine, tmp_path: Path) -> Iterator[tuple[str, Path]]:
     )
     for path, text in ssh_files(stack, {NAME: output}).items():
         path.write_text(text)
-    assert host_key_alias(stack, NAME) == machine.client.alias
-    name, config = alias(stack, person.name), stack.state / "ssh_config"
+    assert host_key_alias(stack.name, NAME) == machine.client.alias
+    name, config = alias(stack.name, person.name), stack.state / "ssh_config"
     ssh = ["ssh", "-F", str(config), "-i", str(person.key)]
     # From a shell that stays, as people's do: what has just gone to the background would be hung up
     # with its terminal.

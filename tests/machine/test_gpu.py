@@ -6,18 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.gpu import APPEAR
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.support.machine import Machine
 
-# What the PCI bus would say of one; nothing else of ours asks it.
-APPEAR = """
-mkdir -p /run/pci/0000:00:1e.0
-echo 0x10de >/run/pci/0000:00:1e.0/vendor
-echo 0x030200 >/run/pci/0000:00:1e.0/class
-mount --bind /run/pci /sys/bus/pci/devices
-"""
 # As nvidia-ctk writes it, but for the libraries.
 LIST = """
 mkdir -p /run/cdi

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from infra.local.image import image_folder
+from image.store import image_folder
 from tests.support.cloud import AwsProject, Cloud, provider_missing
 from tests.support.project import Project
 

@@ -9,11 +9,10 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pulumi
 import pytest
-from pulumi.runtime.mocks import MockMonitor
 from pulumi.runtime.rpc import _special_secret_sig, _special_sig_key
 
 from cloudinit.bundle import bundle
@@ -30,6 +29,7 @@ from infra.aws.roster import ADVANCED, STANDARD, Rosters, roster_problems
 from infra.aws.strays import Strays
 from infra.model.instance_types import BAKING
 from tests.support import cfn
+from tests.support.mocks import STACK, Engine, settled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,12 +38,10 @@ if TYPE_CHECKING:
     from infra.plan import MachinePlan
 
 CHINA = Facts("aws-cn", "amazonaws.com.cn", "444455556666", "cn-north-1")
-STACK = "trial"
 SUBNET, GROUP = "subnet-0123456789abcdef0", "sg-0123456789abcdef0"
 STRAYS = "pulumi-python:dynamic/secondlock:Strays"  # the whole target's
 TAGS = {"secondlock:stack": STACK, "secondlock:cost-centre": "physics"}
 IMAGE = "tensorflow/tensorflow@sha256:" + "a" * 64
-_Made = TypeVar("_Made")
 _BLOCKED = ("blockPublicAcls", "blockPublicPolicy", "ignorePublicAcls", "restrictPublicBuckets")
 
 
@@ -57,60 +55,10 @@ def _machine(name: str, roster: str = '{"host_key":"very secret"}') -> MachinePl
     return cast("MachinePlan", plan)
 
 
-# How ARNs end, where somebody looks.
-_ARNS = {
-    "Key": "key/{}",
-    "Component": "component/{}/1.0.0/1",
-    "ImageRecipe": "image-recipe/{}/1.0.0",
-    "InfrastructureConfiguration": "infrastructure-configuration/{}",
-    "DistributionConfiguration": "distribution-configuration/{}",
-    "Image": "image/{}/1.0.0/1",
-}
-
-
-class _Engine(pulumi.runtime.Mocks):
-    """Remembers what was registered; Image Builder makes one AMI."""
-
-    def __init__(self) -> None:
-        self.made: dict[tuple[str, str], dict[str, Any]] = {}
-        self.monitor = MockMonitor(self)
-
-    def new_resource(
-        self, args: pulumi.runtime.MockResourceArgs
-    ) -> tuple[str | None, dict[str, Any]]:
-        self.made[args.typ, args.name] = args.inputs
-        kind = args.typ.split(":")[1].split("/")[0]
-        own = _ARNS.get(args.typ.rpartition(":")[2], "{}").format(args.name)
-        arn = f"arn:{CHINA.partition}:{kind}:{CHINA.region}:{CHINA.account_id}:{own}"
-        outputs = {"name": f"{args.name}-1a2b3c4", "arn": arn, "keyId": "0a1b", **args.inputs}
-        if args.typ == "aws:imagebuilder/image:Image":
-            outputs["outputResources"] = [{"amis": [{"image": "ami-baked"}]}]
-        return GROUP if kind == "ec2" else f"{args.name}-id", outputs
-
-    def call(
-        self, args: pulumi.runtime.MockCallArgs
-    ) -> tuple[dict[str, Any], list[tuple[str, str]]]:
-        answers = {
-            "aws:index/getPartition:getPartition": {
-                "partition": "aws-cn",
-                "dnsSuffix": "amazonaws.com.cn",
-            },
-            "aws:index/getCallerIdentity:getCallerIdentity": {"accountId": "444455556666"},
-            "aws:index/getRegion:getRegion": {"region": "cn-north-1"},
-        }
-        return answers[args.token], []
-
-    def of(self, kind: str) -> dict[str, dict[str, Any]]:
-        """The inputs of every resource whose type ends so, by name."""
-        return {name: inputs for (typ, name), inputs in self.made.items() if typ.endswith(kind)}
-
-
 @pytest.fixture
-def engine() -> _Engine:
+def engine() -> Engine:
     """Pulumi's mocks."""
-    engine = _Engine()
-    pulumi.runtime.set_mocks(engine, project="secondlock", stack=STACK, monitor=engine.monitor)
-    return engine
+    return Engine(CHINA, ids={"SecurityGroup": GROUP}).install()
 
 
 def _everything(machines: Sequence[MachinePlan], *, bake: bool = True) -> tuple[Any, ...]:
@@ -135,27 +83,15 @@ def _everything(machines: Sequence[MachinePlan], *, bake: bool = True) -> tuple[
     return rosters, access, logs, bundles, image
 
 
-def _settled(make: Callable[[], _Made]) -> _Made:
-    """What `make` makes, once everything that it registers is registered."""
-    made: list[_Made] = []
-
-    def register() -> None:
-        made.append(make())
-
-    wait: Callable[[Callable[[], None]], Callable[[], None]] = pulumi.runtime.test
-    wait(register)()
-    return made[0]
-
-
 def _values(make: Callable[[], Sequence[pulumi.Output[Any]]]) -> list[Any]:
     """The values of the outputs that `make` gives, when all is registered."""
     found: list[list[Any]] = []
-    _settled(lambda: pulumi.Output.all(*make()).apply(found.append))
+    settled(lambda: pulumi.Output.all(*make()).apply(found.append))
     return found[0]
 
 
-def test_everything_is_inside_its_component_and_marked(engine: _Engine) -> None:
-    _settled(lambda: _everything([_machine("alice"), _machine("bob")]))
+def test_everything_is_inside_its_component_and_marked(engine: Engine) -> None:
+    settled(lambda: _everything([_machine("alice"), _machine("bob")]))
     for urn in engine.monitor.resources:
         *parents, kind = urn.split("::")[2].split("$")
         if kind != STRAYS and not kind.startswith(("secondlock:aws:", "pulumi:pulumi:Stack")):
@@ -182,8 +118,8 @@ def test_everything_is_inside_its_component_and_marked(engine: _Engine) -> None:
         assert engine.of(kind)["alice"]["tags"]["secondlock:researcher"] == "alice"
 
 
-def test_no_arn_and_no_service_is_another_partitions(engine: _Engine) -> None:
-    _settled(lambda: _everything([_machine("alice")]))
+def test_no_arn_and_no_service_is_another_partitions(engine: Engine) -> None:
+    settled(lambda: _everything([_machine("alice")]))
     for (typ, name), inputs in engine.made.items():
         if typ == "aws:imagebuilder/component:Component":
             continue  # the script asks the instance where it is
@@ -193,13 +129,13 @@ def test_no_arn_and_no_service_is_another_partitions(engine: _Engine) -> None:
         assert "amazonaws" not in foreign, (typ, name)
 
 
-def test_a_roster_is_a_secret_under_the_stacks_key(engine: _Engine) -> None:
+def test_a_roster_is_a_secret_under_the_stacks_key(engine: Engine) -> None:
     machines = [
         _machine("alice", "x" * STANDARD),
         _machine("bob", "x" * (STANDARD + 1)),
         _machine("carol", "é" * (STANDARD // 2) + "x"),
     ]
-    _settled(lambda: Rosters(STACK, machines, Keys(STACK, TAGS, CHINA), CHINA, _tags_of))
+    settled(lambda: Rosters(STACK, machines, Keys(STACK, TAGS, CHINA), CHINA, _tags_of))
     found = engine.of("ssm/parameter:Parameter")
     for machine in machines:
         inputs = found[machine.name]
@@ -214,7 +150,7 @@ def test_a_roster_is_a_secret_under_the_stacks_key(engine: _Engine) -> None:
     assert tiers == ["Standard", "Advanced", "Advanced"]
 
 
-def test_a_rosters_value_comes_back_as_a_secret(engine: _Engine) -> None:
+def test_a_rosters_value_comes_back_as_a_secret(engine: Engine) -> None:
     def make() -> list[pulumi.Output[bool]]:
         rosters = Rosters(STACK, [_machine("alice")], Keys(STACK, TAGS, CHINA), CHINA, _tags_of)
         parameter = rosters.parameter("alice")
@@ -233,8 +169,8 @@ def test_a_roster_too_large_for_a_parameter_is_a_problem() -> None:
     assert problem.mend
 
 
-def test_the_key_turns_and_goes(engine: _Engine) -> None:
-    _settled(lambda: Keys(STACK, TAGS, CHINA))
+def test_the_key_turns_and_goes(engine: Engine) -> None:
+    settled(lambda: Keys(STACK, TAGS, CHINA))
     (key,) = engine.of("kms/key:Key").values()
     assert key["enableKeyRotation"] is True
     assert key["deletionWindowInDays"] == 7
@@ -249,7 +185,7 @@ def _access(names: Sequence[str]) -> Access:
     return Access(STACK, machines, facts=CHINA, key=keys, tags=TAGS, tags_of=_tags_of)
 
 
-def test_every_machine_has_a_role_of_its_own_and_all_one_policy(engine: _Engine) -> None:
+def test_every_machine_has_a_role_of_its_own_and_all_one_policy(engine: Engine) -> None:
     names = ["alice", "bob", "carol"]
 
     def make() -> list[pulumi.Output[Any]]:
@@ -276,8 +212,8 @@ def test_every_machine_has_a_role_of_its_own_and_all_one_policy(engine: _Engine)
     assert set(per_machine.values()) == {2}
 
 
-def test_a_stack_without_a_machine_attaches_nothing(engine: _Engine) -> None:
-    _settled(lambda: _access([]))
+def test_a_stack_without_a_machine_attaches_nothing(engine: Engine) -> None:
+    settled(lambda: _access([]))
     assert engine.of("PolicyAttachment") == {}
 
 
@@ -287,8 +223,8 @@ def _logs(machines: int, *, alarms: bool = True, email: str = "a@b.example") -> 
     return Logs(STACK, 90, alarms, email, machines=plans, key=keys, facts=CHINA, tags=TAGS)
 
 
-def test_logs_are_encrypted_and_end(engine: _Engine) -> None:
-    _settled(lambda: _logs(1, alarms=False))
+def test_logs_are_encrypted_and_end(engine: Engine) -> None:
+    settled(lambda: _logs(1, alarms=False))
     (group,) = engine.of("LogGroup").values()
     assert group["name"] == f"/secondlock/{STACK}"
     assert group["kmsKeyId"].startswith("arn:aws-cn:kms:")
@@ -297,8 +233,8 @@ def test_logs_are_encrypted_and_end(engine: _Engine) -> None:
         assert not engine.of(kind)
 
 
-def test_alarms_tell_someone(engine: _Engine) -> None:
-    _settled(lambda: _logs(3))
+def test_alarms_tell_someone(engine: Engine) -> None:
+    settled(lambda: _logs(3))
     alarms, filters = engine.of("MetricAlarm"), engine.of("LogMetricFilter")
     assert sorted(alarms) == sorted(filters) == ["brute-force", "clock", "frozen", "status"]
     for name, alarm in alarms.items():
@@ -315,17 +251,17 @@ def test_alarms_tell_someone(engine: _Engine) -> None:
     assert alarms["status"]["threshold"] == 3 * 13.5
 
 
-def test_alarms_without_an_address_are_seen_in_the_console(engine: _Engine) -> None:
-    _settled(lambda: _logs(1, email=""))
+def test_alarms_without_an_address_are_seen_in_the_console(engine: Engine) -> None:
+    settled(lambda: _logs(1, email=""))
     assert len(engine.of("MetricAlarm")) == 4
     assert not engine.of("TopicSubscription")
 
 
-def test_the_number_of_alarms_does_not_depend_on_the_machines(engine: _Engine) -> None:
-    _settled(lambda: _logs(1))
+def test_the_number_of_alarms_does_not_depend_on_the_machines(engine: Engine) -> None:
+    settled(lambda: _logs(1))
     one = sorted(engine.made)
     engine.made.clear()
-    _settled(lambda: _logs(200))
+    settled(lambda: _logs(200))
     assert sorted(engine.made) == one
 
 
@@ -341,8 +277,8 @@ def _status(**values: Any) -> str:
     return json.dumps({**line, **values}, sort_keys=True)
 
 
-def test_the_expression_for_a_frozen_researcher_finds_them_alone(engine: _Engine) -> None:
-    _settled(lambda: _logs(1))
+def test_the_expression_for_a_frozen_researcher_finds_them_alone(engine: Engine) -> None:
+    settled(lambda: _logs(1))
     pattern = engine.of("LogMetricFilter")["frozen"]["pattern"]
     # Letters and the operators that CloudWatch Logs knows: no quotes, no groups.
     assert re.fullmatch(r"%[A-Za-z0-9:_#=@/;,\-^$?\[\]{}|\\*+.]+%", pattern)
@@ -355,13 +291,13 @@ def test_the_expression_for_a_frozen_researcher_finds_them_alone(engine: _Engine
     assert not expression.search(_status(bans=["192.0.2.1"]))
 
 
-def test_without_a_bake_machines_start_from_debian_itself(engine: _Engine) -> None:
+def test_without_a_bake_machines_start_from_debian_itself(engine: Engine) -> None:
     assert _values(lambda: [_everything([_machine("alice")], bake=False)[-1].ami]) == ["ami-debian"]
     assert not [typ for typ, _ in engine.made if "imagebuilder" in typ]
     assert "image" not in engine.of("iam/role:Role")
 
 
-def test_the_bundle_is_in_a_bucket_that_is_shut_before_it_comes(engine: _Engine) -> None:
+def test_the_bundle_is_in_a_bucket_that_is_shut_before_it_comes(engine: Engine) -> None:
     (place,) = _values(lambda: [pulumi.Output.from_input(Bundles(STACK, CHINA, TAGS).place)])
     kinds = [typ.rpartition(":")[2] for typ, _ in engine.made if "s3/" in typ]
     assert kinds[0] == "Bucket"
@@ -384,7 +320,7 @@ def test_the_bundle_is_in_a_bucket_that_is_shut_before_it_comes(engine: _Engine)
     assert made["key"] == f"bundle/{hashlib.sha256(content).hexdigest()}"
 
 
-def test_the_bake_is_on_the_pinned_image_encrypted_and_closed(engine: _Engine) -> None:
+def test_the_bake_is_on_the_pinned_image_encrypted_and_closed(engine: Engine) -> None:
     assert _values(lambda: [_everything([])[-1].ami]) == ["ami-baked"]
     (recipe,) = engine.of("ImageRecipe").values()
     assert recipe["parentImage"] == "ami-debian"
@@ -422,12 +358,12 @@ def test_the_bake_is_on_the_pinned_image_encrypted_and_closed(engine: _Engine) -
     assert log["retentionInDays"] == 180
 
 
-def test_facts_are_what_aws_says(engine: _Engine) -> None:
-    assert _settled(facts_module.facts) == CHINA
+def test_facts_are_what_aws_says(engine: Engine) -> None:
+    assert settled(facts_module.facts) == CHINA
 
 
-def test_image_builder_would_take_what_it_is_told(engine: _Engine, tmp_path: Path) -> None:
-    _settled(lambda: _everything([]))
+def test_image_builder_would_take_what_it_is_told(engine: Engine, tmp_path: Path) -> None:
+    settled(lambda: _everything([]))
     kinds = ("Component", "ImageRecipe", "InfrastructureConfiguration")
     resources = {
         f"{kind}{number}": cfn.image_builder(kind, name, inputs)

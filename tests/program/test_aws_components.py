@@ -10,7 +10,7 @@ import secrets
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pulumi
 import pytest
@@ -21,6 +21,7 @@ from pulumi.runtime.rpc import _special_secret_sig, _special_sig_key
 
 from cloudinit.bundle import bundle
 from infra.aws.data import first_zone
+from infra.aws.facts import Facts
 from infra.aws.fit import problems
 from infra.aws.machine import AwsMachine
 from infra.aws.network import Network, subnet_cidr
@@ -30,6 +31,7 @@ from infra.enrollment import fingerprint
 from infra.model.problems import ProblemsError
 from infra.model.settings import AwsSettings
 from infra.plan import Plan, make_plan
+from tests.support.mocks import Engine, settled
 from tests.support.people import make_key
 
 SEED = secrets.token_hex(32)
@@ -44,43 +46,7 @@ VALUES = {
     "seedFingerprint": fingerprint(SEED),
     "costCentre": "physics",
 }
-_Made = TypeVar("_Made")
-
-
-class _Engine(pulumi.runtime.Mocks):
-    """Remembers what was registered. `found` is what AWS knows better than the program."""
-
-    def __init__(self, found: dict[tuple[str, str], dict[str, Any]] | None = None) -> None:
-        self.made: dict[tuple[str, str], dict[str, Any]] = {}
-        self.found = found or {}
-
-    def new_resource(
-        self, args: pulumi.runtime.MockResourceArgs
-    ) -> tuple[str | None, dict[str, Any]]:
-        kind = args.typ.rpartition(":")[2]
-        self.made[args.typ, args.name] = args.inputs
-        outputs = {
-            "arn": f"arn:aws:::{kind}/{args.name}",
-            "name": f"{args.name}-1a2b3c4",
-            "keyId": "0a1b",
-            "version": 7,
-            "instanceState": "running",
-            "publicIp": "203.0.113.5",
-            "outputResources": [{"amis": [{"image": "ami-baked"}]}],
-            **args.inputs,
-            **self.found.get((kind, args.name), {}),
-        }
-        if kind == "Instance":
-            outputs["availabilityZone"] = args.inputs["subnetId"].removesuffix("-public-id")
-        return f"{args.name}-id", outputs
-
-    def call(self, args: pulumi.runtime.MockCallArgs) -> tuple[dict[Any, Any], Any]:
-        facts = {"partition": "aws", "dnsSuffix": "amazonaws.com", "region": "eu-west-1"}
-        return {**facts, "accountId": "444455556666"}, []
-
-    def of(self, kind: str) -> dict[str, dict[str, Any]]:
-        """The inputs of every resource of a type, by name."""
-        return {name: made for (typ, name), made in self.made.items() if typ.endswith(f":{kind}")}
+FACTS = Facts("aws", "amazonaws.com", "444455556666", "eu-west-1")
 
 
 def _plan(folder: Path, requests: list[dict[str, Any]], **values: str) -> Plan:
@@ -95,16 +61,7 @@ def _plan(folder: Path, requests: list[dict[str, Any]], **values: str) -> Plan:
     return make_plan("trial", folder, {**VALUES, **values}, SEED)
 
 
-def _settled(make: Callable[[], _Made], engine: _Engine) -> _Made:
-    """What `make` makes with this engine, once everything that it registers is registered."""
-    made: list[_Made] = []
-    pulumi.runtime.set_mocks(engine, project="secondlock", stack="trial")
-    wait: Callable[[Callable[[], None]], Callable[[], None]] = pulumi.runtime.test
-    wait(lambda: made.append(make()))()
-    return made[0]
-
-
-def _said(make: Callable[[], AwsMachine], engine: _Engine) -> dict[str, Any]:
+def _said(make: Callable[[], AwsMachine]) -> dict[str, Any]:
     """All that a machine has to say of itself."""
     found: list[dict[str, Any]] = []
 
@@ -112,7 +69,7 @@ def _said(make: Callable[[], AwsMachine], engine: _Engine) -> dict[str, Any]:
         machine = make()
         machine.now.apply(lambda now: found.append({**machine.known, **now}))
 
-    _settled(ask, engine)
+    settled(ask)
     return found[0]
 
 
@@ -208,15 +165,15 @@ def test_no_request_opens_the_world_loses_encryption_or_leaks_a_secret(
         except ProblemsError:
             assume(False)
     assume(not problems(plan, "eu-west-1"))
-    engine = _Engine()
-    _settled(lambda: Aws(plan), engine)
+    engine = Engine(FACTS).install()
+    settled(lambda: Aws(plan))
     opened = {request["researcher"] for request in named if request["open_to_world"]}
     _check_doors(engine, plan, opened)
     _check_encryption(engine, plan)
     _check_secrets(engine, plan)
 
 
-def _check_doors(engine: _Engine, plan: Plan, opened: set[str]) -> None:
+def _check_doors(engine: Engine, plan: Plan, opened: set[str]) -> None:
     groups = engine.of("SecurityGroup")
     assert {machine.name for machine in plan.machines} <= set(groups)
     for name, group in groups.items():
@@ -253,8 +210,8 @@ def _addresses(networks: list[str], mark: str) -> int:
     return covered
 
 
-def _check_encryption(engine: _Engine, plan: Plan) -> None:
-    key = "arn:aws:::Key/trial"
+def _check_encryption(engine: Engine, plan: Plan) -> None:
+    key = engine.arn("aws:kms/key:Key", "trial")
     volumes, parameters = engine.of("Volume"), engine.of("Parameter")
     for machine in plan.machines:
         root = engine.of("Instance")[machine.name]["rootBlockDevice"]
@@ -270,7 +227,7 @@ def _check_encryption(engine: _Engine, plan: Plan) -> None:
         assert (device["ebs"]["encrypted"], device["ebs"]["kmsKeyId"]) == ("true", key)
 
 
-def _check_secrets(engine: _Engine, plan: Plan) -> None:
+def _check_secrets(engine: Engine, plan: Plan) -> None:
     needles = _needles(plan)
     assert len(needles) == 1 + 9 * len(plan.machines)
     for machine in plan.machines:
@@ -298,8 +255,8 @@ def test_a_machine_of_spare_capacity_and_one_as_it_comes(tmp_path: Path) -> None
         bake="false",
     )
     assert problems(plan, "eu-west-1") == []
-    engine = _Engine()
-    said = _said(lambda: Aws(plan).machine(plan.machines[0]), engine)
+    engine = Engine(FACTS).install()
+    said = _said(lambda: Aws(plan).machine(plan.machines[0]))
     alice, bob = (engine.of("Instance")[name] for name in ("alice", "bob"))
     options = alice["instanceMarketOptions"]
     assert options["marketType"] == "spot"
@@ -346,8 +303,8 @@ def test_two_who_share_a_machine_have_one_of_everything(tmp_path: Path) -> None:
     ]
     plan = _plan(tmp_path, people)
     assert problems(plan, "eu-west-1") == []
-    engine = _Engine()
-    _settled(lambda: Aws(plan), engine)
+    engine = Engine(FACTS).install()
+    settled(lambda: Aws(plan))
     ((name, instance),) = engine.of("Instance").items()
     assert (name, instance["instanceType"]) == ("gpu1", "g5.12xlarge")
     assert instance["tags"]["secondlock:rebuild"] == "2"
@@ -364,8 +321,8 @@ def test_two_who_share_a_machine_have_one_of_everything(tmp_path: Path) -> None:
 
 def test_private_machines_get_a_way_out_and_no_address(tmp_path: Path) -> None:
     plan = _plan(tmp_path, [{"researcher": "alice", "machine": {"public": False}}])
-    engine = _Engine()
-    said = _said(lambda: Aws(plan).machine(plan.machines[0]), engine)
+    engine = Engine(FACTS).install()
+    said = _said(lambda: Aws(plan).machine(plan.machines[0]))
     assert said["address"] == said["instance_id"] == "alice-id"
     assert list(engine.of("Eip")) == ["trial-nat"]
     assert engine.of("Instance")["alice"]["subnetId"].endswith("-private-id")
@@ -379,8 +336,8 @@ def test_a_machine_is_where_its_data_is(tmp_path: Path, monkeypatch: pytest.Monk
     plan = _plan(tmp_path, [{"researcher": "alice", "machine": {"zone": ZONES[0]}}])
     told: list[str] = []
     monkeypatch.setattr(pulumi.log, "info", lambda text, *_: told.append(text))
-    engine = _Engine({("Volume", "alice"): {"availabilityZone": ZONES[1]}})
-    said = _said(lambda: Aws(plan).machine(plan.machines[0]), engine)
+    Engine(FACTS, found={("Volume", "alice"): {"availabilityZone": ZONES[1]}}).install()
+    said = _said(lambda: Aws(plan).machine(plan.machines[0]))
     assert said["zone"] == ZONES[1]
     assert any(f"alice stays in {ZONES[1]}, where its data is" in text for text in told)
 
@@ -393,7 +350,7 @@ def test_a_zone_with_data_cannot_be_forgotten(tmp_path: Path) -> None:
         return network.subnet(pulumi.Output.from_input("eu-west-1f"), public=True)
 
     wait: Callable[[Callable[[], Any]], Callable[[], None]] = pulumi.runtime.test
-    pulumi.runtime.set_mocks(_Engine(), project="secondlock", stack="trial")
+    Engine(FACTS).install()
     with pytest.raises(pulumi.RunError, match=r"secondlock:zones eu-west-1a,.*,eu-west-1f"):
         wait(ask)()
 
@@ -403,7 +360,8 @@ def test_a_machine_that_is_behind_is_named(tmp_path: Path, monkeypatch: pytest.M
     told: list[str] = []
     monkeypatch.setattr(pulumi.log, "info", lambda text, *_: told.append(text))
     older = {"tags": {"secondlock:made-with": "0123456789abcdef"}}
-    _settled(lambda: Aws(plan), _Engine({("Instance", "alice"): older}))
+    Engine(FACTS, found={("Instance", "alice"): older}).install()
+    settled(lambda: Aws(plan))
     assert [text.partition(":")[0] for text in told] == ["alice is behind"]
 
 

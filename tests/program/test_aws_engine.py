@@ -12,6 +12,7 @@ import gzip
 import hashlib
 import json
 import re
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -103,7 +104,20 @@ class Lab:
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    place = tmp_path_factory.mktemp("aws")
+    """The stack that is looked at."""
+    with _up(tmp_path_factory.mktemp("aws")) as lab:
+        yield lab
+
+
+@pytest.fixture
+def lab_of_its_own(tmp_path: Path) -> Iterator[Lab]:
+    """One that a test may change and destroy."""
+    with _up(tmp_path) as lab:
+        yield lab
+
+
+@contextmanager
+def _up(place: Path) -> Iterator[Lab]:
     cloud = Cloud(place)
     try:
         yield Lab(place / "project", cloud)
@@ -320,8 +334,8 @@ def test_all_that_is_wrong_is_told_at_once(tmp_path: Path, lab: Lab) -> None:
     assert project.resources() == []
 
 
-def test_all_that_happens_to_a_lab(lab: Lab) -> None:
-    """Last in this file: it destroys the lab that the others look at."""
+def test_all_that_happens_to_a_lab(lab_of_its_own: Lab) -> None:
+    lab = lab_of_its_own
     project = lab.project
     was, data = lab.instances(), lab.volumes()
     address = project.machines()["alice"]["address"]

@@ -5,14 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
-import subprocess
 import sys
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.request import urlopen
 
 import boto3
 import pytest
@@ -24,17 +20,15 @@ from infra.aws.client import client_of
 from infra.aws.leftovers import remove
 from infra.aws.spot import cancel
 from infra.aws.tags import IMAGE_TAG
+from tests.support.cloud import NOBODY, REGION, Cloud
+from tests.support.project import Program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from mypy_boto3_ec2 import EC2Client
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-REGION = "eu-west-1"
 IMAGE = f"arn:aws:imagebuilder:{REGION}:123456789012:image/trial/1.0.0/1"
-NO_OTHER_IMAGES = ("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")
-"""For moto, which else makes a thousand of them."""
 PROGRAM = """\
 import pulumi
 from infra.aws.leftovers import Leftovers
@@ -81,7 +75,8 @@ def ec2(monkeypatch: pytest.MonkeyPatch) -> Iterator[EC2Client]:
     """moto's EC2, in this process."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    monkeypatch.setenv(*NO_OTHER_IMAGES)
+    # moto else makes a thousand of them.
+    monkeypatch.setenv("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")
     with mock_aws():
         yield boto3.client("ec2", region_name=REGION)
 
@@ -202,99 +197,42 @@ def _access_key(client: Any) -> str:
 
 
 @pytest.fixture(scope="module")
-def moto() -> Iterator[str]:
-    """The URL of a server of moto's."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    server = Path(sys.executable).parent / "moto_server"
-    with subprocess.Popen(
-        [str(server), "-H", "127.0.0.1", "-p", str(port)],
-        env=dict([*os.environ.items(), NO_OTHER_IMAGES]),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    ) as process:
-        url = f"http://127.0.0.1:{port}"
-        for _ in range(150):
-            with suppress(OSError), urlopen(url):
-                break
-            time.sleep(0.2)
-        yield url
-        process.terminate()
-
-
-class _Stack:
-    """A program of one resource, in the real engine."""
-
-    def __init__(self, place: Path, endpoint: str) -> None:
-        self.place = place
-        (place / "backend").mkdir(parents=True)
-        (place / "Pulumi.yaml").write_text("name: left\nruntime: python\n")
-        (place / "__main__.py").write_text(PROGRAM)
-        (place / "infra").symlink_to(ROOT / "infra")
-        (place / "cloudinit").symlink_to(ROOT / "cloudinit")
-        (place / "image").symlink_to(ROOT / "image")
-        self.environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-            "PULUMI_BACKEND_URL": f"file://{place / 'backend'}",
-            "PULUMI_CONFIG_PASSPHRASE": "test",
-            "PULUMI_SKIP_UPDATE_CHECK": "1",
-            "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
-        }
-        self.succeed("stack", "init", "trial")
-        self.succeed("config", "set", "place", REGION)
-        self.succeed("config", "set", "aws:accessKey", "test")
-        self.succeed("config", "set", "--secret", "aws:secretKey", "very-secret-key")
-        self.succeed("config", "set", "--path", "aws:endpoints[0].ec2", endpoint)
-
-    def run(self, *arguments: str) -> tuple[int, str]:
-        """The exit code and everything that a `pulumi` command printed."""
-        done = subprocess.run(
-            ["pulumi", *arguments, "--non-interactive"],
-            cwd=self.place,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-        )
-        return done.returncode, done.stdout + done.stderr
-
-    def succeed(self, *arguments: str) -> str:
-        """What a command printed that has to work."""
-        code, out = self.run(*arguments)
-        assert code == 0, out
-        return out
-
-    def up(self, ami: str, image: str = IMAGE) -> str:
-        """Whoever starts from `ami` of `image`."""
-        self.succeed("config", "set", "ami", ami)
-        self.succeed("config", "set", "image", image)
-        return self.succeed("up", "--yes", "--skip-preview")
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    """moto's EC2, in a process of its own."""
+    cloud = Cloud(tmp_path_factory.mktemp("cloud"))
+    yield cloud
+    cloud.end()
 
 
 @pytest.fixture
-def stack(tmp_path: Path, moto: str) -> _Stack:
-    """The stack, in moto's account."""
+def stack(tmp_path: Path, cloud: Cloud) -> Program:
+    """A program of one resource, in the real engine."""
     if shutil.which("pulumi", path=str(Path(sys.executable).parent)) is None:
         pytest.skip("no pulumi in the virtual environment: make setup")
-    return _Stack(tmp_path / "stack", moto)
+    stack = Program(tmp_path / "stack", PROGRAM, **NOBODY)
+    stack.succeed("config", "set", "place", REGION)
+    stack.succeed("config", "set", "aws:accessKey", "test")
+    stack.succeed("config", "set", "--secret", "aws:secretKey", "very-secret-key")
+    stack.succeed("config", "set", "--path", "aws:endpoints[0].ec2", cloud.url)
+    return stack
 
 
-def test_destroy_leaves_neither_image_nor_snapshot(stack: _Stack, moto: str) -> None:
-    ec2 = boto3.client(
-        "ec2",
-        region_name=REGION,
-        endpoint_url=moto,
-        aws_access_key_id="test",
-        aws_secret_access_key="test",
-    )
+def _up(stack: Program, ami: str, image: str = IMAGE) -> str:
+    """Whoever starts from `ami` of `image`."""
+    stack.succeed("config", "set", "ami", ami)
+    stack.succeed("config", "set", "image", image)
+    return stack.up()
+
+
+def test_destroy_leaves_neither_image_nor_snapshot(stack: Program, cloud: Cloud) -> None:
+    ec2 = cloud.client("ec2")
     first, second = _bake(ec2, IMAGE), _bake(ec2, f"{IMAGE}1")
     old, new = _snapshots(ec2, first), _snapshots(ec2, second)
-    stack.up(first)
-    assert "2 unchanged" in stack.up(first)
+    _up(stack, first)
+    assert "2 unchanged" in _up(stack, first)
     assert json.loads(stack.succeed("stack", "output", "--json")) == {"ami": first}
     # Another recipe: the old image goes when the new one is there.
-    stack.up(second, f"{IMAGE}1")
+    _up(stack, second, f"{IMAGE}1")
     assert _mine(ec2) & {first, second} == {second}
     assert _left(ec2, old | new) == new
     exported = stack.succeed("stack", "export")
@@ -305,17 +243,17 @@ def test_destroy_leaves_neither_image_nor_snapshot(stack: _Stack, moto: str) -> 
 
 
 def test_a_destroy_that_cannot_reach_aws_says_so_and_can_be_repeated(
-    stack: _Stack, moto: str
+    stack: Program, cloud: Cloud
 ) -> None:
     stack.environment["AWS_MAX_ATTEMPTS"] = "1"
     # A provider goes by the configuration of the last `up`, as AWS's own does.
     stack.succeed("config", "set", "--path", "aws:endpoints[0].ec2", "http://127.0.0.1:9")
-    stack.up("ami-00000000000000001")
+    _up(stack, "ami-00000000000000001")
     code, out = stack.run("destroy", "--yes", "--skip-preview")
     assert code != 0
     assert "could not be removed" in out
     assert "ec2:DeregisterImage" in out
     assert "Traceback" not in out
-    stack.succeed("config", "set", "--path", "aws:endpoints[0].ec2", moto)
-    stack.up("ami-00000000000000001")
+    stack.succeed("config", "set", "--path", "aws:endpoints[0].ec2", cloud.url)
+    _up(stack, "ami-00000000000000001")
     stack.succeed("destroy", "--yes", "--skip-preview")

@@ -15,8 +15,8 @@ import pytest
 
 from cli import project as cli_project
 from cli.__main__ import main
+from tests.support.documents import STATUS
 from tests.support.project import STACK
-from tests.unit.test_cli_engine import STATUS
 
 if TYPE_CHECKING:
     from collections.abc import Callable

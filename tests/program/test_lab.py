@@ -17,6 +17,7 @@ from infra.enrollment import fingerprint
 from infra.lab import Lab, checked_plan
 from infra.model.problems import ProblemsError
 from infra.plan import Plan, make_plan
+from tests.support.mocks import Engine
 from tests.support.people import make_key
 
 if TYPE_CHECKING:
@@ -28,31 +29,10 @@ _in_engine: Callable[[_Test], _Test] = pulumi.runtime.test  # waits for all that
 VALUES = {"seedFingerprint": fingerprint(SEED)}
 
 
-class _Engine(pulumi.runtime.Mocks):
-    """Remembers what was registered; every machine runs."""
-
-    def __init__(self) -> None:
-        self.made: dict[tuple[str, str], dict[str, Any]] = {}
-
-    def new_resource(
-        self, args: pulumi.runtime.MockResourceArgs
-    ) -> tuple[str | None, dict[str, Any]]:
-        self.made[args.typ, args.name] = args.inputs
-        return f"{args.name}-id", {
-            **args.inputs,
-            "now": {"port": 22022, "serial": 1, "running": True},
-        }
-
-    def call(self, args: pulumi.runtime.MockCallArgs) -> tuple[dict[Any, Any], None]:
-        raise AssertionError(f"the program calls {args.token}")
-
-
 @pytest.fixture
-def engine() -> _Engine:
+def engine() -> Engine:
     """Pulumi's mocks."""
-    engine = _Engine()
-    pulumi.runtime.set_mocks(engine, project="secondlock", stack="trial")
-    return engine
+    return Engine().install()
 
 
 @pytest.fixture
@@ -70,7 +50,7 @@ def plan(tmp_path: Path) -> Plan:
 
 
 @pytest.fixture
-def lab(engine: _Engine, plan: Plan) -> Lab:
+def lab(engine: Engine, plan: Plan) -> Lab:
     """The resources of that plan."""
     return Lab(plan)
 
@@ -80,7 +60,7 @@ async def _of(value: pulumi.Output[Any]) -> tuple[Any, bool]:
 
 
 @_in_engine
-def test_every_machine_has_its_own_data_on_one_host(lab: Lab, engine: _Engine) -> Any:
+def test_every_machine_has_its_own_data_on_one_host(lab: Lab, engine: Engine) -> Any:
     def check(_: Any) -> None:
         kinds = {
             kind: [name for typ, name in engine.made if typ.endswith(kind)]
@@ -97,7 +77,7 @@ def test_every_machine_has_its_own_data_on_one_host(lab: Lab, engine: _Engine) -
 
 @_in_engine
 def test_the_roster_is_the_only_place_of_a_machines_secrets(
-    lab: Lab, engine: _Engine, plan: Plan
+    lab: Lab, engine: Engine, plan: Plan
 ) -> Any:
     def check(_: Any) -> None:
         for name in ("alice", "bob"):
@@ -118,7 +98,7 @@ def test_the_roster_is_the_only_place_of_a_machines_secrets(
 
 
 @_in_engine
-def test_two_who_share_a_machine_have_one_of_everything(engine: _Engine, tmp_path: Path) -> Any:
+def test_two_who_share_a_machine_have_one_of_everything(engine: Engine, tmp_path: Path) -> Any:
     (tmp_path / "machines").mkdir()
     (tmp_path / "machines" / "gpu1.yaml").write_text("cpus: 3\nhome_disk_gib: 50\n")
     for number, name in enumerate(("alice", "bob")):
@@ -155,7 +135,7 @@ def test_enrollments_are_a_secret_output_and_machines_are_not(lab: Lab) -> Any:
 
 @_in_engine
 def test_nobody_is_left_and_that_is_a_plan_too(
-    engine: _Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     requests, state = tmp_path / "requests", tmp_path / ".secondlock" / "trial"
     for place in (requests, state):

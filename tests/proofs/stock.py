@@ -13,7 +13,7 @@ from cloudinit import install
 from image.kernel import write_vmlinux
 from image.packages import RELEASE
 from image.rootfs import FOLDER, KEYS, mirror, namespace_env, sources, write_disk
-from infra.local.image import GoldenImage
+from image.store import GoldenImage
 from tools.steps import Step, run_logged
 
 if TYPE_CHECKING:

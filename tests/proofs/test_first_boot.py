@@ -15,16 +15,16 @@ import pytest
 
 from cloudinit import install
 from infra.local import qemu
-from tests.machine.test_gpu import APPEAR
 from tests.support.aws_machine import EC2, GATEWAY, GROUP, AwsMachine, boothook
 from tests.support.cloud import Cloud
+from tests.support.gpu import APPEAR
 from tools.steps import Step
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from infra.local.image import GoldenImage
+    from image.store import GoldenImage
     from tests.proofs.conftest import Aloud
     from tests.proofs.standins import StandIns
     from tests.proofs.stock import Installed

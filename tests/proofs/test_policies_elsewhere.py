@@ -17,8 +17,8 @@ import pytest
 from cli.aws.admin_policy import documents
 from infra.aws import policies
 from infra.aws.facts import Facts
+from tests.support.admin_requests import ALLOWED, DENIED
 from tests.support.iam import Document, Request, allows, resource_allows
-from tests.unit.test_cli_admin_policy import ALLOWED, DENIED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -18,6 +18,13 @@ from tests.support.project import STACK, Project, wait_until
 REGION = "eu-west-1"
 ZONES = ("eu-west-1a", "eu-west-1b")
 TENSORFLOW = "example.org/tensorflow@sha256:" + "0a" * 32
+NOBODY = {
+    "AWS_EC2_METADATA_DISABLED": "true",
+    "AWS_CONFIG_FILE": os.devnull,
+    "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+}
+"""The environment of who has credentials in the stack's configuration alone."""
+
 _KEYS = {"access": "testing", "secret": "testing"}
 _SERVER = ("-H", "127.0.0.1", "-p", "0")
 # Everything that the program talks to; the provider takes an endpoint for each.
@@ -96,9 +103,7 @@ class AwsProject(Project):
     def __init__(self, place: Path, cloud: Cloud, **settings: str) -> None:
         super().__init__(
             place,
-            AWS_EC2_METADATA_DISABLED="true",
-            AWS_CONFIG_FILE=os.devnull,
-            AWS_SHARED_CREDENTIALS_FILE=os.devnull,
+            **NOBODY,
             # S3 Control's host begins with the account's number, which nothing resolves here.
             http_proxy=cloud.url,
             no_proxy="127.0.0.1,localhost",

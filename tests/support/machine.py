@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 from cloudinit.boot import MachineValues, render_user_data
 from cloudinit.bundle import bundle
 from cloudinit.receive import receiver
+from image.store import GoldenImage
 from infra.enrollment import derive_host_key
 from infra.local import clock, qemu
 from infra.local.agent import AgentError, GuestAgent
-from infra.local.image import GoldenImage, golden_image
+from infra.local.image import golden_image
 from infra.local.qmp import monitor
 from infra.model.person import InstanceRequest
 from infra.model.retired import RetiredEnrollment
@@ -175,7 +176,11 @@ class Machine:
         clock.tell(self.agent, behind)
 
     def _wait_up(self) -> None:
-        self.agent.wait_ready(self.patience, alive=lambda: self.running)
+        deadline = time.monotonic() + self.patience
+        while not self.agent.ping():
+            assert self.running, "the machine stopped before it was up"
+            assert time.monotonic() < deadline, "its guest agent never answered"
+            time.sleep(0.5)
         self.wait_for("test -e /etc/secondlock/machine.json", timeout=self.patience)
 
     @property

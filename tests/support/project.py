@@ -1,4 +1,4 @@
-"""A copy of the project with a stack of its own, driven by the real `pulumi`."""
+"""A program with a stack of its own, driven by the real `pulumi`: ours, or one of a test's."""
 
 from __future__ import annotations
 
@@ -29,19 +29,22 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 STACK = "trial"
 
 
-class Project:
-    """The program in the folder `place`, with a file backend, a seed, and no request yet."""
+class Program:
+    """What stands in the folder `place`, with our modules and a file backend: the stack is new.
 
-    def __init__(self, place: Path, **environment: str) -> None:
+    `text` is the program's; without it, it is ours.
+    """
+
+    def __init__(self, place: Path, text: str | None = None, **environment: str) -> None:
         self.place = place
-        self.home = place / ".secondlock" / STACK
-        self.requests = place / "stacks" / STACK
         self.backend = place / "backend"
-        self.seed = secrets.token_hex(32)
-        for folder in (self.requests, self.backend, place / "keys"):
+        for folder in (place / "stacks", self.backend):
             folder.mkdir(parents=True)
         for name in ("Pulumi.yaml", "__main__.py", "infra", "cloudinit", "image"):
-            (place / name).symlink_to(ROOT / name)
+            if text is None or name != "__main__.py":
+                (place / name).symlink_to(ROOT / name)
+        if text is not None:
+            (place / "__main__.py").write_text(text)
         self.environment = {
             **os.environ,
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
@@ -52,8 +55,6 @@ class Project:
             **environment,
         }
         self.succeed("stack", "init", STACK)
-        self.succeed("config", "set", "--secret", "secondlock:enrollmentSeed", stdin=self.seed)
-        self.succeed("config", "set", "secondlock:seedFingerprint", fingerprint(self.seed))
 
     def start(self, *arguments: str, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[str]:
         """Begin a `pulumi` command."""
@@ -83,6 +84,45 @@ class Project:
         """`pulumi up`, as a person who has seen the preview."""
         return self.succeed("up", "--yes", "--skip-preview", *arguments)
 
+    def resources(self) -> list[str]:
+        """The names of everything in the stack's state, the stack and its providers apart."""
+        urns = [resource["urn"] for resource in self._state()]
+        return [urn.split("::")[-1] for urn in urns if "::pulumi:" not in urn]
+
+    def resource(self, kind: str, name: str) -> dict[str, Any]:
+        """The outputs of a resource as the state has them: `refresh` renews no stack output."""
+        end = f"{kind}::{name}"
+        (found,) = [each["outputs"] for each in self._state() if each["urn"].endswith(end)]
+        outputs: dict[str, Any] = found
+        return outputs
+
+    def _state(self) -> list[dict[str, Any]]:
+        deployment = json.loads(self.succeed("stack", "export"))["deployment"]
+        return deployment.get("resources") or []
+
+    def kill_up(self, process: subprocess.Popen[str]) -> None:
+        """Kill a running `pulumi` at once, and end what it leaves of its language host."""
+        hosts = _children_and_theirs(process.pid, "pulumi-language-python", "-python-exec")
+        process.kill()
+        process.communicate()
+        for pid in hosts:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+
+
+class Project(Program):
+    """Our program, with a seed and no request yet."""
+
+    def __init__(self, place: Path, **environment: str) -> None:
+        super().__init__(place, **environment)
+        self.home = place / ".secondlock" / STACK
+        self.requests = place / "stacks" / STACK
+        self.seed = secrets.token_hex(32)
+        for folder in (self.requests, place / "keys"):
+            folder.mkdir()
+        self.succeed("config", "set", "--secret", "secondlock:enrollmentSeed", stdin=self.seed)
+        self.succeed("config", "set", "secondlock:seedFingerprint", fingerprint(self.seed))
+
     def request(self, researcher: str, **values: Any) -> dict[str, Any]:
         """Write a good request; gives back its values."""
         path = self.requests / f"{researcher}.yaml"
@@ -110,22 +150,6 @@ class Project:
         found: dict[str, Any] = json.loads(self.succeed("stack", "output", "machines", "--json"))
         return found
 
-    def resources(self) -> list[str]:
-        """The names of everything in the stack's state, the stack and its providers apart."""
-        urns = [resource["urn"] for resource in self._state()]
-        return [urn.split("::")[-1] for urn in urns if "::pulumi:" not in urn]
-
-    def resource(self, kind: str, name: str) -> dict[str, Any]:
-        """The outputs of a resource as the state has them: `refresh` renews no stack output."""
-        end = f"{kind}::{name}"
-        (found,) = [each["outputs"] for each in self._state() if each["urn"].endswith(end)]
-        outputs: dict[str, Any] = found
-        return outputs
-
-    def _state(self) -> list[dict[str, Any]]:
-        deployment = json.loads(self.succeed("stack", "export"))["deployment"]
-        return deployment.get("resources") or []
-
     def directory(self, machine: str) -> Path:
         """The folder of a machine."""
         return self.home / "machines" / machine
@@ -141,15 +165,6 @@ class Project:
             found |= {*enrollment["emergency_codes"], enrollment["uri"]}
             found.add(re.findall("secret=([A-Z2-7]+)", enrollment["uri"])[0])
         return found
-
-    def kill_up(self, process: subprocess.Popen[str]) -> None:
-        """Kill a running `pulumi` at once, and end what it leaves of its language host."""
-        hosts = _children_and_theirs(process.pid, "pulumi-language-python", "-python-exec")
-        process.kill()
-        process.communicate()
-        for pid in hosts:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGTERM)
 
     def end(self) -> None:
         """Whatever happened: no machine runs on."""

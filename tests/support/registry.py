@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from infra.local.image import tensorflow_folder
+from image.store import tensorflow_folder
 from tests.support.client import PATIENCE, free_port
 from tools.packages import unpacked
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import math
 import struct
+import textwrap
 
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -71,6 +72,12 @@ PRIVATE_KEY = (
     .private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
     .decode()
 )
+
+
+def rfc4716(line: str, comment: str = 'Comment: "rsa key of \\\nalice"\n') -> str:
+    """A key line in the form of RFC 4716."""
+    body = "\n".join(textwrap.wrap(line.split()[1], 70))
+    return f"---- BEGIN SSH2 PUBLIC KEY ----\n{comment}{body}\n---- END SSH2 PUBLIC KEY ----\n"
 
 
 def request_text(**fields: str) -> str:

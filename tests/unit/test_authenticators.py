@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 from typing import TYPE_CHECKING, Any
@@ -12,8 +13,9 @@ import pytest
 from cli import enroll, project
 from cli.__main__ import main
 from cli.engine import Enrollment
+from infra.factors import ids
 from infra.factors.totp import LABEL
-from infra.model.folder import load_requests
+from infra.model.folder import load_folder
 from infra.model.problems import ProblemsError
 from infra.model.retired import load_retired
 from infra.plan import Plan, make_plan
@@ -60,7 +62,7 @@ def up(lab: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
 
 def _problems(folder: Path) -> list[str]:
     with pytest.raises(ProblemsError) as caught:
-        load_requests(folder)
+        load_folder(folder)
     return [str(each) for each in caught.value.problems]
 
 
@@ -216,6 +218,18 @@ def test_new_emergency_codes_leave_the_phones(
     assert "otpauth" not in screen
 
 
+def test_the_ids_of_a_roster_are_those_that_the_machine_finds_in_it(
+    lab: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    document: Any = importlib.import_module("guest.roster.document")
+    for words in (["enroll", "alice", "--device", "tablet"], ["codes", "alice"]):
+        _told(capsys, *words)
+        roster = json.loads(_plan(lab).machines[0].roster)
+        (there,) = document.parse(json.dumps({"serial": 1, "roster": roster})).researchers.values()
+        assert ids(_entry(lab)) == there.ids
+    assert len(there.ids) == 3
+
+
 def test_a_rotation_renews_all_of_them(lab: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _told(capsys, "enroll", "alice", "--device", "tablet")
     _told(capsys, "codes", "alice")
@@ -250,12 +264,12 @@ def test_cut_off_in_between_the_request_is_refused_until_it_is_run_again(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("cli.authenticators.replace", cut_off)
+        patch.setattr("cli.authenticators.write_whole", cut_off)
         assert _run(*words) == 130
     with pytest.raises(ProblemsError, match=f"retired on .*{words[0]} alice"):
-        load_requests(lab)
+        load_folder(lab)
     assert _run(*words) == 0
-    assert len(load_requests(lab)) == 1
+    assert len(load_folder(lab).people) == 1
 
 
 def test_an_old_commit_brings_no_ended_authenticator_back(
@@ -269,7 +283,7 @@ def test_an_old_commit_brings_no_ended_authenticator_back(
     for text, place in ((first, "authenticators.phone"), (both, "authenticators.tablet")):
         (lab / "alice.yaml").write_text(text)
         with pytest.raises(ProblemsError, match=f"{place}: retired on"):
-            load_requests(lab)
+            load_folder(lab)
 
 
 def test_a_clone_that_is_behind_undoes_no_change_of_an_authenticator(
@@ -363,7 +377,7 @@ def test_who_gives_the_phone_up_for_a_token_is_not_asked_for_another(
     _told(capsys, "rotate", "alice", "--device", "phone")
     text = request_text(factors="fido2", ssh_keys=f"[{security_key()}]")
     (lab / "alice.yaml").write_text(text)
-    assert len(load_requests(lab)) == 1
+    assert len(load_folder(lab).people) == 1
 
 
 def test_a_method_without_codes_gives_no_device_up_in_silence(

@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 
 from cli import engine, project
 from cli.__main__ import main
-from cli.files import replace
-from infra.model.folder import load_requests
+from infra.files import write_whole
+from infra.model.folder import load_folder
 from infra.model.problems import ProblemsError
 from infra.model.retired import load_retired
 
@@ -50,7 +50,7 @@ def alice(root: Path) -> Path:
 def test_request_is_valid_and_never_overwritten(
     alice: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (request,) = load_requests(alice.parent)
+    (request,) = load_folder(alice.parent).people
     assert request.researcher == "alice"
     assert request.allowed_from == ("127.0.0.0/8",)
     assert request.ssh_keys[0].endswith("alice@laptop # work: home")
@@ -70,7 +70,7 @@ def bob(alice: Path) -> Path:
 
 
 def test_two_requests_never_share_an_enrollment(alice: Path, bob: Path) -> None:
-    first, second = load_requests(alice.parent)
+    first, second = load_folder(alice.parent).people
     assert first.enrollment != second.enrollment
 
 
@@ -165,9 +165,9 @@ def test_rotate_changes_the_id_and_nothing_else(alice: Path) -> None:
         alice.read_text().replace("\n  - 127", "   # from here\n- 127") + "rebuild: 3  # bigger\n"
     )
     alice.write_text(text)
-    (before,) = load_requests(alice.parent)
+    (before,) = load_folder(alice.parent).people
     assert main(["rotate", "alice", "--stack", "lab"]) == 0
-    (after,) = load_requests(alice.parent)
+    (after,) = load_folder(alice.parent).people
     assert after.enrollment != before.enrollment
     assert alice.read_text() == text.replace(before.enrollment, after.enrollment)
     (retired,) = load_retired(alice.parent)
@@ -178,14 +178,14 @@ def test_rotate_changes_the_id_and_nothing_else(alice: Path) -> None:
 def test_rotate_can_end_sessions(alice: Path, ending: str) -> None:
     alice.write_text(alice.read_text() + ending)
     assert main(["rotate", "alice", "--stack", "lab", "--end-sessions"]) == 0
-    assert load_requests(alice.parent)[0].end_sessions
+    assert load_folder(alice.parent).people[0].end_sessions
 
 
 def test_rotate_can_end_sessions_in_a_one_line_request(alice: Path) -> None:
-    (request,) = load_requests(alice.parent)
+    (request,) = load_folder(alice.parent).people
     alice.write_text(request.model_dump_json(exclude={"tensorflow_image"}) + "\n")
     assert main(["rotate", "alice", "--stack", "lab", "--end-sessions"]) == 0
-    assert load_requests(alice.parent)[0].end_sessions
+    assert load_folder(alice.parent).people[0].end_sessions
 
 
 def test_interrupted_rotation_is_refused_until_it_is_run_again(
@@ -194,15 +194,15 @@ def test_interrupted_rotation_is_refused_until_it_is_run_again(
     def cut_off(path: Path, data: bytes, *, mode: int = 0o600) -> None:
         if path == alice:
             raise KeyboardInterrupt
-        replace(path, data, mode=mode)
+        write_whole(path, data, mode=mode)
 
     with monkeypatch.context() as patch:
-        patch.setattr("cli.retire.replace", cut_off)
+        patch.setattr("cli.retire.write_whole", cut_off)
         assert main(["rotate", "alice", "--stack", "lab"]) == 130
     with pytest.raises(ProblemsError, match="retired"):
-        load_requests(alice.parent)
+        load_folder(alice.parent)
     assert main(["rotate", "alice", "--stack", "lab"]) == 0
-    assert len(load_requests(alice.parent)) == 1
+    assert len(load_folder(alice.parent).people) == 1
     assert len(load_retired(alice.parent)) == 1
 
 
@@ -213,13 +213,13 @@ def test_revoke_retires_and_removes(
     assert main(["rotate", "bob", "--stack", "lab"]) == 0
     assert main(["revoke", "alice", "--stack", "lab"]) == 0
     assert "pulumi up --stack lab" in capsys.readouterr().out
-    assert [one.researcher for one in load_requests(alice.parent)] == ["bob"]
+    assert [one.researcher for one in load_folder(alice.parent).people] == ["bob"]
     assert [one.reason for one in load_retired(alice.parent)] == ["rotated", "revoked"]
     assert main(["revoke", "alice", "--stack", "lab"]) == 1
     assert "was revoked on" in capsys.readouterr().err
     alice.write_text(text)  # a reverted commit
     with pytest.raises(ProblemsError, match="retired"):
-        load_requests(alice.parent)
+        load_folder(alice.parent)
 
 
 def test_retired_file_keeps_what_stands_in_it(alice: Path) -> None:
@@ -293,7 +293,7 @@ def test_unforeseen_faults_tell_neither_traceback_nor_text(
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("otpauth://secret")
 
-    monkeypatch.setattr("cli.retire.replace", broken)
+    monkeypatch.setattr("cli.retire.write_whole", broken)
     assert main(["rotate", "alice", "--stack", "lab"]) == 1
     told = capsys.readouterr().err
     assert "ZeroDivisionError" in told

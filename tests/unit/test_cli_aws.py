@@ -37,9 +37,9 @@ from cli.aws.session import session
 from cli.engine import Machine
 from cli.project import Stack
 from infra.model.problems import ProblemsError
+from tests.support.documents import STATUS
+from tests.support.programs import program, read_by_ssh, stand_in
 from tests.support.web_page import web_page
-from tests.unit.test_cli_doctor import program, stand_in
-from tests.unit.test_cli_engine import STATUS, read_by_ssh
 
 REGION = "eu-central-1"
 ZONES = [f"{REGION}a", f"{REGION}b"]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
-import shlex
 import time
 from pathlib import Path
 from typing import Any
@@ -16,9 +14,9 @@ import yaml
 from cli import project
 from cli.__main__ import main
 from cli.local import doctor as doctor_local
-from infra.enrollment import fingerprint
+from image.store import fresh_folder, image_folder
 from infra.local import qemu
-from infra.local.image import fresh_folder, image_folder
+from tests.support.programs import program, stand_in
 
 
 @pytest.fixture
@@ -34,25 +32,6 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     program(tmp_path, "qemu-system-x86_64", "echo QEMU emulator version 9.2.1")
     ask(tmp_path, memory_gib=1)
     return tmp_path
-
-
-def stand_in(folder: Path, config: dict[str, str]) -> None:
-    """A `pulumi` of a stack that is not up: what it says of a real one is tested elsewhere."""
-    seed = secrets.token_hex(32)
-    values = {
-        **{key: {"value": value, "secret": False} for key, value in config.items()},
-        "secondlock:enrollmentSeed": {"value": seed, "secret": True},
-        "secondlock:seedFingerprint": {"value": fingerprint(seed), "secret": False},
-    }
-    script = f"case $1 in config) echo {shlex.quote(json.dumps(values))};; *) echo {{}};; esac"
-    program(folder.parent, "pulumi", script)
-
-
-def program(root: Path, name: str, script: str) -> None:
-    """Put a program on PATH."""
-    path = root / "bin" / name
-    path.write_text(f"#!/bin/sh\n{script}\n")
-    path.chmod(0o755)
 
 
 def ask(root: Path, **machine: int) -> None:

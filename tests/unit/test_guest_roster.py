@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from infra.enrollment import derive, derive_host_key
 from infra.roster import to_json
-from tests.support.request_files import ECDSA, KEY, OF_ORDER_8, P, ed25519_of, rsa_key, security_key
+from tests.support.documents import document, envelope
+from tests.support.request_files import KEY, OF_ORDER_8, P, ed25519_of
 
 # The guest's code is the package `guest` on the machine; mypy checks it under that name.
 sys.path.insert(0, str(Path(__file__).parents[2] / "cloudinit"))
@@ -23,42 +23,6 @@ roster: Any = importlib.import_module("guest.roster.document")
 GuestError: Any = importlib.import_module("guest.system").GuestError
 
 CASES = Path(__file__).parent / "rosters_that_failed"
-SEED = "8d1f6c0be2a94775d0c3b1a2f4e5968790ab1c2d3e4f50617283940a5b6c7d8e"
-
-
-def document() -> dict[str, Any]:
-    """A roster as the program writes it, with one researcher of each kind."""
-    people: dict[str, Any] = {}
-    for number, (name, factors) in enumerate({"alice": "key+totp", "bob": "password+totp"}.items()):
-        one = derive(
-            SEED,
-            stack="demo",
-            machine="lab",
-            researcher=name,
-            enrollment=f"{number + 10:032x}",
-            method=factors,
-        )
-        people[name] = {
-            "ssh_keys": [f"{KEY} büro: 🦊", ECDSA, rsa_key(3072), security_key()],
-            "factors": factors,
-            "enrollment": f"{number + 10:032x}",
-            "end_sessions": False,
-            **one.entry,
-        }
-    return {
-        "version": 1,
-        "stack": "demo",
-        "machine": "lab",
-        "host_key": derive_host_key(SEED, stack="demo", machine="lab").private_openssh,
-        "allowed_from": ["10.0.0.0/8", "2001:db8::/32"],
-        "retired": ["f" * 31 + "e"],
-        "researchers": people,
-    }
-
-
-def envelope(**fields: Any) -> dict[str, Any]:
-    """What arrives, with some of the roster's fields put otherwise."""
-    return {"serial": 3, "modified": 1.5, "roster": {**document(), **fields}}
 
 
 def alice(**fields: Any) -> dict[str, Any]:

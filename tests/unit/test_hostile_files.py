@@ -11,10 +11,8 @@ import shutil
 import stat
 import subprocess
 import sys
-import textwrap
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -22,17 +20,24 @@ from cli import engine, project
 from cli.__main__ import main
 from cli.doctor_stack import left_behind
 from cli.ssh_config import own_key
-from infra.enrollment import derive_host_key
-from infra.model.folder import load_requests
+from infra.model.folder import load_folder
 from infra.model.problems import ProblemsError
 from infra.model.retired import load_retired
 from infra.model.text import shell_word
 from infra.record import Record
-from tests.support.request_files import ECDSA, KEY, OTHER_KEY, PRIVATE_KEY, request_text, rsa_key
+from tests.support.documents import outputs
+from tests.support.request_files import (
+    ECDSA,
+    KEY,
+    OTHER_KEY,
+    PRIVATE_KEY,
+    request_text,
+    rfc4716,
+    rsa_key,
+)
 
 CASES = Path(__file__).parent / "requests_that_failed"
 ROOT = Path(__file__).parents[2]
-SEED = "8d1f6c0be2a94775d0c3b1a2f4e5968790ab1c2d3e4f50617283940a5b6c7d8e"
 
 
 @pytest.fixture
@@ -60,11 +65,6 @@ def said(capsys: pytest.CaptureFixture[str], words: list[str], code: int = 1) ->
 # Public keys as people have them
 
 
-def rfc4716(line: str, comment: str = 'Comment: "rsa key of \\\nalice"\n') -> str:
-    body = "\n".join(textwrap.wrap(line.split()[1], 70))
-    return f"---- BEGIN SSH2 PUBLIC KEY ----\n{comment}{body}\n---- END SSH2 PUBLIC KEY ----\n"
-
-
 @pytest.mark.parametrize(
     ("content", "keys"),
     [
@@ -85,7 +85,7 @@ def test_keys_that_are_taken(
     (root / "alice.pub").write_bytes(content)
     words = ["request", "alice", "--stack", "lab", "--key", "alice.pub"]
     assert main(words) == 0, capsys.readouterr().err
-    (request,) = load_requests(root / "stacks" / "lab")
+    (request,) = load_folder(root / "stacks" / "lab").people
     assert list(request.ssh_keys) == keys
 
 
@@ -359,7 +359,7 @@ def test_rotate_in_every_shape_of_yaml(
         assert file.read_bytes() == text.encode()
         return
     assert main(["rotate", "alice", "--stack", "lab", *more]) == 0, capsys.readouterr().err
-    (request,) = load_requests(file.parent)
+    (request,) = load_folder(file.parent).people
     (retired,) = load_retired(file.parent)
     assert request.enrollment != retired.enrollment
     assert request.end_sessions is bool(more)
@@ -387,7 +387,7 @@ def test_retired_in_every_shape_of_yaml(
     before = load_retired(file.parent)
     assert main(["rotate", "alice", "--stack", "lab"]) == 0, capsys.readouterr().err
     assert load_retired(file.parent)[:-1] == before
-    assert len(load_requests(file.parent)) == 1
+    assert len(load_folder(file.parent).people) == 1
 
 
 # What is told, and how
@@ -466,22 +466,6 @@ def test_options_are_called_as_they_are_typed(
 
 
 # What the engine says
-
-
-def outputs(root: Path) -> dict[str, Any]:
-    host_key = derive_host_key(SEED, stack="lab", machine="alice").public_openssh
-    return {
-        "alice": {
-            "address": "127.0.0.1",
-            "port": 40022,
-            "host_key": host_key,
-            "running": True,
-            "serial": 3,
-            "researchers": ["alice"],
-            "target": "local",
-            "directory": str(root / "machines"),
-        }
-    }
 
 
 def pulumi(root: Path, monkeypatch: pytest.MonkeyPatch, answer: str) -> None:

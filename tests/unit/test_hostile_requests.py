@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.model.folder import load_requests
+from infra.model.folder import load_folder
 from infra.model.person import InstanceRequest
 from infra.model.problems import ProblemsError
 from infra.model.settings import setting_problems
@@ -30,7 +30,7 @@ def load(folder: Path) -> tuple[list[InstanceRequest], str]:
     """The requests of a folder, or none and all that a person is told, without the folder."""
     started = time.process_time()
     try:
-        return load_requests(folder), ""
+        return list(load_folder(folder).people), ""
     except ProblemsError as error:
         return [], str(error).replace(f"{folder}/", "")
     finally:
@@ -237,10 +237,10 @@ def test_folders_that_cannot_be_read_are_told(tmp_path: Path) -> None:
     closed.mkdir(mode=0)
     program = (
         "import sys, os, pathlib; sys.path.insert(0, sys.argv[1])\n"
-        "from infra.model.folder import load_requests\n"
+        "from infra.model.folder import load_folder\n"
         "from infra.model.problems import ProblemsError\n"
         "os.geteuid() or os.seteuid(65534)\n"
-        "try: load_requests(pathlib.Path(sys.argv[2]))\n"
+        "try: load_folder(pathlib.Path(sys.argv[2]))\n"
         "except ProblemsError as error: print(error)\n"
     )
     tmp_path.chmod(0o755)

@@ -11,14 +11,8 @@ import pytest
 
 from image import rootfs, tensorflow
 from image.kernel import write_vmlinux
-from infra.local.image import (
-    fresh_folder,
-    golden_image,
-    image_folder,
-    image_of,
-    is_there,
-    recipe,
-)
+from image.store import fresh_folder, image_folder, image_of, is_there, recipe
+from infra.local.image import golden_image
 from infra.model.problems import ProblemsError
 from tools.steps import StepError
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from image.store import fresh_folder, image_folder
 from infra.local import machine
-from infra.local.image import fresh_folder, golden_image, image_folder
+from infra.local.image import golden_image
 
 if TYPE_CHECKING:
     from pathlib import Path

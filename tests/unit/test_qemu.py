@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from infra.local import clock, qemu
+from infra.local.accel import QEMU
 
 # Multiboot Specification 0.6.96, "The layout of Multiboot header": loaded at 1 MiB, it halts.
 _MAGIC, _ADDRESSES, _BASE, _CODE = 0x1BADB002, 0x10000, 0x100000, 32
@@ -20,8 +21,8 @@ KERNEL = struct.pack("<8I", *_FIELDS, _BASE + _CODE) + _HALT + bytes(4096)
 @pytest.fixture
 def spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> qemu.MachineSpec:
     """A machine that runs no guest."""
-    if shutil.which(qemu.QEMU) is None:
-        pytest.skip(f"no {qemu.QEMU}: make setup")
+    if shutil.which(QEMU) is None:
+        pytest.skip(f"no {QEMU}: make setup")
     monkeypatch.setenv("SECONDLOCK_ACCEL", "tcg")
     machine, kernel = tmp_path / "machine", tmp_path / "kernel"
     machine.mkdir()

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from infra.aws import checks as aws
 from infra.local import checks as local
-from infra.model.folder import load_folder, load_requests, read_folder
+from infra.model.folder import load_folder, read_folder
 from infra.model.machine import MachineSize
 from infra.model.names import check_researcher_name
 from infra.model.networks import is_world_open
@@ -51,7 +51,7 @@ ROOT = Path(__file__).parents[2]
 
 def problems(folder: Path) -> list[str]:
     with pytest.raises(ProblemsError) as caught:
-        load_requests(folder)
+        load_folder(folder)
     return [str(one).replace(f"{folder}/", "") for one in caught.value.problems]
 
 
@@ -77,7 +77,7 @@ def test_a_whole_request(folder: Path) -> None:
     (folder / "bob.yaml").write_text(
         request_text(researcher="bob", ssh_keys=f"[{OTHER_KEY}]", enrollment=f'"{IDS[1]}"')
     )
-    alice, bob = load_requests(folder)
+    alice, bob = load_folder(folder).people
     assert alice.ssh_keys == (f"{KEY} alice@büro", security_key(), ECDSA, rsa_key(3072))
     assert alice.allowed_from == ("203.0.113.0/24", "2001:db8::/32")
     assert alice.machine == MachineSize(cpus=8, home_disk_gib=100)
@@ -88,14 +88,14 @@ def test_a_whole_request(folder: Path) -> None:
 
 def test_password_mode_needs_no_key(folder: Path) -> None:
     (folder / "alice.yaml").write_text(request_text(factors="password+totp", ssh_keys=""))
-    assert load_requests(folder)[0].ssh_keys == ()
+    assert load_folder(folder).people[0].ssh_keys == ()
 
 
 @pytest.mark.parametrize("method", ["fido2", "fido2+totp"])
 def test_security_keys_may_be_all_that_a_login_takes(folder: Path, method: str) -> None:
     text = request_text(factors=method, ssh_keys=f"[{security_key()}]")
     (folder / "alice.yaml").write_text(text)
-    assert load_requests(folder)[0].ssh_keys == (security_key(),)
+    assert load_folder(folder).people[0].ssh_keys == (security_key(),)
 
 
 @pytest.mark.parametrize(
@@ -232,7 +232,7 @@ def test_retired_enrollments_never_come_back(folder: Path) -> None:
         "(./secondlock rotate alice --stack demo)"
     )
     (folder / "alice.yaml").unlink()  # the last one may go
-    assert load_requests(folder) == []
+    assert load_folder(folder).people == ()
     assert [one.enrollment for one in load_retired(folder)] == [IDS[0]]
 
 
@@ -385,7 +385,7 @@ def test_open_to_the_world(cidrs: list[str], is_open: bool, folder: Path) -> Non
     quoted = ", ".join(f"'{cidr}'" for cidr in cidrs)
     text = request_text(allowed_from=f"[{quoted}]")
     (folder / "alice.yaml").write_text(text + "open_to_world: true\n")
-    assert load_requests(folder)[0].open_to_world
+    assert load_folder(folder).people[0].open_to_world
     (folder / "alice.yaml").write_text(text)
     assert not is_open or "open to the world" in problems(folder)[0]
 
@@ -403,7 +403,7 @@ def test_the_fields_of_aws(folder: Path) -> None:
     (folder / "alice.yaml").write_text(
         request_text(machine=machine, cost_centre="42", until="2027-01-31").replace("42", "'42'")
     )
-    (alice,) = load_requests(folder)
+    (alice,) = load_folder(folder).people
     size = alice.machine
     assert isinstance(size, MachineSize)
     assert (size.instance_type, size.zone) == ("g5.2xlarge", "eu-west-1b")

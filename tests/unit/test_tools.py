@@ -172,6 +172,18 @@ def test_a_lock_that_may_be_held_is_left_alone(
     assert lock.exists()
 
 
+def test_a_second_demo_is_told_who_works_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(demo, "ROOT", tmp_path)
+    (tmp_path / "stacks").mkdir()
+    second = demo.alone()
+    with demo.alone(), pytest.raises(StepError, match=f"works here: process {os.getpid()}"):
+        second.__enter__()
+    with demo.alone():
+        assert list((tmp_path / "stacks").iterdir()) == []
+
+
 def test_a_process_that_got_a_dead_ones_number_is_no_pulumi() -> None:
     assert not demo.runs_pulumi(os.getpid())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel
@@ -29,6 +30,11 @@ def issue(streams: Streams, _who: Who) -> Issued:
     """The word."""
     word = streams("word")(8).hex()
     return Issued({"word": word}, {"word": word})
+
+
+def ids(_entry: Mapping[str, Any]) -> set[str]:
+    """None: all of it is the enrollment's."""
+    return set()
 
 
 def scanned(_shown: SHOWN) -> dict[str, str]:

@@ -30,41 +30,19 @@ from cli.__main__ import main
 from infra import enrollment
 from infra.local import qemu
 from infra.model.problems import ProblemsError
-from infra.ssh_file import outdated
+from infra.ssh_file import misleading
+from tests.support.documents import SEED, STATUS
+from tests.support.programs import read_by_ssh
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = pytest.mark.program
-
-SEED = "8d1f6c0be2a94775d0c3b1a2f4e5968790ab1c2d3e4f50617283940a5b6c7d8e"
 PROGRAM = """
 import json, pathlib, pulumi
 outputs = json.loads(pathlib.Path("outputs.json").read_text())
 pulumi.export("machines", outputs["machines"])
 pulumi.export("enrollments", pulumi.Output.secret(outputs["enrollments"]))
 """
-STATUS = {
-    "time": "2026-11-22T16:00:00Z",
-    "stack": "lab",
-    "machine": "alice",
-    "serial": 3,
-    "error": None,
-    "clock": {"synchronised": True, "offset_seconds": 0.0012, "source": "PHC"},
-    "bans": ["10.0.2.9"],
-    "researchers": {
-        "alice": {
-            "factors": "key+totp",
-            "frozen": False,
-            "wrong_codes": 0,
-            "emergency_codes_left": 5,
-            "sessions": 1,
-            "last_login": None,
-            "workspace": "running",
-        }
-    },
-    "idle": {"load1": 0.1, "sessions": 1},
-}
 
 
 def pulumi_folder() -> Path | None:
@@ -364,17 +342,6 @@ def test_ssh_goes_to_the_port_that_a_machine_has_today(stack: dict[str, Any]) ->
     assert read_by_ssh(config, "alice.lab")["port"] == "40022"
 
 
-def read_by_ssh(config: Path, host: str) -> dict[str, str]:
-    """What the installed ssh makes of a host's entry; of what it names several times, all."""
-    done = subprocess.run(["ssh", "-G", "-F", config, host], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    options: dict[str, str] = {}
-    for line in done.stdout.splitlines():
-        name, _, value = line.partition(" ")
-        options[name] = f"{options[name]} {value}" if name in options else value
-    return options
-
-
 @pytest.fixture
 def guest() -> Iterator[dict[str, Any]]:
     """What the guest agent of alice's machine answers as status; it may be changed."""
@@ -484,15 +451,15 @@ def test_status_says_when_ssh_is_told_of_what_was_before(
 def test_up_says_so_too(stack: dict[str, Any], lab: Path, now: str, then: str, told: str) -> None:
     state = lab / ".secondlock" / "lab"
     assert main(["ssh-config", "--stack", "lab"]) == 0
-    assert outdated(state, "lab", stack["machines"]) is None
+    assert misleading(state, "lab", stack["machines"]) is None
     gone = {name: machine for name, machine in stack["machines"].items() if name != "bob"}
-    assert outdated(state, "lab", gone) == "it has bob.lab, who is not there any more"
+    assert misleading(state, "lab", gone) == "it has bob.lab, who is not there any more"
     for name in ("ssh_config", "known_hosts"):
         path = state / name
         path.write_text(path.read_text().replace(now, then))
-    assert told in (outdated(state, "lab", stack["machines"]) or "")
+    assert told in (misleading(state, "lab", stack["machines"]) or "")
     (state / "known_hosts").unlink()
-    assert outdated(state, "lab", stack["machines"]) is None
+    assert misleading(state, "lab", stack["machines"]) is None
 
 
 def test_up_raises_no_false_alarm(stack: dict[str, Any], lab: Path) -> None:
@@ -500,10 +467,10 @@ def test_up_raises_no_false_alarm(stack: dict[str, Any], lab: Path) -> None:
     assert main(["ssh-config", "--stack", "lab"]) == 0
     # A local machine's port is found by ssh itself; a stack may be called as a kind of host is.
     moved = {name: {**one, "port": 1} for name, one in stack["machines"].items()}
-    assert outdated(state, "lab", moved) is None
+    assert misleading(state, "lab", moved) is None
     for name in ("ssh_config", "known_hosts"):
         (state / name).write_text((state / name).read_text().replace(".lab", ".code"))
-    assert outdated(state, "code", stack["machines"]) is None
+    assert misleading(state, "code", stack["machines"]) is None
 
 
 def test_scripts_are_told_whether_ssh_knows_the_machines_of_today(

@@ -1,4 +1,4 @@
-"""`python -m image`: build the golden image, or do nothing where it is there.
+"""`python -m tools.image`: build the golden image, or do nothing where it is there.
 
 `--fresh` builds it once more, with the packages of today.
 """
@@ -8,12 +8,13 @@ from __future__ import annotations
 import sys
 
 from image.build import build
-from infra.local.image import GoldenImage
+from image.store import GoldenImage
 from tools.emulation import require_avx
 from tools.steps import exit_code
 
 
 def _build() -> None:
+    require_avx()
     image = GoldenImage(build(fresh="--fresh" in sys.argv[1:]))
     require_avx(image.kernel)
 
