@@ -93,13 +93,13 @@ def all_new(request: Request) -> dict[str, Any]:
 
 
 def retire_all(
-    stack: Stack, researcher: str, request: Request, reason: Reason, *, with_data: bool
+    stack: Stack, researcher: str, request: Request, reason: Reason, said: Mapping[str, str]
 ) -> None:
-    """All that was issued to a person is over. Raises ProblemsError."""
+    """All that was issued to a person is over; `said` of their data. Raises ProblemsError."""
     others = {*named(request).values(), codes_of(request)} - {request.enrollment}
     for issued in sorted(others):
         retire(stack, researcher, issued, reason)
-    retire(stack, researcher, request.enrollment, reason, with_data=with_data)
+    retire(stack, researcher, request.enrollment, reason, said=said)
 
 
 def _with(stack: Stack, researcher: str, request: Request, name: str) -> dict[str, str]:

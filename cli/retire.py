@@ -11,7 +11,34 @@ from cli.options import DeviceOption, JsonOption, ResearcherArgument, StackOptio
 from cli.project import Stack, check_researcher, choose_stack, command, pulumi, shown
 from cli.retired import checked, request_of
 from infra.files import write_whole
+from infra.model.retired import DELETE
+from infra.model.text import brief
 
+_BECOMES = {
+    "keep": "stays, for when they come back: --home archive or delete does otherwise",
+    "archive": "goes to /home/.archive, where root alone comes",
+    "delete": "is deleted, which nothing undoes",
+}
+
+
+def _home(text: str) -> str:
+    """A word of `--home`. Raises typer.BadParameter for another."""
+    if text not in _BECOMES:
+        raise typer.BadParameter(f"'{brief(text)}' is none of {', '.join(_BECOMES)}")
+    return text
+
+
+HomeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--home",
+        metavar="keep|archive|delete",
+        parser=_home,
+        help="What becomes of their home on a shared machine: it stays there (the default), goes"
+        " where root alone comes, or is deleted.",
+        show_default=False,
+    ),
+]
 EndSessionsOption = Annotated[
     bool,
     typer.Option(
@@ -60,7 +87,7 @@ def _renew(stack: Stack, researcher: str, *, end_sessions: bool) -> tuple[str, s
             changes["end_sessions"] = True
         text = checked(stack, researcher, request, changes)
         # The old one is retired first: cut off in between, the request is refused, not reused.
-        authenticators.retire_all(stack, researcher, request, "rotated", with_data=False)
+        authenticators.retire_all(stack, researcher, request, "rotated", {})
         write_whole(request.path, text.encode())
     return changes["enrollment"], request.enrollment
 
@@ -70,25 +97,29 @@ def revoke(
     stack: StackOption = None,
     device: DeviceOption = None,
     end_sessions: EndSessionsOption = False,
+    home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Remove a researcher: the request goes, and its enrollment never comes back.
 
     With --device one of their authenticators alone. Takes effect with `pulumi up`, which also
-    removes a machine that was theirs alone, with its data. Can be run again after an interruption.
+    removes a machine of their own, with its data; on a shared one --home says what becomes of their
+    home. Can be run again after an interruption.
     """
     chosen = choose_stack(stack)
     check_researcher(researcher)
     if end_sessions and device is None:
         raise typer.BadParameter("goes with --device: who leaves has no session afterwards")
+    if home is not None and device is not None:
+        raise typer.BadParameter("says nothing of a device", param_hint="--home")
     if device is not None:
         old = authenticators.remove(chosen, researcher, device, end_sessions=end_sessions)
     else:
-        old = _remove(chosen, researcher)
+        old, said = _remove(chosen, researcher, home)
     up = pulumi("up", stack=chosen)
     if as_json:
-        of_device = {} if device is None else {"device": device}
-        document = {"stack": chosen.name, "researcher": researcher, **of_device}
+        of_it = {"device": device} if device is not None else said
+        document = {"stack": chosen.name, "researcher": researcher, **of_it}
         echo_json({**document, "retired": old, "next": up})
         return
     file = shown(chosen.request(researcher))
@@ -98,18 +129,34 @@ def revoke(
         return
     typer.echo(f"Removed {file}; the enrollment is retired.")
     typer.echo(f"{researcher} can log in until: {up}")
+    if "home" in said:
+        typer.echo(f"On {said['machine']} their home {_BECOMES[said['home']]}.")
+        return
     typer.echo(
         f"That removes {researcher}'s own machine and data; see first: "
         f"{pulumi('preview', stack=chosen)}"
     )
 
 
-def _remove(stack: Stack, researcher: str) -> str:
-    """Retire all that a researcher has, and remove the request; the enrollment that is over."""
+def _remove(stack: Stack, researcher: str, home: str | None) -> tuple[str, dict[str, str]]:
+    """Retire all that a researcher has, and remove the request.
+
+    The enrollment that is over, and what retired.yaml says of their data. Raises
+    typer.BadParameter where a home is spoken of, and the machine is theirs.
+    """
     with request_of(stack, researcher) as request:
-        authenticators.retire_all(stack, researcher, request, "revoked", with_data=True)
+        machine = request.data.get("machine")
+        if isinstance(machine, str):
+            said = {"machine": machine, "home": home or "keep"}
+        elif home is not None:
+            what = f"{researcher} has a machine of their own, whose data goes with it"
+            raise typer.BadParameter(what, param_hint="--home")
+        else:
+            # The word without which `up` would keep from deleting it; see infra.record.
+            said = {"data": DELETE}
+        authenticators.retire_all(stack, researcher, request, "revoked", said)
         request.path.unlink()
-    return request.enrollment
+    return request.enrollment, said
 
 
 def codes(

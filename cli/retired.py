@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any, Literal
 
 from ruamel.yaml.comments import CommentedMap
@@ -18,7 +19,7 @@ from infra.files import write_whole
 from infra.model.authenticators import Part, mark
 from infra.model.problems import Problem, ProblemsError
 from infra.model.reading import read_text
-from infra.model.retired import DELETE, RETIRED_BYTES, RETIRED_FILE, load_retired
+from infra.model.retired import RETIRED_BYTES, RETIRED_FILE, load_retired
 
 Reason = Literal["rotated", "revoked"]
 
@@ -71,13 +72,11 @@ def retire(
     issued: str,
     reason: Reason,
     part: Part | None = None,
-    *,
-    with_data: bool = False,
+    said: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
     """Add an id to retired.yaml, unless an interrupted run did.
 
-    `part` says what alone is over, `with_data` that the machine's data goes too. Raises
-    ProblemsError.
+    `part` says what alone is over, `said` what becomes of the person's data. Raises ProblemsError.
     """
     before = load_retired(stack.requests)
     if any(one.mark == mark(issued, part) for one in before):
@@ -87,9 +86,7 @@ def retire(
     added["date"] = dt.datetime.now(dt.timezone.utc).date()
     if part is not None:
         added["part"] = part
-    if with_data:
-        # The word without which `up` would keep from deleting it; see infra.record.
-        added["data"] = DELETE
+    added |= said
     entry = CommentedMap({**added, "enrollment": DoubleQuotedScalarString(issued)})
     entry.fa.set_flow_style()
 

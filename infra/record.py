@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from infra.model.authenticators import marks, parts
 from infra.model.person import issued, machine_name, problem_at
 from infra.model.problems import Problem, ProblemsError
-from infra.model.retired import DELETE, RETIRED_FILE
+from infra.model.retired import DELETE, RETIRED_FILE, homes
 from infra.model.yaml_lines import dotted
 
 if TYPE_CHECKING:
@@ -205,6 +205,19 @@ def _forgotten(old: Record, new: Record, stack: str) -> Iterator[Problem]:
 def lost(old: Record, new: Record) -> Iterator[tuple[str, str]]:
     """Machines whose data would go, and where it is."""
     return (each for each in old.data.items() if new.data.get(each[0]) != each[1])
+
+
+def leavers(old: Record, plan: Plan) -> Iterator[str]:
+    """Of each who leaves a shared machine by this plan: what becomes of their home."""
+    becomes = {"keep": "stays", "archive": "goes to /home/.archive", "delete": "is deleted"}
+    for machine in plan.machines:
+        if not machine.shares:
+            continue
+        said = homes(plan.asked.retired, machine.name, machine.members)
+        for name, (_, before) in sorted(old.people.items()):
+            if before == machine.name and name not in machine.members:
+                what = becomes[said.get(name, "keep")]
+                yield f"{name} leaves {machine.name}: their home there {what}"
 
 
 def _lost_data(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pulumi
 
 from infra.model.problems import ProblemsError
-from infra.record import RECORD, Record, lost, refusals
+from infra.record import RECORD, Record, leavers, lost, refusals
 
 if TYPE_CHECKING:
     from infra.plan import Plan
@@ -66,6 +66,8 @@ class Register:
             raise ProblemsError(found)
         for machine, place in lost(old, Record.of(self._plan, self._place)):
             pulumi.log.warn(f"the data of {machine} ({place}) goes, as was asked for")
+        for line in leavers(old, self._plan):
+            pulumi.log.warn(line)
 
 
 def _told(error: ProblemsError) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from infra.enrollment import Enrollment, HostKey
 from infra.model.networks import collapse
 from infra.model.person import InstanceRequest, remember_hours
-from infra.model.retired import RetiredEnrollment
+from infra.model.retired import RetiredEnrollment, homes
 from infra.model.settings import Settings
 from infra.model.shares import MemberShare
 
@@ -34,7 +34,9 @@ def build_roster(
     own people are taken, so that one leaver does not touch every machine of the stack. The same
     inputs in any order give the same roster. Raises KeyError when an enrollment is missing.
     """
-    people = {machine, *(request.researcher for request in requests)}
+    members = {request.researcher for request in requests}
+    people = {machine, *members}
+    left = {name: home for name, home in homes(retired, machine, members).items() if home != "keep"}
     cidrs = [cidr for request in requests for cidr in request.allowed_from]
     return {
         "version": VERSION,
@@ -54,6 +56,7 @@ def build_roster(
             )
             for request in requests
         },
+        **({"homes": left} if left else {}),
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -20,6 +21,10 @@ RETIRED_FILE = "retired.yaml"
 DELETE = "delete"
 """The word in it by which a leaver's data goes with the machine."""
 
+Home = Literal["keep", "archive", "delete"]
+"""What becomes of a leaver's home on a shared machine: it stays, goes where root alone comes, or is
+deleted."""
+
 RETIRED_BYTES = 1024 * 1024
 """Of the list of retired enrollments, which only grows: some nine thousand."""
 
@@ -36,6 +41,10 @@ class RetiredEnrollment(Model):
     date: Day
     part: Part | None = None
     """What alone of it is over; nothing here, and all of it is."""
+    machine: str | None = None
+    """The shared machine that a revoked researcher was on, and there `home` says what becomes of
+    their home."""
+    home: Home | None = None
     data: Literal["delete"] | None = None
     """Whether what a revoked researcher has goes with the machine: asked for in so many words."""
 
@@ -51,6 +60,21 @@ def _tuple_of_list(value: object) -> object:
 
 class _RetiredFile(Model):
     retired: Annotated[tuple[RetiredEnrollment, ...], BeforeValidator(_tuple_of_list)]
+
+
+def homes(
+    retired: Sequence[RetiredEnrollment], machine: str, members: Collection[str]
+) -> dict[str, Home]:
+    """By name, what becomes of the homes of those who have left a shared machine.
+
+    What was said last of somebody counts. Who stays, or is back, is not among them.
+    """
+    said = {
+        one.researcher: one.home
+        for one in retired
+        if one.machine == machine and one.home is not None and one.reason == "revoked"
+    }
+    return {name: home for name, home in said.items() if name not in members}
 
 
 def load_retired(folder: Path) -> list[RetiredEnrollment]:

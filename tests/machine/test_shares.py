@@ -14,6 +14,7 @@ from tests.support.shared import until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from infra.model.retired import Home
     from tests.support.client import Session
     from tests.support.people import Person
     from tests.support.shared import SharedMachine
@@ -136,6 +137,33 @@ def test_a_full_home_is_its_owners_alone(shared: SharedMachine) -> None:
         # They still get in, see it, and can mend it.
         assert client.login(one, "rm -f ~/large /tmp/large; echo mended").output == "mended"
         first.succeed("echo >again")
+
+
+@pytest.mark.parametrize(
+    ("word", "where"),
+    [("keep", "/home/{}/secret"), ("archive", "/home/.archive/{}-home/secret"), ("delete", "")],
+)
+def test_a_leavers_home_becomes_what_was_said(
+    shared: SharedMachine, word: Home, where: str
+) -> None:
+    leaver, stays = shared.researcher(), shared.researcher()
+    client = shared.client
+    with client.session(leaver) as theirs, client.session(stays) as session:
+        theirs.succeed("echo words >secret; echo words >/tmp/more", timeout=300)
+        session.succeed("setsid -f sleep 600 >/dev/null 2>&1 </dev/null", timeout=300)
+        changed = shared.leave(leaver, word)
+        theirs.wait_closed()
+        assert (f"{leaver.name}: home {word}d" in changed) == (word != "keep")
+        session.succeed("pgrep -x sleep")
+    if where:
+        secret = where.format(leaver.name)
+        assert shared.succeed(f"cat {secret}; stat -c %a $(dirname {secret})") == "words\n700\n"
+    else:
+        until(lambda: shared.run("ls /home/.leaving")[0], "what is deleted goes")
+    if word != "keep":
+        shared.fail(f"ls -d /home/{leaver.name} /home/.tmp/{leaver.name}")
+    # A second time there is nothing to do.
+    assert [each for each in shared.apply() if "home" in each] == []
 
 
 HOSTILE = {

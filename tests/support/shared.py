@@ -7,12 +7,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from infra.model.shares import MemberShare
-from tests.support.machine import Machine
+from tests.support.machine import NAME, Machine
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from infra.model.retired import Home
     from tests.support.people import Person
 
 SEATS = 20
@@ -32,6 +33,14 @@ class SharedMachine(Machine):
     def share(self, name: str) -> MemberShare:
         """What this researcher may take of it."""
         return self.shares.get(name, SHARE)
+
+    def leave(self, person: Person, home: Home) -> list[str]:
+        """What `secondlock revoke --home` and `pulumi up` do; what changed."""
+        self.retire(person, "revoked")
+        said = {"machine": NAME, "home": home}
+        self.lab.retired[-1] = self.lab.retired[-1].model_copy(update=said)
+        del self.lab.requests[person.name]
+        return self.apply()
 
     def give(self, person: Person, **changes: object) -> None:
         """Change what one of them may take; `apply` brings it to the machine."""

@@ -17,8 +17,17 @@ from infra.files import write_whole
 from infra.model.folder import load_folder
 from infra.model.problems import ProblemsError
 from infra.model.retired import load_retired
+from tests.support.request_files import IMAGE
 
 CHECKOUT = Path(__file__).resolve().parents[2]
+AWS_STACK = f"""\
+config:
+  secondlock:target: aws
+  secondlock:zones: eu-west-1a
+  secondlock:onDestroy: delete
+  secondlock:baseImage: ami-0123456789abcdef0
+  secondlock:tensorflowImage: {IMAGE}
+"""
 
 
 def public_line(key: ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey) -> str:
@@ -309,3 +318,61 @@ def test_faults_of_the_file_system_are_plain_errors(
     told = capsys.readouterr().err
     assert told.startswith(f"secondlock: {root}/stacks/demo: this is not a folder (")
     assert len(told.splitlines()) == 1
+
+
+# Shared machines
+
+
+def test_a_shared_machine_and_those_who_join_and_leave_it(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    on_stack = ["--stack", "lab"]
+    assert main(["machine", "gpu1", "--seats", "20", "--memory-gib", "64", *on_stack]) == 0
+    assert "./secondlock request RESEARCHER --machine gpu1" in capsys.readouterr().out
+    for name in ("alice", "bob"):
+        key = root / f"{name}.pub"
+        key.write_text(public_line(ed25519.Ed25519PrivateKey.generate()))
+        assert main(["request", name, "--machine", "gpu1", "--key", str(key), *on_stack]) == 0
+    asked = load_folder(root / "stacks" / "lab")
+    (machine,) = asked.machines
+    assert machine.shared is not None
+    assert (machine.name, machine.size.memory_gib, machine.shared.seats) == ("gpu1", 64, 20)
+    assert [one.researcher for one in machine.members] == ["alice", "bob"]
+    capsys.readouterr()
+    assert main(["revoke", "bob", "--home", "archive", *on_stack]) == 0
+    assert "goes to /home/.archive" in capsys.readouterr().out
+    (left,) = load_retired(root / "stacks" / "lab")
+    assert (left.machine, left.home, left.data) == ("gpu1", "archive", None)
+
+
+def test_what_a_shared_machine_is_its_own_file_says(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["machine", "gpu1", "--seats", "2", "--stack", "lab"]) == 0
+    assert main(["machine", "gpu1", "--seats", "2", "--stack", "lab"]) == 1
+    assert "is already there" in capsys.readouterr().err
+    asked = ["request", "alice", "--machine", "gpu1", "--spot", "--stack", "lab"]
+    assert main(asked) == 2
+    assert main(["request", "alice", "--machine", "gpu2", "--stack", "lab"]) == 1
+    assert "there is no machines/gpu2.yaml" in capsys.readouterr().err
+    assert main(["machine", "Not One", "--seats", "2", "--stack", "lab"]) == 2
+    assert main(["request", "alice", "--stack", "lab"]) == 0
+    assert main(["revoke", "alice", "--home", "delete", "--stack", "lab"]) == 2
+    assert "a machine of their own" in capsys.readouterr().err
+    assert main(["revoke", "alice", "--home", "burn", "--stack", "lab"]) == 2
+
+
+def test_who_joins_gets_the_first_gpus_that_are_nobodys(root: Path) -> None:
+    stack = root / "stacks" / "lab"
+    stack.mkdir(parents=True)
+    (root / "stacks" / "Pulumi.lab.yaml").write_text(AWS_STACK)
+    on_stack = ["--stack", "lab"]
+    of_four = ["--seats", "2", "--instance-type", "g5.12xlarge"]
+    assert main(["machine", "gpu1", *of_four, *on_stack]) == 0
+    for name in ("alice", "bob"):
+        key = root / f"{name}.pub"
+        key.write_text(public_line(ed25519.Ed25519PrivateKey.generate()))
+        asked = ["--machine", "gpu1", "--key", str(key), "--from", "198.51.100.0/24", *on_stack]
+        assert main(["request", name, *asked]) == 0
+    gpus = {one.researcher: one.gpus for one in load_folder(stack).people}
+    assert gpus == {"alice": (0, 1), "bob": (2, 3)}

@@ -164,3 +164,52 @@ def test_any_value_in_any_place_is_taken_or_refused(data: st.DataObject) -> None
     else:
         refused = ""
     assert refused.isprintable() or not refused
+
+
+# Shared machines
+
+SHARE: dict[str, Any] = {"gpus": [0], "memory": 512, "pids": 600, "home": 1024}
+
+
+def shared(alice: Any = SHARE, bob: Any = None, **roster: Any) -> dict[str, Any]:
+    """What arrives for a machine that two share."""
+    whole = envelope(**roster)
+    whole["roster"]["researchers"]["alice"]["share"] = alice
+    whole["roster"]["researchers"]["bob"]["share"] = bob or {**SHARE, "gpus": [1]}
+    return whole
+
+
+def test_shares_and_homes_are_taken() -> None:
+    found = roster.parse(json.dumps(shared(homes={"carol": "delete"})))
+    assert found.researchers["alice"].share.gpus == (0,)
+    assert (found.researchers["bob"].share.memory, found.homes) == (512, {"carol": "delete"})
+
+
+@pytest.mark.parametrize(
+    "arrives",
+    [
+        *(shared({**SHARE, **wrong}) for wrong in (
+            {"gpus": [1]}, {"gpus": [0, 0]}, {"gpus": "0"}, {"gpus": [True]}, {"gpus": [64]},
+            {"gpus": [-1]}, {"gpus": None}, {"memory": 0}, {"memory": -1}, {"memory": 1.5},
+            {"memory": 2**40}, {"memory": None}, {"pids": True}, {"home": "1"}, {"cpus": 0},
+            {"cpus": True}, {"cpus": "1"},
+        )),
+        shared([]),
+        shared(alice="all"),
+        shared(homes={"alice": "delete"}),
+        shared(homes={"carol": "keep"}),
+        shared(homes={"../etc": "delete"}),
+        shared(homes=["carol"]),
+        shared(homes={"carol": ["delete"]}),
+        alice(share=SHARE),
+    ],
+)  # fmt: skip
+def test_what_is_no_share(arrives: dict[str, Any]) -> None:
+    with pytest.raises(GuestError, match="the roster is refused"):
+        roster.parse(json.dumps(arrives))
+
+
+def test_a_share_of_nobodys_is_nobodys() -> None:
+    """Who has the whole machine would have the others' too."""
+    with pytest.raises(GuestError, match="some have a share of the machine, and some none"):
+        roster.parse(json.dumps(alice(share=SHARE)))

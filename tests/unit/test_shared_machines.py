@@ -144,7 +144,7 @@ def _with_gpus(folder: Path, text: str, **people: str) -> list[str]:
 def test_a_share_is_a_seats_part_and_no_one_elses_coming_changes_it(folder: Path) -> None:
     plan = make_plan("lab", folder, {"seedFingerprint": fingerprint(SEED)}, SEED)
     before = json.loads(plan.machines[1].roster)["researchers"]["alice"]["share"]
-    assert before == {"gpus": [], "memory": 1858, "pids": 3072, "home": 12038}
+    assert before == {"gpus": [], "memory": 1857, "pids": 3072, "home": 12038}
     for number, name in enumerate(("dave", "erin"), 3):
         _ask(folder, name, number, machine="gpu1")
     plan = make_plan("lab", folder, {"seedFingerprint": fingerprint(SEED)}, SEED)

@@ -69,6 +69,8 @@ class Roster:
     allowed_from: tuple[str, ...]
     retired: frozenset[str]
     researchers: dict[str, Researcher]
+    homes: dict[str, str]
+    """What becomes of the homes of some who have left: `archive` or `delete`."""
 
     def bound_before(self, issued: str) -> bool:
         """Whether an earlier roster of this machine may have carried this id."""
@@ -110,6 +112,15 @@ def _researcher(name: Any, entry: Any) -> Researcher:
         networks=networks,
         share=share.read(entry.get("share"), name),
     )
+
+
+def _homes(value: Any, researchers: Collection[str]) -> dict[str, str]:
+    need(isinstance(value, dict), "what becomes of homes is not a mapping")
+    for name, word in value.items():
+        reading.text(name, NAME, "a leaver's name")
+        need(word in ("archive", "delete"), "what becomes of a home is malformed")
+        need(name not in researchers, "the home of one who stays would go")
+    return dict(value)
 
 
 def _check_shares(researchers: Collection[Researcher]) -> None:
@@ -197,4 +208,5 @@ def parse(text: str | bytes) -> Roster:
         allowed_from=_networks(roster.get("allowed_from")),
         retired=frozenset(texts(roster.get("retired"), ENROLLMENT, "a retired enrollment")),
         researchers=researchers,
+        homes=_homes(roster.get("homes", {}), researchers),
     )

@@ -18,7 +18,7 @@ from guest import paths, services
 from guest.firewall import rules
 from guest.jupyter import port
 from guest.remember import person as remembered
-from guest.roster import accounts, state
+from guest.roster import accounts, leavers, state
 from guest.roster.document import MAX_BYTES, Researcher, Roster, parse
 from guest.roster.state import State
 from guest.ssh import door
@@ -111,6 +111,7 @@ def _apply(roster: Roster) -> list[str]:
         if accounts.is_active(name):
             accounts.remove(name)
             changed.append(f"{name}: removed")
+    changed += leavers.settle(roster.homes)
     people = {name: (each, known.uid(name)) for name, each in sorted(roster.researchers.items())}
     made = accounts.make(people)
     for name, (researcher, uid) in people.items():
