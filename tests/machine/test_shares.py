@@ -102,6 +102,8 @@ def test_a_share_that_changes_holds_at_once_and_ends_nothing(shared: SharedMachi
     with shared.client.session(person) as session:
         session.succeed("setsid -f sleep 600 >/dev/null 2>&1 </dev/null", timeout=300)
         assert limits(shared, person) == (224 * MIB, 600, "max")
+        beside = f"systemctl show --value --property=MemoryMax user-$(id -u {person.name}).slice"
+        assert shared.succeed(beside).strip() == str(96 * MIB)
         shared.give(person, memory=300, pids=400, cpus=0.5)
         assert f"{person.name}: share" in shared.apply()
         memory, pids, cpu = limits(shared, person)

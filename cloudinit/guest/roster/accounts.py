@@ -19,6 +19,9 @@ from guest.volumes import quota
 from guest.workspace import containers
 
 ALL = "secondlock"
+# What a member of a shared machine has beside their workspace: sshd's processes of connections,
+# and the ways in. On a machine of one's own it is a part of all (workspace/user-.slice.conf.j2).
+BESIDE = "[Slice]\nTasksMax=200\nMemoryHigh=64M\nMemoryMax=96M\n"
 ROUNDS = 50  # of ending what runs in someone's name; one or two do
 
 
@@ -171,6 +174,10 @@ def _share(researcher: Researcher, uid: int) -> list[str]:
     """What they may take of a shared machine; what changed, in a word."""
     if researcher.share is not None:
         quota.limit(uid, researcher.share.home)
+        # Before systemd hears of it, with their first connection.
+        place = paths.UNITS / f"user-{uid}.slice.d"
+        folder(place, 0o755)
+        write(place / "share.conf", BESIDE, 0o644)
     return ["share"] if containers.take_share(researcher.name, researcher.share) else []
 
 
