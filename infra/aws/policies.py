@@ -129,9 +129,11 @@ def machine_policy(facts: Facts, stack: str, key_arn: str) -> Document:
     Manager Parameter Store uses AWS KMS"). The bundle is the same for all of them.
     """
     own_roster = roster_arn(facts, stack, _OWN_MACHINE)
+    # A long one is in parts (infra/aws/roster.py).
+    with_parts = [own_roster, f"{own_roster}/{16 * '?'}"]
     streams = f"log-group:{log_group_name(stack)}:log-stream:{_OWN_MACHINE}/*"
     return document(
-        allow("OwnRoster", ["ssm:GetParameter"], own_roster),
+        allow("OwnRoster", ["ssm:GetParameter"], with_parts),
         allow(
             "Bundle",
             ["s3:GetObject"],
@@ -142,10 +144,8 @@ def machine_policy(facts: Facts, stack: str, key_arn: str) -> Document:
             "DecryptOwnRoster",
             ["kms:Decrypt"],
             key_arn,
-            StringEquals={
-                "kms:EncryptionContext:PARAMETER_ARN": own_roster,
-                "kms:ViaService": _service(facts, "ssm"),
-            },
+            StringLike={"kms:EncryptionContext:PARAMETER_ARN": with_parts},
+            StringEquals={"kms:ViaService": _service(facts, "ssm")},
         ),
         allow(
             "OwnLogStreams",

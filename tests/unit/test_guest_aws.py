@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import importlib
 import json
 from typing import TYPE_CHECKING, Any
@@ -213,3 +214,39 @@ def test_the_state_volume_remembers_the_time_and_knows_notes_without_one(
     monkeypatch.setattr(state, "write", lambda path, text, _mode: path.write_text(text))
     state.save(state.State(serial=1, modified=12.5))
     assert state.load() == state.State(serial=1, modified=12.5)
+
+
+def _in_parts(text: str, *, size: int = 100, **head: Any) -> tuple[str, dict[str, str]]:
+    """A parameter that names its parts, and those by their names."""
+    pieces = [text[start : start + size] for start in range(0, len(text), size)]
+    parts = {hashlib.sha256(one.encode()).hexdigest()[:16]: one for one in pieces}
+    whole = hashlib.sha256(text.encode()).hexdigest()
+    return json.dumps({"parts": [*parts], "sha256": whole, **head}), parts
+
+
+def test_a_long_roster_is_put_together_of_its_parts() -> None:
+    text = to_json(_document())
+    value, parts = _in_parts(text, volume="vol-1")
+    assert json.loads(ssm._whole(value, parts.__getitem__)) == {**_document(), "volume": "vol-1"}
+    assert ssm._whole(text, parts.__getitem__) == text
+
+
+@pytest.mark.parametrize("change", ["another", "fewer", "swapped", "mark", "many", "names"])
+def test_parts_that_are_not_the_rosters_are_refused(change: str) -> None:
+    value, parts = _in_parts(to_json(_document()))
+    head = json.loads(value)
+    first, second, *_ = head["parts"]
+    if change == "another":
+        parts[first] = parts[second]
+    elif change == "fewer":
+        head["parts"].pop()
+    elif change == "swapped":
+        head["parts"][:2] = [second, first]
+    elif change == "mark":
+        del head["sha256"]
+    elif change == "many":
+        head["parts"] = [first] * 65
+    else:
+        head["parts"] = ["../../bob"]
+    with pytest.raises(system.GuestError, match="refused"):
+        ssm._whole(json.dumps(head), parts.__getitem__)

@@ -75,6 +75,7 @@ def alice(facts: Facts) -> _Machine:
 
 def test_a_machine_reads_its_own_roster_and_no_other(alice: _Machine, facts: Facts) -> None:
     assert alice.may("ssm:GetParameter", _roster(facts, "alice"))
+    assert alice.may("ssm:GetParameter", _roster(facts, "alice/0123456789abcdef"))
     for other in ("bob", "alice2", "alic", "*", "alice/x"):
         assert not alice.may("ssm:GetParameter", _roster(facts, other)), other
     assert not alice.may("ssm:GetParameter", _roster(facts, "alice", "production"))
