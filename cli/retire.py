@@ -75,7 +75,7 @@ def revoke(
     """Remove a researcher: the request goes, and its enrollment never comes back.
 
     With --device one of their authenticators alone. Takes effect with `pulumi up`, which also
-    removes a machine that was theirs alone, with its data. Can be run again after an interruption.
+    removes a machine of their own, with its data. Can be run again after an interruption.
     """
     chosen = choose_stack(stack)
     check_researcher(researcher)
@@ -84,7 +84,7 @@ def revoke(
     if device is not None:
         old = authenticators.remove(chosen, researcher, device, end_sessions=end_sessions)
     else:
-        old = _remove(chosen, researcher)
+        old, shared = _remove(chosen, researcher)
     up = pulumi("up", stack=chosen)
     if as_json:
         of_device = {} if device is None else {"device": device}
@@ -98,18 +98,23 @@ def revoke(
         return
     typer.echo(f"Removed {file}; the enrollment is retired.")
     typer.echo(f"{researcher} can log in until: {up}")
-    typer.echo(
-        f"That removes {researcher}'s own machine and data; see first: "
-        f"{pulumi('preview', stack=chosen)}"
-    )
+    if not shared:
+        typer.echo(
+            f"That removes {researcher}'s own machine and data; see first: "
+            f"{pulumi('preview', stack=chosen)}"
+        )
 
 
-def _remove(stack: Stack, researcher: str) -> str:
-    """Retire all that a researcher has, and remove the request; the enrollment that is over."""
+def _remove(stack: Stack, researcher: str) -> tuple[str, bool]:
+    """Retire all that a researcher has, and remove the request.
+
+    The enrollment that is over, and whether the machine is shared: its data is not theirs alone.
+    """
     with request_of(stack, researcher) as request:
-        authenticators.retire_all(stack, researcher, request, "revoked", with_data=True)
+        shared = isinstance(request.data.get("machine"), str)
+        authenticators.retire_all(stack, researcher, request, "revoked", with_data=not shared)
         request.path.unlink()
-    return request.enrollment
+    return request.enrollment, shared
 
 
 def codes(
