@@ -20,7 +20,7 @@ from infra.model.retired import DELETE, RETIRED_FILE, homes
 from infra.model.yaml_lines import dotted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from infra.model.authenticators import Issued
     from infra.model.person import InstanceRequest
@@ -92,17 +92,26 @@ class Record:
             del held["issued"]
         return json.dumps(held, sort_keys=True)
 
+    def issued_to(self, researcher: str) -> set[str]:
+        """The ids of all that the state knows to be issued to someone."""
+        if researcher not in self.people:
+            return set()
+        return {self.people[researcher][0], *self.issued.get(researcher, {}).values()}
+
 
 def refusals(old: Record, plan: Plan, place: str) -> list[Problem]:
     """What a plan whose data lies at `place` would undo or delete of `old` unasked."""
-    new = Record.of(plan, place)
+    new, people, stack = Record.of(plan, place), plan.asked.people, plan.settings.stack
     retired = {one.mark: one for one in plan.asked.retired}
+    missing = _missing(old, new, retired)
     return [
-        *_missing_people(old, new, retired, plan.settings.stack),
-        *_old_enrollments(old, plan.asked.people, retired),
-        *_old_parts(old, plan.asked.people, retired),
-        *_forgotten(old, new, plan.settings.stack),
-        *_lost_data(old, new, retired, plan),
+        *(_missing_problem(name, stack) for name in sorted(missing)),
+        *_old_enrollments(old, people, retired),
+        *_old_parts(old, people, retired),
+        *_moved(old, people, stack),
+        *_forgotten(old, new, stack),
+        *_lost_data(old, new, missing, plan),
+        *_lost_codes(old, new, plan),
     ]
 
 
@@ -121,24 +130,39 @@ def needless_words(plan: Plan, place: str) -> list[Problem]:
     ]
 
 
-def may_delete(plan: Plan, machine: str, place: str) -> bool:
-    """Whether someone has said that the data of a machine that no request asks for shall go."""
-    gone = {one.researcher for one in plan.asked.retired if one.data == DELETE}
-    return machine in gone or f"{machine}@{place}" in plan.settings.delete_data
+def may_delete(plan: Plan, machine: str, place: str, sent: Collection[str]) -> bool:
+    """Whether someone has said that the data of a machine that no request asks for shall go.
+
+    As far as that is known without the stack's record, by the last that retired.yaml has of the
+    researcher whose own machine it was. `sent` are the enrollments that the data itself knows: one
+    of them that is in use shows that its researcher came back since.
+    """
+    if f"{machine}@{place}" in plan.settings.delete_data:
+        return True
+    ended = [one for one in plan.asked.retired if one.researcher == machine]
+    used = {one.enrollment for one in plan.asked.people}
+    return bool(ended) and ended[-1].with_data and used.isdisjoint(sent)
 
 
-def _missing_people(
-    old: Record, new: Record, retired: Mapping[str, RetiredEnrollment], stack: str
-) -> Iterator[Problem]:
-    for name, (enrollment, _) in old.people.items():
-        entry = retired.get(enrollment)
-        if name in new.people or (entry and entry.reason == "revoked"):
-            continue
-        file = Path("stacks") / stack / f"{name}.yaml"
-        what = f"{name} is in the stack, has no request here and was not revoked"
-        mend = f"{_PULL}; if {name} shall go: ./secondlock revoke {name} --stack {stack}, of a "
-        mend += "folder that has the request"
-        yield Problem(file, None, what, mend)
+def say_delete(plan: Plan, machine: str, place: str) -> str:
+    """The command that says it, with the words of before: it replaces those."""
+    words = ",".join([*plan.settings.delete_data, f"{machine}@{place}"])
+    return f"pulumi config set secondlock:deleteData {words} --stack {plan.settings.stack}"
+
+
+def _missing(old: Record, new: Record, retired: Mapping[str, RetiredEnrollment]) -> set[str]:
+    """Who is in the stack, has no request here and was not revoked."""
+    revoked = {mark for mark, entry in retired.items() if entry.reason == "revoked"}
+    gone = old.people.keys() - new.people.keys()
+    return {name for name in gone if old.people[name][0] not in revoked}
+
+
+def _missing_problem(name: str, stack: str) -> Problem:
+    file = Path("stacks") / stack / f"{name}.yaml"
+    what = f"{name} is in the stack, has no request here and was not revoked"
+    mend = f"{_PULL}; if {name} shall go: ./secondlock revoke {name} --stack {stack}, of a "
+    mend += "folder that has the request"
+    return Problem(file, None, what, mend)
 
 
 def _old_enrollments(
@@ -194,6 +218,25 @@ def _held(old: Record, request: InstanceRequest) -> Issued:
     return {place: each for place, each in found.items() if each != replaced}
 
 
+def _moved(old: Record, requests: tuple[InstanceRequest, ...], stack: str) -> Iterator[Problem]:
+    """Who is on another machine with what was issued for the last one.
+
+    Secrets are bound to their machine: the phone would go on showing codes, and none be right.
+    """
+    for request in requests:
+        name, here = request.researcher, machine_name(request)
+        _, there = old.people.get(name, ("", here))
+        if here == there:
+            continue
+        # By id: of the enrollment's own that field alone is told.
+        now = {each: place for place, each in issued(request).items()}
+        now[request.enrollment] = ("enrollment",)
+        for each in sorted(now.keys() & old.issued_to(name)):
+            what = f"issued for the machine {there}, and the request says {here}"
+            mend = f"{_PULL}; if {name} shall move: ./secondlock rotate {name} --stack {stack}"
+            yield problem_at(request, now[each], what, mend)
+
+
 def _forgotten(old: Record, new: Record, stack: str) -> Iterator[Problem]:
     missing = sorted({old.retired[one] for one in old.retired.keys() - new.retired.keys()})
     if missing:
@@ -220,24 +263,41 @@ def leavers(old: Record, plan: Plan) -> Iterator[str]:
                 yield f"{name} leaves {machine.name}: their home there {what}"
 
 
-def _lost_data(
-    old: Record, new: Record, retired: Mapping[str, RetiredEnrollment], plan: Plan
-) -> Iterator[Problem]:
-    stack = plan.settings.stack
+def _lost_data(old: Record, new: Record, missing: set[str], plan: Plan) -> Iterator[Problem]:
+    """Data that would go, and nobody said so; where someone is `missing`, that is told already."""
+    settings, retired = plan.settings, {one.mark: one for one in plan.asked.retired}
     for machine, place in lost(old, new):
-        word = f"{machine}@{place}"
-        if word in plan.settings.delete_data:
+        if f"{machine}@{place}" in settings.delete_data:
             continue
-        say = f"pulumi config set secondlock:deleteData {word} --stack {stack}"
+        say = say_delete(plan, machine, place)
+        ids = {name: each for name, (each, there) in old.people.items() if there == machine}
+        own = retired.get(ids[machine]) if ids.keys() == {machine} else None
         if machine in new.data:
             what = f"the data of {machine} would be deleted: it is in {place}, and the settings "
             what += f"now say {new.data[machine]}"
             yield Problem(None, None, what, f"set them back; if the data shall go: {say}")
-            continue
-        entries = [retired.get(one) for one, there in old.people.values() if there == machine]
-        if all(entry and entry.reason == "revoked" and entry.data != DELETE for entry in entries):
-            file = Path("stacks") / stack / RETIRED_FILE
+        elif own and own.reason == "revoked" and not own.with_data:
+            file = Path("stacks") / settings.stack / RETIRED_FILE
             what = f"{machine} was revoked without a word on the data, which would be deleted"
-            yield Problem(
-                file, None, what, f"if it shall go: data: {DELETE} in that line; or {say}"
-            )
+            mend = f"if it shall go: data: {DELETE} in that line; or {say}"
+            yield Problem(file, None, what, mend)
+        elif not (own and own.with_data) and missing.isdisjoint(ids):
+            left = ", ".join(_whereabouts(name, new) for name in sorted(ids))
+            what = f"the data of {machine} would be deleted: nobody is there any more ({left})"
+            yield Problem(None, None, what, f"{_PULL}; if the data shall go: {say}")
+
+
+def _whereabouts(name: str, new: Record) -> str:
+    return f"{name}: now on {new.people[name][1]}" if name in new.people else f"{name}: revoked"
+
+
+def _lost_codes(old: Record, new: Record, plan: Plan) -> Iterator[Problem]:
+    """Emergency codes that would all be good again: which were used, the deleted data knew."""
+    words = plan.settings.delete_data
+    gone = {machine for machine, place in lost(old, new) if f"{machine}@{place}" in words}
+    for request in plan.asked.people:
+        name, machine, place = request.researcher, machine_name(request), ("emergency_codes",)
+        if machine in gone and issued(request).get(place) in old.issued_to(name):
+            what = f"which of these were used is forgotten with the data of {machine}"
+            mend = f"./secondlock codes {name} --stack {plan.settings.stack}"
+            yield problem_at(request, place, what, mend)

@@ -51,11 +51,8 @@ class Item:
 
 def inventory(ec2: EC2Client, stack: str) -> list[Item]:
     """All of it, in the order in which it has to be ended. Raises botocore's errors."""
-    instances = list(_instances(ec2, stack))
-    running = {one.get("InstanceId", "") for one in instances}
     return [
-        *_spot_requests(ec2, stack, running),
-        *(_machine(one) for one in instances),
+        *machines(ec2, stack),
         *_gateways(ec2, stack),
         *_addresses(ec2, stack),
         *data_volumes(ec2, stack),
@@ -64,8 +61,15 @@ def inventory(ec2: EC2Client, stack: str) -> list[Item]:
 
 
 def machines(ec2: EC2Client, stack: str, machine: str | None = None) -> list[Item]:
-    """The instances of a stack, or of one machine of it. Raises botocore's errors."""
-    return [_machine(one) for one in _instances(ec2, stack, machine)]
+    """What runs of a stack or of one machine of it, and spot requests that may start more.
+
+    Raises botocore's errors.
+    """
+    instances = list(_instances(ec2, stack, machine))
+    running = {one.get("InstanceId", "") for one in instances}
+    requests = _spot_requests(ec2, stack, running)
+    waiting = [one for one in requests if machine in (None, one.machine)]
+    return [*waiting, *(_machine(one) for one in instances)]
 
 
 def data_volumes(ec2: EC2Client, stack: str, machine: str | None = None) -> list[Item]:

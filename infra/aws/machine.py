@@ -158,8 +158,13 @@ class Machines(pulumi.ComponentResource):
             },
             opts=pulumi.ResourceOptions(
                 parent=self,
-                # Its first boot asks for the bundle.
-                depends_on=[parts.bundles.made, parts.network.to_s3, parts.strays],
+                # Its first boot asks for bundle and roster; that names the volume by then.
+                depends_on=[
+                    parts.bundles.made,
+                    parts.network.to_s3,
+                    parts.rosters.parameter(machine.name),
+                    parts.strays,
+                ],
                 ignore_changes=_NOT_FOLLOWED,
                 replace_on_changes=_MADE_OF,
                 # Its volume can be in one machine only.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pulumi
@@ -24,9 +25,16 @@ if TYPE_CHECKING:
 STANDARD, ADVANCED = 4096, 8192
 """What a parameter of either tier holds, bytes (Systems Manager User Guide, "Parameter tiers")."""
 
+_LONGEST_ID = "vol-" + "0" * 17
+
 
 class Rosters(pulumi.ComponentResource):
-    """A SecureString for each machine; its `version` is the serial that the machine goes by."""
+    """A SecureString for each machine; its `version` is the serial that the machine goes by.
+
+    A roster names its machine's data volume. So where a lost volume was made anew it is not the
+    first version any more, and the machine takes what it knows nothing of for lost, not for new
+    (guest/aws/ssm.py).
+    """
 
     def __init__(
         self,
@@ -35,6 +43,7 @@ class Rosters(pulumi.ComponentResource):
         key: Keys,
         facts: Facts,
         tags_of: Callable[[MachinePlan], Mapping[str, str]],
+        volume_of: Callable[[str], pulumi.Output[str]],
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__("secondlock:aws:Rosters", stack, None, opts)
@@ -46,7 +55,7 @@ class Rosters(pulumi.ComponentResource):
                 type="SecureString",
                 key_id=key.arn,
                 tier="Standard" if _size(machine) <= STANDARD else "Advanced",
-                value=pulumi.Output.secret(machine.roster),
+                value=_secret(volume_of(machine.name).apply(partial(_on_volume, machine.roster))),
                 # One that a crashed `up` made is taken over.
                 overwrite=True,
                 region=facts.region,
@@ -94,5 +103,14 @@ def roster_problems(machines: Sequence[MachinePlan]) -> list[Problem]:
     ]
 
 
+def _secret(value: pulumi.Output[str]) -> pulumi.Output[str]:
+    secret: pulumi.Output[str] = pulumi.Output.secret(value)
+    return secret
+
+
+def _on_volume(roster: str, volume: str) -> str:
+    return to_json({**json.loads(roster), "volume": volume})
+
+
 def _size(machine: MachinePlan) -> int:
-    return len(machine.roster.encode())
+    return len(_on_volume(machine.roster, _LONGEST_ID).encode())

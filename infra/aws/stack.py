@@ -53,15 +53,6 @@ class Aws:
             tags_of=tags_of,
         )
         bundles = Bundles(stack, known, tags)
-        rosters = Rosters(
-            stack,
-            naming_bundle(machines, settings.older_bundle),
-            key,
-            known,
-            tags_of,
-            # Who reads there of a bundle finds it.
-            pulumi.ResourceOptions(depends_on=[bundles.made]),
-        )
         network = Network(settings, machines)
         FlowLogs(
             stack,
@@ -87,6 +78,16 @@ class Aws:
             tags=tags,
         )
         data = Data(settings, machines, key, strays)
+        rosters = Rosters(
+            stack,
+            naming_bundle(machines, settings.older_bundle),
+            key,
+            known,
+            tags_of,
+            data.volume,
+            # Who reads there of a bundle finds it.
+            pulumi.ResourceOptions(depends_on=[bundles.made]),
+        )
         parts = Parts(known, key, network, data, rosters, access, image, bundles, strays)
         self._machines = Machines(settings, machines, parts)
         self.policies = {

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from infra.local.checks import check_requests
 from infra.local.host import Place, home, strays
 from infra.model.problems import Problem
-from infra.record import may_delete
+from infra.record import may_delete, say_delete
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,9 +28,8 @@ def _nobodys_data(plan: Plan, root: Path) -> Iterator[Problem]:
     """
     place = home(plan.settings.stack)
     for name in strays(root / place, [machine.name for machine in plan.machines]):
-        data = Place(root / place, name).data
-        if any(data.glob("*.img")) and not may_delete(plan, name, str(place)):
-            what = "holds data that would be deleted: no request asks for it, nobody was revoked"
-            word = f"pulumi config set secondlock:deleteData {name}@{place}"
-            mend = f"git pull; if it shall go: {word} --stack {plan.settings.stack}"
-            yield Problem(data, None, what, mend)
+        there = Place(root / place, name)
+        if any(there.data.glob("*.img")) and not may_delete(plan, name, str(place), there.sent()):
+            what = "holds data that would be deleted: no request asks for it, and nobody said so"
+            mend = f"git pull; if it shall go: {say_delete(plan, name, str(place))}"
+            yield Problem(there.data, None, what, mend)

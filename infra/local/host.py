@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pulumi
 from pulumi import dynamic
 
+from infra.files import write_whole
 from infra.local import qemu
 from infra.provider import Props, QuietProvider, changed
 
@@ -67,6 +68,25 @@ class Place:
     def data(self) -> Path:
         """The folder of its data disks."""
         return data_folder(self.home) / self.name
+
+    def sent(self) -> set[str]:
+        """Which enrollments were ever brought there, as its data knows."""
+        with suppress(FileNotFoundError):
+            return set(self._sent.read_text().split())
+        return set()
+
+    def note_sent(self, ids: Iterable[str]) -> None:
+        """Let its data know of these. Raises OSError."""
+        known = self.sent()
+        if not known.issuperset(ids):
+            text = "".join(f"{each}\n" for each in sorted(known.union(ids)))
+            write_whole(self._sent, text.encode())
+
+    @property
+    def _sent(self) -> Path:
+        """A line each. Beside the disks: Pulumi's state has none of an `up` that failed after it
+        had brought a roster there."""
+        return self.data / "enrollments"
 
 
 def strays(home: Path, names: Iterable[str]) -> list[str]:

@@ -100,13 +100,15 @@ class _MachineProvider(QuietProvider):
             if not _is_orphan(machine):
                 _make(machine)
             port = _start(machine, port=0)
-            serial = _apply(machine, serial=0, known=[])
+            serial = _apply(machine, serial=0)
             _wait_for_door(machine, port)
         return dynamic.CreateResult(machine.name, {**props, "now": _now(port, serial)})
 
     def diff(self, _id: str, olds: Props, news: Props) -> dynamic.DiffResult:
         replaces = changed(olds, {**news, "made_of": _kept(olds, news)}, _REPLACING)
         directory = Path(olds["directory"])
+        if olds.get("lost") and not qemu.has_disk(directory):
+            replaces = replaces or ["directory"]
         qemu.shorten_console(directory)
         running = qemu.is_running(directory)
         older = [
@@ -136,12 +138,12 @@ class _MachineProvider(QuietProvider):
         port, serial = int(olds["now"]["port"]), int(olds["now"]["serial"])
         with _faults(machine):
             port = _start(machine, port)
-            other, known = _is_other_bundle(olds, news), _enrollments(olds)
-            refused = None
+            other, refused = _is_other_bundle(olds, news), None
+            machine.place.note_sent(_enrollments(olds))
             # First: who has left is to be out, whatever becomes of the bundle.
             if changed(olds, news, _FOLLOWED):
                 try:
-                    serial = _apply(machine, serial, known)
+                    serial = _apply(machine, serial)
                 except qemu.MachineError as fault:
                     if not other:
                         raise
@@ -149,7 +151,7 @@ class _MachineProvider(QuietProvider):
             kept = _upgrade(machine) if other else None
             if other and kept is None:
                 # What the bundle before passed over counts from now on.
-                serial = _apply(machine, serial, known)
+                serial = _apply(machine, serial)
             elif refused:
                 raise kept or refused
             if not was_running or changed(olds, news, ("host_key",)):
@@ -164,15 +166,20 @@ class _MachineProvider(QuietProvider):
 
     def read(self, id_: str, props: Props) -> dynamic.ReadResult:
         directory = Path(props["directory"])
-        if not (directory / "root.qcow2").exists():
-            return dynamic.ReadResult("", {})
         now = {**props["now"], "running": qemu.is_running(directory)}
-        return dynamic.ReadResult(id_, {**props, "now": now})
+        found = {**{name: each for name, each in props.items() if name != "lost"}, "now": now}
+        if not qemu.has_disk(directory):
+            found["lost"] = True  # it stays in the state, which knows what was sent there
+        return dynamic.ReadResult(id_, found)
 
     def delete(self, _id: str, props: Props) -> None:
         machine = _Machine(props)
         with machine.voice.busy("shutting down"):
             qemu.stop(machine.directory)
+        # Its data may have been lost, and is new: this is the last to know what was used with it.
+        if machine.data.is_dir():
+            with _faults(machine):
+                machine.place.note_sent(_enrollments(props))
         shutil.rmtree(machine.directory, ignore_errors=True)
         machine.voice.status("shut down and removed")
 
@@ -327,24 +334,24 @@ def _starting() -> str:
     return "starting"
 
 
-def _enrollments(props: Props) -> list[str]:
+def _enrollments(props: Props) -> set[str]:
     """The ids of all that the machine's last roster carried."""
     from infra.factors import ids  # previews do without
 
-    people: dict[str, dict[str, Any]] = json.loads(props["roster"])["researchers"]
-    return sorted(set().union(*map(ids, people.values())))
+    people: dict[str, dict[str, Any]] = json.loads(props["roster"]).get("researchers", {})
+    return set().union(*map(ids, people.values()))
 
 
-def _apply(machine: _Machine, serial: int, known: list[str]) -> int:
+def _apply(machine: _Machine, serial: int) -> int:
     with machine.voice.busy("applying its roster"):
-        return _deliver(machine, serial, known)
+        return _deliver(machine, serial)
 
 
-def _deliver(machine: _Machine, serial: int, known: list[str]) -> int:
+def _deliver(machine: _Machine, serial: int) -> int:
     """Bring the roster to the machine; the serial under which it was applied.
 
-    `known` are enrollments that it was sent before: should its state disk know nothing of them, the
-    disk was lost and with it which emergency codes were used.
+    With it goes which enrollments were brought there before: should its state disk know nothing of
+    them, the disk was lost and with it which emergency codes were used.
 
     Serials only grow: past the last one of this resource, and past the last one that the state
     disk has seen. That one is kept beside it; the machine is asked only where it was lost.
@@ -357,14 +364,11 @@ def _deliver(machine: _Machine, serial: int, known: list[str]) -> int:
         serial = max(serial, _reported_serial(machine))
     serial += 1
     write_whole(kept, f"{serial}\n".encode())
-    roster = json.loads(machine.props["roster"])
-    if _sent(machine).exists():
-        known = sorted({*known, *_sent(machine).read_text().split()})
     message = {
         "serial": serial,
         "new_volumes": new_volumes,
-        "known": known,
-        "roster": roster,
+        "known": sorted(machine.place.sent()),
+        "roster": json.loads(machine.props["roster"]),
     }
     code, out = _sync(machine, json.dumps(message).encode())
     try:
@@ -374,8 +378,7 @@ def _deliver(machine: _Machine, serial: int, known: list[str]) -> int:
     if answer.get("applied") is not True:
         raise qemu.MachineError(f"its roster was not applied: {answer.get('error')}")
     qemu.mark_data_in_use(machine.data)
-    sent = sorted({*known, *_enrollments(machine.props)})
-    write_whole(_sent(machine), "".join(f"{each}\n" for each in sent).encode())
+    machine.place.note_sent(_enrollments(machine.props))
     return serial
 
 
@@ -398,14 +401,6 @@ def _lacks(olds: Props, news: Props) -> str | None:
 def _without_upgrade(olds: Props, news: Props, lacks: str) -> Props:
     """`news` of a machine that keeps its bundle for good; what it `lacks` is for the next plan."""
     return {**news, "bundle": olds.get("bundle", ""), "lacks": lacks}
-
-
-def _sent(machine: _Machine) -> Path:
-    """Which enrollments were ever applied there, a line each.
-
-    Beside the disks: Pulumi's state has none of an `up` that failed after its roster.
-    """
-    return machine.data / "enrollments"
 
 
 def _upgrade(machine: _Machine) -> FaultError | None:

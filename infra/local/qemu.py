@@ -74,6 +74,11 @@ def create_root_disk(directory: Path, base: Path, size_gib: int) -> None:
     disk.chmod(0o600)
 
 
+def has_disk(directory: Path) -> bool:
+    """Whether the machine in `directory` still has its root disk."""
+    return (directory / "root.qcow2").exists()
+
+
 def create_seed(
     directory: Path,
     user_data: bytes,

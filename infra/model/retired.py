@@ -53,6 +53,11 @@ class RetiredEnrollment(Model):
         """How the record of a stack has it."""
         return mark(self.enrollment, self.part)
 
+    @property
+    def with_data(self) -> bool:
+        """Whether their own machine's data goes too."""
+        return self.reason == "revoked" and self.data == DELETE
+
 
 def _tuple_of_list(value: object) -> object:
     return tuple(value) if isinstance(value, list) else value

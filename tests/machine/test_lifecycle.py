@@ -316,13 +316,13 @@ def test_a_machine_without_room_says_so_and_goes_on_once_there_is(
     stack.up()
 
 
-def test_a_machine_whose_disk_is_gone_is_gone(stack: Project) -> None:
+def test_a_machine_whose_disk_is_gone_would_be_made_anew(stack: Project) -> None:
     qemu.kill(stack.directory("alice"))
     shutil.rmtree(stack.directory("alice"))
     stack.succeed("refresh", "--yes", "--skip-preview")
-    left = stack.resources()
-    assert left.count("alice") == 1  # the component, without its machine
-    assert "alice-data" in left
+    assert stack.resources().count("alice") == 2  # the component, and what was sent there
+    out = stack.succeed("preview")
+    assert re.search(r"Machine +alice +replace", out), out
 
 
 def test_who_is_revoked_loses_the_machine_and_the_other_keeps_theirs(

@@ -28,6 +28,7 @@ from infra.aws.policies import bake_log_group_name
 from infra.aws.roster import ADVANCED, STANDARD, Rosters, roster_problems
 from infra.aws.strays import Strays
 from infra.model.instance_types import BAKING
+from infra.roster import to_json
 from tests.support import cfn
 from tests.support.mocks import STACK, Engine, settled
 
@@ -49,6 +50,16 @@ def _tags_of(machine: MachinePlan) -> dict[str, str]:
     return {**TAGS, "secondlock:researcher": machine.name}
 
 
+def _volume_of(machine: str) -> pulumi.Output[str]:
+    return pulumi.Output.from_input(f"vol-{machine:0<17}")
+
+
+def _roster(size: int) -> str:
+    """One of which the parameter has this many bytes, the volume's id among them."""
+    empty = to_json({"host_key": "", "volume": f"vol-{17 * '0'}"})
+    return to_json({"host_key": "x" * (size - len(empty))})
+
+
 def _machine(name: str, roster: str = '{"host_key":"very secret"}') -> MachinePlan:
     """As much of a machine's plan as these components look at."""
     plan = SimpleNamespace(name=name, roster=roster, members=(name,))
@@ -63,7 +74,7 @@ def engine() -> Engine:
 
 def _everything(machines: Sequence[MachinePlan], *, bake: bool = True) -> tuple[Any, ...]:
     keys = Keys(STACK, TAGS, CHINA)
-    rosters = Rosters(STACK, machines, keys, CHINA, _tags_of)
+    rosters = Rosters(STACK, machines, keys, CHINA, _tags_of, _volume_of)
     access = Access(STACK, machines, facts=CHINA, key=keys, tags=TAGS, tags_of=_tags_of)
     logs = Logs(STACK, 90, True, "a@b.example", machines=machines, key=keys, facts=CHINA, tags=TAGS)
     image = Image(
@@ -131,11 +142,11 @@ def test_no_arn_and_no_service_is_another_partitions(engine: Engine) -> None:
 
 def test_a_roster_is_a_secret_under_the_stacks_key(engine: Engine) -> None:
     machines = [
-        _machine("alice", "x" * STANDARD),
-        _machine("bob", "x" * (STANDARD + 1)),
-        _machine("carol", "é" * (STANDARD // 2) + "x"),
+        _machine("alice", _roster(STANDARD)),
+        _machine("bob", _roster(STANDARD + 1)),
     ]
-    settled(lambda: Rosters(STACK, machines, Keys(STACK, TAGS, CHINA), CHINA, _tags_of))
+    keys = Keys(STACK, TAGS, CHINA)
+    settled(lambda: Rosters(STACK, machines, keys, CHINA, _tags_of, _volume_of))
     found = engine.of("ssm/parameter:Parameter")
     for machine in machines:
         inputs = found[machine.name]
@@ -143,16 +154,18 @@ def test_a_roster_is_a_secret_under_the_stacks_key(engine: Engine) -> None:
         assert inputs["type"] == "SecureString"
         assert inputs["keyId"].startswith("arn:aws-cn:kms:")
         assert inputs["value"][_special_sig_key] == _special_secret_sig
-        assert inputs["value"]["value"] == machine.roster
+        sent = json.loads(inputs["value"]["value"])
+        assert sent == {**json.loads(machine.roster), "volume": f"vol-{machine.name:0<17}"}
         rest = {name: value for name, value in inputs.items() if name != "value"}
-        assert machine.roster not in json.dumps(rest)
+        assert sent["host_key"] not in json.dumps(rest)
     tiers = [found[machine.name]["tier"] for machine in machines]
-    assert tiers == ["Standard", "Advanced", "Advanced"]
+    assert tiers == ["Standard", "Advanced"]
 
 
 def test_a_rosters_value_comes_back_as_a_secret(engine: Engine) -> None:
     def make() -> list[pulumi.Output[bool]]:
-        rosters = Rosters(STACK, [_machine("alice")], Keys(STACK, TAGS, CHINA), CHINA, _tags_of)
+        keys = Keys(STACK, TAGS, CHINA)
+        rosters = Rosters(STACK, [_machine("alice")], keys, CHINA, _tags_of, _volume_of)
         parameter = rosters.parameter("alice")
         asked = (parameter.value.is_secret(), parameter.tier.is_secret())
         return [pulumi.Output.from_input(each) for each in asked]
@@ -161,11 +174,11 @@ def test_a_rosters_value_comes_back_as_a_secret(engine: Engine) -> None:
 
 
 def test_a_roster_too_large_for_a_parameter_is_a_problem() -> None:
-    machines = [_machine("alice", "x" * ADVANCED), _machine("bob", "é" * (ADVANCED // 2) + "x")]
+    machines = [_machine("alice", _roster(ADVANCED)), _machine("bob", _roster(ADVANCED + 1))]
     (problem,) = roster_problems(machines)
     assert "bob" in problem.what
     assert str(ADVANCED + 1) in problem.what
-    assert "é" not in str(problem)
+    assert "xx" not in str(problem)
     assert problem.mend
 
 

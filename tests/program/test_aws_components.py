@@ -31,6 +31,7 @@ from infra.enrollment import fingerprint
 from infra.model.problems import ProblemsError
 from infra.model.settings import AwsSettings
 from infra.plan import Plan, make_plan
+from infra.roster import to_json
 from tests.support.mocks import Engine, settled
 from tests.support.people import make_key
 
@@ -237,8 +238,9 @@ def _check_secrets(engine: Engine, plan: Plan) -> None:
         assert not any(needle in data for needle in needles)
         value = engine.of("Parameter")[machine.name]["value"]
         (sent,) = naming_bundle([machine], back=False)
-        assert value == {_special_sig_key: _special_secret_sig, "value": sent.roster}
-        assert json.loads(sent.roster)["bundle"] == bundle("aws").digest
+        roster = {**json.loads(sent.roster), "volume": f"{machine.name}-id"}
+        assert value == {_special_sig_key: _special_secret_sig, "value": to_json(roster)}
+        assert roster["bundle"] == bundle("aws").digest
     text = json.dumps([_in_clear(each) for each in engine.made.values()])
     escaped = {json.dumps(needle)[1:-1] for needle in needles}
     assert not any(needle in text for needle in escaped)

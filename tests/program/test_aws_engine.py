@@ -22,6 +22,7 @@ from infra.aws.tags import machine_tags
 from infra.enrollment import fingerprint
 from infra.model.settings import AwsSettings
 from infra.plan import Plan, make_plan
+from infra.roster import to_json
 from tests.support.cloud import REGION, TENSORFLOW, ZONES, AwsProject, Cloud, provider_missing
 from tests.support.project import STACK
 from tests.support.user_data import read
@@ -255,7 +256,9 @@ def test_a_roster_is_in_its_parameter_and_secrets_are_nowhere_else(lab: Lab) -> 
     plan = lab.plan()
     for machine in plan.machines:
         (sent,) = naming_bundle([machine], back=False)
-        assert lab.roster(machine.name) == (sent.roster, 1)
+        volume = lab.volumes()[machine.name]["VolumeId"]
+        roster = to_json({**json.loads(sent.roster), "volume": volume})
+        assert lab.roster(machine.name) == (roster, 1)
     needles = lab.project.secrets()
     assert len(needles) == 17
     files = [path for path in lab.project.backend.rglob("*") if path.is_file()]

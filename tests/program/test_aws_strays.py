@@ -141,6 +141,30 @@ def test_volumes_addresses_and_gateways_are_named_and_no_volume_is_made_twice(
     assert lab.resources() == []
 
 
+def test_no_machine_is_made_beside_a_spot_request_that_may_start_one(lab: AwsProject) -> None:
+    ec2 = lab.cloud.client("ec2")
+    requests = {}
+    for name in ("alice", "bob"):
+        group = f"secondlock/{STACK}/{name}"
+        ec2.create_security_group(GroupName=group, Description="that of an `up` that was killed")
+        asked = {"ImageId": lab.cloud.image(), "SecurityGroups": [group]}
+        (made,) = ec2.request_spot_instances(LaunchSpecification=asked, Type="persistent")[
+            "SpotInstanceRequests"
+        ]
+        requests[name] = made["SpotInstanceRequestId"]
+    lab.request("alice", machine={"spot": True})
+    code, out = lab.run("up", "--yes", "--skip-preview")
+    assert code != 0
+    cancel = "aws ec2 cancel-spot-instance-requests --spot-instance-request-ids"
+    assert f"{cancel} {requests['alice']} --region {REGION}" in out
+    assert requests["bob"] not in out
+    assert "Traceback" not in out
+    assert _instances(lab, "alice") == []
+    ec2.cancel_spot_instance_requests(SpotInstanceRequestIds=[requests["alice"]])
+    lab.up()
+    assert len(_instances(lab, "alice")) == 1
+
+
 def _made(kind: str, make: Any, **what: Any) -> list[str]:
     """Make something that is carol's by its tags; its id."""
     tags = [

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import re
+import shutil
 from typing import TYPE_CHECKING
 
-from tests.support.project import leaks, machine_processes
+from pulumi.dynamic.dynamic import serialize_provider
+from pulumi.runtime.rpc import _special_secret_sig, _special_sig_key
+
+from infra.enrollment import fingerprint
+from infra.local.machine import _MachineProvider
+from infra.plan import Plan, make_plan
+from tests.support.project import STACK, leaks, machine_processes
 
 if TYPE_CHECKING:
     from tests.support.project import Project
@@ -64,6 +73,58 @@ def test_a_machine_that_does_not_start_is_a_sentence_and_destroy_leaves_nothing(
     assert project.resources() == []
     assert machine_processes(project) == []
     assert not project.home.exists()
+
+
+def _as_if_it_ran(project: Project, name: str) -> None:
+    """Put a machine into the state that QEMU could not start."""
+    roster = _plan(project).machines[0].roster
+    exported = json.loads(project.succeed("stack", "export", "--show-secrets"))
+    resources = exported["deployment"]["resources"]
+    (data,) = (one for one in resources if one["urn"].endswith(f"::{name}-data"))
+    inputs = {
+        "__provider": serialize_provider(_MachineProvider()),
+        "directory": str(project.directory(name).relative_to(project.place)),
+        "data": data["id"],
+        "made_of": json.dumps({"image": "", "rebuild": 0}),
+        "set_up": "{}",
+        "host_key": "",
+        "roster": {_special_sig_key: _special_secret_sig, "plaintext": json.dumps(roster)},
+    }
+    kind = "pulumi-python:dynamic/secondlock:Machine"
+    machine = {
+        **data,
+        "urn": data["urn"].replace(f"{data['type']}::{name}-data", f"{kind}::{name}"),
+        "type": kind,
+        "id": name,
+        "inputs": inputs,
+        "outputs": {**inputs, "now": {"port": 1, "serial": 1, "running": True}},
+    }
+    resources.append(machine)
+    project.succeed("stack", "import", stdin=json.dumps(exported))
+
+
+def _plan(project: Project) -> Plan:
+    values = {"seedFingerprint": fingerprint(project.seed)}
+    return make_plan(STACK, project.requests, values, project.seed)
+
+
+def test_what_was_sent_to_a_machine_outlives_its_data(unbootable: Project) -> None:
+    project, up = unbootable, ("up", "--yes", "--skip-preview")
+    enrollment = project.request("alice")["enrollment"]
+    project.run(*up)
+    data = project.home / "data" / "alice"
+    assert not (data / "enrollments").exists()  # the first one's codes are good at once
+    _as_if_it_ran(project, "alice")
+    shutil.rmtree(project.home)
+    project.succeed("refresh", "--yes", "--skip-preview")
+    assert re.search(r"Machine +alice +replace", project.succeed("preview"))
+    code, out = project.run(*up)
+    assert code != 0
+    assert "alice: QEMU did not start" in out
+    assert (data / "enrollments").read_text().split() == [enrollment]
+    # Also where it is tried again.
+    project.run(*up)
+    assert (data / "enrollments").read_text().split() == [enrollment]
 
 
 def test_a_home_disk_cannot_shrink(unbootable: Project) -> None:

@@ -118,6 +118,85 @@ def test_data_that_no_state_knows_of_is_not_deleted_unasked(unbootable: Project)
     assert not strange.exists()
 
 
+def _share(project: Project, name: str) -> None:
+    """From now on this researcher asks for the shared machine gpu1."""
+    (project.requests / "machines").mkdir(exist_ok=True)
+    (project.requests / "machines" / "gpu1.yaml").write_text("home_disk_gib: 20\n")
+    project.request(name, machine="gpu1")
+
+
+def test_who_moves_or_leaves_a_shared_machine_takes_no_data_along_unasked(
+    unbootable: Project,
+) -> None:
+    project, up = unbootable, ["up", "--yes", "--skip-preview"]
+    own, shared = (project.home / "data" / name / "home.img" for name in ("alice", "gpu1"))
+    word = f"@.secondlock/{STACK}"
+    project.request("alice")
+    project.run(*up)
+    # She leaves and comes back: that she gave her data up once holds for that once.
+    project.secondlock("revoke", "alice")
+    project.run(*up)
+    assert not own.exists()
+    project.request("alice")
+    project.run(*up)
+    clone = project.place / "clone"
+    shutil.copytree(project.requests, clone)
+
+    _share(project, "alice")
+    moved = ("issued for the machine alice", "./secondlock rotate alice")
+    _refused(project, KNOWS_MORE, *moved, "the data of alice would be deleted")
+    project.secondlock("rotate", "alice")
+    _refused(project, "data/alice: holds data that would be deleted")
+    assert own.exists()
+    project.succeed("config", "set", "secondlock:deleteData", f"alice{word}")
+    _, out = project.run(*up)
+    assert KNOWS_MORE not in out
+    assert (own.exists(), shared.exists()) == (False, True)
+
+    with _stale(project, clone):
+        project.succeed("config", "rm", "secondlock:deleteData")
+        _refused(project, "data/gpu1: holds data that would be deleted")
+        shutil.move(project.home, project.home.with_name("elsewhere"))
+        _refused(project, KNOWS_MORE, "seen it retired", "the data of gpu1 would be deleted")
+        shutil.move(project.home.with_name("elsewhere"), project.home)
+
+    project.secondlock("revoke", "alice")
+    (project.requests / "machines" / "gpu1.yaml").unlink()
+    _refused(project, "data/gpu1: holds data that would be deleted", f"gpu1{word}")
+    project.succeed("config", "set", "secondlock:deleteData", f"gpu1{word}")
+    project.run(*up)
+    assert not shared.exists()
+
+
+def test_on_aws_who_moves_or_leaves_a_shared_machine_takes_no_volume_along(
+    lab: AwsProject,
+) -> None:
+    lab.request("alice")
+    lab.up()
+    clone = lab.place / "clone"
+    shutil.copytree(lab.requests, clone)
+    _share(lab, "alice")
+    moved = ("issued for the machine alice", "secondlock:deleteData alice@eu-west-1")
+    _refused(lab, KNOWS_MORE, *moved)
+    lab.secondlock("rotate", "alice")
+    _refused(lab, "the data of alice would be deleted", "alice: now on gpu1")
+    lab.configure(deleteData="alice@eu-west-1")
+    assert "the data of alice (eu-west-1) goes" in lab.up()
+    assert list(lab.machines()) == ["gpu1"]
+
+    with _stale(lab, clone):
+        lab.succeed("config", "rm", "secondlock:deleteData")
+        _refused(lab, "seen it retired", "secondlock:deleteData gpu1@eu-west-1", "git pull")
+
+    lab.secondlock("revoke", "alice")
+    _refused(lab, "machines/gpu1.yaml", "nobody's request says")
+    (lab.requests / "machines" / "gpu1.yaml").unlink()
+    _refused(lab, "the data of gpu1 would be deleted", "alice: revoked")
+    lab.configure(deleteData="gpu1@eu-west-1")
+    lab.up()
+    assert lab.machines() == {}
+
+
 def test_on_aws_too_and_another_region_takes_no_data_unasked(lab: AwsProject) -> None:
     for name in ("alice", "bob"):
         lab.request(name)

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from image.store import fresh_folder, image_folder
-from infra.local import machine
+from infra.local import machine, qemu
+from infra.local.host import Place
 from infra.local.image import golden_image
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+IDS = ["a" * 32, "b" * 32]
 
 
 @pytest.fixture
@@ -101,3 +106,84 @@ def test_a_machine_whose_image_is_gone_is_made_again(props: dict[str, Any]) -> N
     _built(fresh_folder())
     news = {**props, "made_of": _made_of(rebuild=0)}
     assert _diff(props, news) == (["made_of"], "")
+
+
+@pytest.fixture
+def told(props: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """Which enrollments each roster said to be known, on machines that boot at once."""
+    found: list[list[str]] = []
+
+    def sync(_: object, message: bytes) -> tuple[int, bytes]:
+        found.append(json.loads(message)["known"])
+        return 0, b'{"applied": true}'
+
+    def boot(there: machine._Machine, port: int) -> int:
+        there.directory.mkdir(parents=True, exist_ok=True)
+        (there.directory / "root.qcow2").touch()
+        return port
+
+    monkeypatch.setattr(machine, "_sync", sync)
+    monkeypatch.setattr(machine, "_start", boot)
+    monkeypatch.setattr("infra.local.machine.pulumi.get_project", lambda: "secondlock")
+    for name in ("infra.provider.Voice._log", "infra.local.machine._make"):
+        monkeypatch.setattr(name, lambda *_, **__: None)
+    monkeypatch.setattr(machine, "_wait_for_door", lambda *_: None)
+    people = {"alice": {"enrollment": IDS[0], "codes_enrollment": IDS[1]}}
+    props["roster"] = json.dumps({"researchers": people})
+    qemu.create_data(Place.of(props["directory"]).data, 1)
+    return found
+
+
+def _make(props: dict[str, Any]) -> dict[str, Any]:
+    """A machine's outputs, as the state has them."""
+    return machine._MachineProvider().create(props).outs or {}
+
+
+def _refresh(made: dict[str, Any]) -> dict[str, Any]:
+    found = machine._MachineProvider().read("alice", made)
+    assert found.id == "alice"
+    return found.outs or {}
+
+
+def _lose_data(place: Place) -> None:
+    shutil.rmtree(place.data)
+
+
+def _lose_all(place: Place) -> None:
+    shutil.rmtree(place.home)
+
+
+@pytest.mark.parametrize("lose", [_lose_data, _lose_all])
+@pytest.mark.parametrize("rebuild", [0, 1])
+def test_a_machine_that_lost_its_data_is_told_what_it_was_sent(
+    props: dict[str, Any], told: list[list[str]], lose: Callable[[Place], None], rebuild: int
+) -> None:
+    """As the engine goes about it: `refresh`, then `up`, which makes the data first."""
+    provider, place = machine._MachineProvider(), Place.of(props["directory"])
+    made = _make(props)
+    assert told == [[]]  # the first enrollment works at once
+    lose(place)
+    made = _refresh(made)
+    qemu.create_data(place.data, 1)
+    news = {**props, "data": "another", "made_of": _made_of(rebuild)}
+    assert "data" in _diff(made, news)[0]
+    provider.delete("alice", made)
+    made = _make(news)
+    assert told == [[], IDS]
+    # One of which only the disk was lost is made anew too, and stays once it is there.
+    shutil.rmtree(place.machine)
+    made = _refresh(made)
+    assert _diff(made, news)[0] == ["directory"]
+    provider.delete("alice", made)
+    assert _diff(_refresh(_make(news)), news)[0] == []
+
+
+def test_a_machine_that_goes_for_good_leaves_nothing(
+    props: dict[str, Any], told: list[list[str]]
+) -> None:
+    place, made = Place.of(props["directory"]), _make(props)
+    shutil.rmtree(place.data)
+    machine._MachineProvider().delete("alice", made)
+    assert told == [[]]
+    assert not place.machine.exists()
+    assert not place.data.exists()

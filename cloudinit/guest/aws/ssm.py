@@ -19,7 +19,8 @@ def envelope(version: int, modified: float, value: str) -> str:
 
     A parameter made anew begins at version 1 again, but AWS's own clock dates it later.
     """
-    # Past the first version, a volume that knows nothing of an enrollment may have been lost.
+    # Past the first version, a volume that knows nothing of an enrollment may have been lost: the
+    # roster names its volume, so that there is another version for one that was made anew.
     known = "[]" if version == 1 else "null"
     head = f'"serial": {version}, "modified": {modified}, "new_volumes": true, "known": {known}'
     return f'{{{head}, "roster": {value}}}'
