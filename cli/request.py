@@ -20,11 +20,10 @@ from cli.keys import read_keys
 from cli.options import JsonOption, ResearcherArgument, StackOption, echo_json, file_name
 from cli.project import TARGET, Stack, check_researcher, choose_stack, command, pulumi, shown
 from cloudinit.guest.methods import METHODS
+from infra.checks import check_stack
 from infra.factors import DEFAULT, of
-from infra.model.folder import read_folder
 from infra.model.problems import Problem, ProblemsError
 from infra.model.text import brief, visible
-from infra.targets import objections
 
 _OWN_KEYS = ("id_ed25519.pub", "id_ed25519_sk.pub", "id_ecdsa.pub", "id_ecdsa_sk.pub", "id_rsa.pub")
 _PLAIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9./+=@_:-]| (?=[^#\s]))*(?<!:)")
@@ -229,12 +228,16 @@ def draft(stack: Stack, config: Mapping[str, str], asked: Asked) -> Draft:
 def faults(stack: Stack, config: Mapping[str, str], researcher: str, text: str) -> list[Problem]:
     """What is wrong with `text` as the researcher's request, in a stack with this configuration.
 
-    It is read as if it stood among the stack's other files; their faults do not count.
+    It is read as if it stood among the stack's other files. What is wrong there, or in the
+    configuration, without it does not count.
     """
     path = stack.request(researcher)
-    asked, problems = read_folder(stack.requests, {path: text})
-    problems += objections(asked, config)
-    return [one for one in problems if one.file in (path, path.parent, None)]
+    found = check_stack(stack.name, stack.root, config, instead={path: text}).problems
+    own = {one for one in found if one.file in (path, path.parent)}
+    if own.issuperset(found):
+        return found
+    before = check_stack(stack.name, stack.root, config).problems
+    return [one for one in found if one in own or one not in before]
 
 
 def _scaffold(

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from cli.findings import Finding
     from cli.project import Stack
     from cli.reports import Report
+    from infra.checks import Checked
     from infra.model.problems import Problem
 
 _MACHINE = """\
@@ -67,11 +68,11 @@ def machine(stack: Stack, asked: Mapping[str, str]) -> str:
     )
 
 
-def findings(stack: Stack) -> list[Finding]:
+def findings(stack: Stack, checked: Checked) -> list[Finding]:
     """The account: credentials, quotas, instance types, images."""
     from cli.aws import doctor
 
-    return doctor.findings(stack)
+    return doctor.findings(stack, checked)
 
 
 def reports(stack: Stack, machines: Mapping[str, Machine]) -> list[Report]:

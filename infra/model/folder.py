@@ -39,6 +39,8 @@ class Requests:
     machines: tuple[MachineRequest, ...]
     """By name: people's own and shared ones."""
     retired: tuple[RetiredEnrollment, ...]
+    whole: bool = True
+    """Whether no file has a fault: what is not here is nowhere."""
 
 
 def load_folder(folder: Path, instead: Mapping[Path, str] | None = None) -> Requests:
@@ -80,7 +82,8 @@ def read_folder(
         problems.append(Problem(folder, None, what, mend))
     problems.sort(key=lambda one: (str(one.file), one.line or 0))
     machines = known_machines(people, shared) if problems else machines_of(people, shared)
-    return Requests(tuple(people), tuple(machines), tuple(retired)), problems
+    asked = Requests(tuple(people), tuple(machines), tuple(retired), whole=not problems)
+    return asked, problems
 
 
 def load_requests(folder: Path, instead: Mapping[Path, str] | None = None) -> list[InstanceRequest]:

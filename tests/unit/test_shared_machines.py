@@ -13,7 +13,7 @@ from infra.aws import checks as aws
 from infra.enrollment import fingerprint
 from infra.model.folder import load_folder
 from infra.model.problems import ProblemsError
-from infra.plan import make_plan
+from tests.support.plans import aws_settings, make_plan
 from tests.support.request_files import IDS, IMAGE, ed25519, request_text
 
 if TYPE_CHECKING:
@@ -111,6 +111,6 @@ def test_what_is_known_of_a_broken_folder_is_told_and_nothing_else(folder: Path)
 def test_a_target_blames_the_file_that_says_it(folder: Path) -> None:
     (folder / "machines" / "gpu1.yaml").write_text("root_disk_gib: 30\nzone: eu-west-1a\n")
     _ask(folder, "carol", 2, machine="\n  zone: eu-west-1a")
-    found = aws.check_requests(load_folder(folder), ["eu-west-1b"])
+    found = aws.check_requests(load_folder(folder), aws_settings(zones="eu-west-1b"))
     places = [str(one).replace(f"{folder}/", "").split("`")[0] for one in found]
     assert places[:2] == ["carol.yaml:6: machine.zone: ", "machines/gpu1.yaml:2: zone: "]
