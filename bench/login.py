@@ -16,9 +16,9 @@ from bench.table import Row
 from infra.enrollment import fingerprint
 from infra.local import qemu
 from infra.local.image import golden_image
-from infra.plan import make_plan
 from tests.support.client import drive
 from tests.support.people import make_key
+from tests.support.plans import make_plan
 from tests.support.project import STACK, Project
 
 GOAL = 1.25

@@ -9,12 +9,13 @@ from rich.console import Console
 from rich.text import Text
 
 from cli.doctor_stack import findings as of_stack
-from cli.doctor_stack import left_behind
+from cli.doctor_stack import left_behind, look
 from cli.engine import environment, find_pulumi
 from cli.findings import Finding, Verdict, ok, stop
 from cli.options import JsonOption, StackOption, echo_json
 from cli.project import Stack, choose_stack
 from cli.targets import target_of
+from infra.model.problems import Problem
 
 _COLOURS: dict[Verdict, str] = {"ok": "green", "note": "yellow", "stop": "bold red"}
 
@@ -28,9 +29,12 @@ def doctor(stack: StackOption = None, as_json: JsonOption = False) -> None:
     """
     chosen = choose_stack(stack)
     target = chosen.target()
-    found = [_pulumi(chosen), *target_of(target).findings(chosen), *left_behind()]
-    told = {one.found for one in found}
-    found += [one for one in of_stack(chosen) if one.found not in told]
+    checked, said = look(chosen)
+    every = [_pulumi(chosen), *said, *target_of(target).findings(chosen, checked)]
+    once: dict[str | Problem, Finding] = {}
+    for one in [*every, *left_behind(), *of_stack(chosen, checked)]:
+        once.setdefault(one.found, one)
+    found = [*once.values()]
     fine = all(one.verdict != "stop" for one in found)
     if as_json:
         findings = [one.document() for one in found]

@@ -11,55 +11,61 @@ from cli.findings import Finding, note, ok, stop, wrong
 from cli.project import Stack, pulumi
 from cli.ssh_config import outdated
 from cli.status import reports_of
+from infra.checks import SEED, Checked, check_stack
 from infra.model.problems import ProblemsError
-from infra.model.settings import SEED_KEY
 from infra.model.text import shell_word
 from infra.record import RECORD, Record, refusals
+from infra.targets import target_of
 
 if TYPE_CHECKING:
     from infra.plan import Plan
 
-_SEED = f"secondlock:{SEED_KEY}"
 
+def look(stack: Stack) -> tuple[Checked, list[Finding]]:
+    """What people ask of the stack, and what is wrong with it: as `up` tells it.
 
-def findings(stack: Stack) -> list[Finding]:
-    """Every finding, good and bad."""
-    found = _locks(stack)
+    Where Pulumi does not decrypt the configuration, all that can be said without the seed.
+    """
+    found: list[Finding] = []
+    secret: bool | None = None
     try:
-        plan = _plan(stack)
+        values = config_values(stack)
     except ProblemsError as error:
-        return found + wrong("plan", error)
+        found, config = wrong("plan", error), stack.values()
+    else:
+        config = {key: one.value for key, one in values.items()}
+        secret = SEED in values and values[SEED].secret
+    checked = check_stack(stack.name, stack.root, config, seed_is_secret=secret)
+    many = f"{len(checked.asked.people)}, without a fault"
+    found += wrong("settings", ProblemsError(checked.in_settings)) or [
+        ok("settings", str(stack.config))
+    ]
+    found += wrong("requests", ProblemsError(checked.in_requests)) or [ok("requests", many)]
+    return checked, found + wrong("plan", ProblemsError(checked.in_plan))
+
+
+def findings(stack: Stack, checked: Checked) -> list[Finding]:
+    """What is found beside that, good and bad."""
+    found = _locks(stack)
+    if checked.plan is None:
+        return found
     try:
         known = state(stack)
     except ProblemsError as error:
         return found + wrong("state", error)
-    found += _against(stack, plan, known) or [ok("plan", "seed, settings, requests and state fit")]
-    return found + _logins(stack, known)
-
-
-def _plan(stack: Stack) -> Plan:
-    """As `up` makes it. Raises ProblemsError."""
-    from infra.lab import checked_plan  # Pulumi takes a while to load
-
-    values = config_values(stack)
-    seed = values.get(_SEED)
-    return checked_plan(
-        stack.name,
-        {key: one.value for key, one in values.items()},
-        seed_is_secret=seed is not None and seed.secret,
-        root=stack.root,
-    )
+    against = _against(stack, checked.plan, known)
+    if not against and not checked.problems:
+        against = [ok("plan", "seed, settings, requests and state fit")]
+    return found + against + _logins(stack, known)
 
 
 def _against(stack: Stack, plan: Plan, known: State) -> list[Finding]:
     """The plan against what the stack's state knows."""
-    from infra.lab import place
-
-    found = []
+    place, found = target_of(plan.settings.target).place(plan.settings), []
     for one in known.resources:
         if one.urn.endswith(f"::pulumi:index:Stash::{RECORD}"):
             held = Record.parse(str(one.inputs.get("input", "")))
-            found += [Finding("state", each) for each in refusals(held, plan, place(plan))]
+            found += [Finding("state", each) for each in refusals(held, plan, place)]
     if known.pending_operations:
         what = f"{len(known.pending_operations)} operations were cut off before they were recorded"
         mend = pulumi("refresh", "--clear-pending-creates", stack=stack)

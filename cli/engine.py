@@ -29,7 +29,7 @@ from pydantic import (
 from cli.project import Stack, command, pulumi
 from cloudinit.guest.methods import METHODS
 from infra import factors
-from infra.model.fields import Method
+from infra.model.fields import Method, RememberHours
 from infra.model.names import NAME_PATTERN
 from infra.model.problems import Problem, ProblemsError
 from infra.model.reading import UnreadableError, read_text
@@ -77,7 +77,7 @@ class Machine(BaseModel):
     serial: int
     researchers: tuple[_Name, ...]
     target: _Word
-    remember: dict[_Name, Annotated[int, Field(ge=0, le=12)]] = {}
+    remember: dict[_Name, RememberHours] = {}
     directory: Annotated[
         Annotated[Path, AfterValidator(_absolute)] | None, BeforeValidator(_none_if_empty)
     ] = None

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from cli.project import Stack
-from infra.model.folder import read_folder
-from infra.model.members import MachineRequest
 from infra.model.problems import Problem, ProblemsError, Severity
 from infra.model.text import visible
-from infra.targets import objections
 
 Verdict = Literal["ok"] | Severity
 
@@ -61,16 +56,6 @@ def note(check: str, what: str, mend: str | None = None) -> Finding:
 def stop(check: str, what: str, mend: str | None = None) -> Finding:
     """It stops `up`, or a login."""
     return Finding(check, Problem(None, None, what, mend))
-
-
-def requests(stack: Stack) -> tuple[Sequence[MachineRequest], list[Finding]]:
-    """The machines that a stack asks for, none where a file has faults; what is found of them."""
-    asked, problems = read_folder(stack.requests)
-    machines = () if problems else asked.machines
-    problems += objections(asked, stack.values())
-    if problems:
-        return machines, wrong("requests", ProblemsError(problems))
-    return machines, [ok("requests", f"{len(asked.people)}, without a fault")]
 
 
 def wrong(check: str, error: ProblemsError) -> list[Finding]:

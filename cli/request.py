@@ -21,13 +21,11 @@ from cli.options import JsonOption, ResearcherArgument, StackOption, echo_json, 
 from cli.project import TARGET, Stack, check_researcher, choose_stack, command, pulumi, shown
 from cli.scaffold import OPTIONS
 from cloudinit.guest.methods import METHODS
+from infra.checks import check_stack
 from infra.factors import DEFAULT, of
-from infra.model.folder import read_folder
 from infra.model.problems import Problem, ProblemsError
-from infra.model.settings import load_settings, ours
 from infra.model.shares import free_gpus, gpus_of
 from infra.model.text import brief, visible
-from infra.targets import objections
 
 _OWN_KEYS = ("id_ed25519.pub", "id_ed25519_sk.pub", "id_ecdsa.pub", "id_ecdsa_sk.pub", "id_rsa.pub")
 _PLAIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9./+=@_:-]| (?=[^#\s]))*(?<!:)")
@@ -254,20 +252,17 @@ def _seat(stack: Stack, config: Mapping[str, str], name: str, researcher: str) -
 
     Where machine or settings are not well, what is wrong there is told when all is checked.
     """
-    asked, _ = read_folder(stack.requests)
+    checked = check_stack(stack.name, stack.root, config)
     line = f"# A machine that others share: machines/{name}.yaml.\nmachine: {_scalar(name)}"
-    shared = asked.shared.get(name)
-    try:
-        settings = load_settings(stack.name, ours(config))
-    except ProblemsError:
-        settings = None
-    if shared is None or settings is None:
+    shared = checked.asked.shared.get(name)
+    if shared is None:
         return line
-    hardware = settings.hardware(shared)
+    hardware = checked.settings.hardware(shared)
     gpus = gpus_of(shared, researcher, hardware)
     if not gpus:
         return line
-    taken = (each for one in asked.people if one.machine == name for each in one.gpus or ())
+    people = checked.asked.people
+    taken = (each for one in people if one.machine == name for each in one.gpus or ())
     free = free_gpus(taken, hardware)[:gpus]
     return f"{line}\ngpus: [{', '.join(map(str, free))}]"
 
@@ -275,12 +270,16 @@ def _seat(stack: Stack, config: Mapping[str, str], name: str, researcher: str) -
 def faults(stack: Stack, config: Mapping[str, str], researcher: str, text: str) -> list[Problem]:
     """What is wrong with `text` as the researcher's request, in a stack with this configuration.
 
-    It is read as if it stood among the stack's other files; their faults do not count.
+    It is read as if it stood among the stack's other files. What is wrong there, or in the
+    configuration, without it does not count.
     """
     path = stack.request(researcher)
-    asked, problems = read_folder(stack.requests, {path: text})
-    problems += objections(asked, config)
-    return [one for one in problems if one.file in (path, path.parent, None)]
+    found = check_stack(stack.name, stack.root, config, instead={path: text}).problems
+    own = {one for one in found if one.file in (path, path.parent)}
+    if own.issuperset(found):
+        return found
+    before = check_stack(stack.name, stack.root, config).problems
+    return [one for one in found if one in own or one not in before]
 
 
 def _scaffold(

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from cli.findings import Finding
     from cli.project import Stack
     from cli.reports import Report
+    from infra.checks import Checked
 
 NAMES = tuple(MODELS)
 
@@ -49,8 +50,8 @@ class Target(Protocol):
         Raises typer.BadParameter for a field that the target does not know.
         """
 
-    def findings(self, stack: Stack) -> list[Finding]:
-        """What would stop `up` that has to do with the target."""
+    def findings(self, stack: Stack, checked: Checked) -> list[Finding]:
+        """What would stop `up` that has to do with the target, of what is asked for there."""
 
     def reports(self, stack: Stack, machines: Mapping[str, Machine]) -> list[Report]:
         """Each of its machines, as it says it is. Raises ProblemsError."""

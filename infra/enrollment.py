@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from infra.factors import DEFAULT, PHONE, Who, of
-from infra.model.problems import Problem, ProblemsError
+from infra.model.problems import Problem
 
 _VERSION = "secondlock/1"
 _STREAM_BYTES = 1024  # some 40 are used; RFC 5869 would allow 8160
@@ -55,15 +55,48 @@ def fingerprint(seed: str) -> str:
     return _stream(seed, b"", "fingerprint")(8).hex()
 
 
-def check_seed(seed: str | None, pinned: str | None, new_seed: bool, stack: str) -> None:
-    """Make sure that the stack's seed is there, strong, and the one its configuration pins.
+def seed_fault(seed: str, stack: str) -> Problem | None:
+    """Why a stack's seed is none, with the command that mends it; the seed itself is never in it.
 
-    `pinned` is `secondlock:seedFingerprint`, `new_seed` is `secondlock:newSeed`. Raises
-    ProblemsError with the command that mends it; the seed itself is never in it.
+    One without a fault can be derived from.
     """
-    fault = _seed_fault(seed, pinned, new_seed, stack)
-    if fault:
-        raise ProblemsError([fault])
+    make = "openssl rand -hex 32 | pulumi config set --secret secondlock:enrollmentSeed"
+    if not seed:
+        what = f"stack {stack} has no enrollment seed"
+    elif weakness := _seed_weakness(seed):
+        what = f"the enrollment seed of stack {stack} {weakness}"
+    else:
+        return None
+    return Problem(None, None, what, f"{make} --stack {stack}")
+
+
+def pin_fault(seed: str, pinned: str | None, new_seed: bool, stack: str) -> Problem | None:
+    """Why a seed is not the one that the stack's configuration pins.
+
+    `pinned` is `secondlock:seedFingerprint`, `new_seed` is `secondlock:newSeed`. Raises ValueError
+    for a seed that has a fault itself.
+    """
+    option = f"--stack {stack}"
+    actual = fingerprint(seed)
+    if pinned is None:
+        what = f"stack {stack} does not pin its enrollment seed: a changed one would go unseen"
+        pin = f"pulumi config set secondlock:seedFingerprint {actual} {option}"
+        return Problem(None, None, what, pin)
+    if pinned != actual and not new_seed:
+        what = (
+            f"the enrollment seed of stack {stack} is not the one pinned as "
+            f"secondlock:seedFingerprint: every phone and every host key would change"
+        )
+        mend = (
+            "bring the old seed back: pulumi config set --secret secondlock:enrollmentSeed "
+            f"{option}; or, if everyone shall enrol again: "
+            f"pulumi config set secondlock:newSeed true {option}"
+        )
+        return Problem(None, None, what, mend)
+    if pinned == actual and new_seed:
+        what = f"stack {stack} has its pinned seed, yet secondlock:newSeed would let it change"
+        return Problem(None, None, what, f"pulumi config rm secondlock:newSeed {option}")
+    return None
 
 
 def derive(
@@ -110,36 +143,6 @@ def derive_host_key(seed: str, *, stack: str, machine: str) -> HostKey:
         private_openssh=_openssh_private_key(secret, public, blob),
         public_openssh=f"ssh-ed25519 {base64.b64encode(blob).decode()}",
     )
-
-
-def _seed_fault(seed: str | None, pinned: str | None, new_seed: bool, stack: str) -> Problem | None:
-    option = f"--stack {stack}"
-    make = f"openssl rand -hex 32 | pulumi config set --secret secondlock:enrollmentSeed {option}"
-    if not seed:
-        return Problem(None, None, f"stack {stack} has no enrollment seed", make)
-    weakness = _seed_weakness(seed)
-    if weakness:
-        return Problem(None, None, f"the enrollment seed of stack {stack} {weakness}", make)
-    actual = fingerprint(seed)
-    pin = f"pulumi config set secondlock:seedFingerprint {actual} {option}"
-    if pinned is None:
-        what = f"stack {stack} does not pin its enrollment seed: a changed one would go unseen"
-        return Problem(None, None, what, pin)
-    if pinned != actual and not new_seed:
-        what = (
-            f"the enrollment seed of stack {stack} is not the one pinned as "
-            f"secondlock:seedFingerprint: every phone and every host key would change"
-        )
-        mend = (
-            "bring the old seed back: pulumi config set --secret secondlock:enrollmentSeed "
-            f"{option}; or, if everyone shall enrol again: "
-            f"pulumi config set secondlock:newSeed true {option}"
-        )
-        return Problem(None, None, what, mend)
-    if pinned == actual and new_seed:
-        what = f"stack {stack} has its pinned seed, yet secondlock:newSeed would let it change"
-        return Problem(None, None, what, f"pulumi config rm secondlock:newSeed {option}")
-    return None
 
 
 def _seed_weakness(seed: str) -> str | None:

@@ -11,22 +11,19 @@ from typing import TYPE_CHECKING, Any
 import pulumi
 from pulumi.runtime import config
 
-from infra.model.folder import read_folder
+from infra.checks import SEED, checked_plan
 from infra.model.networks import is_world_open
-from infra.model.problems import Problem, ProblemsError
-from infra.model.settings import PREFIX, SEED_KEY, ours
-from infra.plan import Plan, make_plan
-from infra.record import needless_words
+from infra.model.problems import ProblemsError
 from infra.register import SAID_WHY, Register
 from infra.ssh_file import misleading
-from infra.targets import objections, target_of
+from infra.targets import target_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from infra.model.person import InstanceRequest
+    from infra.plan import Plan
 
-_REQUESTS = Path("stacks")
 _STATE = Path(".secondlock")
 
 
@@ -70,14 +67,15 @@ async def make_lab() -> dict[str, Any]:
         # Pulumi repeats the first line in each row of its table: it is left empty.
         pulumi.log.error(f"\nnothing was changed, because:\n{error}")
         sys.exit(SAID_WHY)
-    await Register(plan, place(plan)).settled()
+    place = target_of(plan.settings.target).place(plan.settings)
+    await Register(plan, place).settled()
     return Lab(plan).outputs
 
 
 def _checked_plan() -> Plan:
     """The plan of the stack that runs. Raises ProblemsError."""
     values = {**config.get_config_env(), **config.CONFIG.get()}
-    secret = config.is_config_secret(PREFIX + SEED_KEY)
+    secret = config.is_config_secret(SEED)
     plan = checked_plan(pulumi.get_stack(), values, seed_is_secret=secret)
     if not pulumi.runtime.is_dry_run():
         target_of(plan.settings.target).check_ready()
@@ -85,40 +83,9 @@ def _checked_plan() -> Plan:
     return plan
 
 
-def checked_plan(
-    stack: str, config: Mapping[str, str], *, seed_is_secret: bool, root: Path = Path()
-) -> Plan:
-    """The plan of a stack of the project in `root`, with everything that its target finds.
-
-    `config` is the whole configuration, decrypted. Raises ProblemsError: the same for `up` and for
-    `doctor`, whatever is wrong, as far as that is known without the stack's state.
-    """
-    values = ours(config)
-    seed = values.pop(SEED_KEY, None)
-    found = [] if seed is None or seed_is_secret else [_seed_in_clear(stack)]
-    folder = root / _REQUESTS / stack
-    try:
-        plan = make_plan(stack, folder, values, seed)
-    except ProblemsError as error:
-        asked, _ = read_folder(folder)
-        raise ProblemsError([*found, *error.problems, *objections(asked, config)]) from None
-    found += target_of(plan.settings.target).check(plan, config, root)
-    found += needless_words(plan, place(plan))
-    if found:
-        raise ProblemsError(found)
-    return plan
-
-
 def place(plan: Plan) -> str:
     """Where the stack's target keeps its machines' data."""
     return target_of(plan.settings.target).place(plan.settings)
-
-
-def _seed_in_clear(stack: str) -> Problem:
-    what = "the enrollment seed stands there in clear: whoever has read it can be anyone"
-    anew = f"pulumi config set --secret {PREFIX}{SEED_KEY} --stack {stack}"
-    file = Path(f"stacks/Pulumi.{stack}.yaml")
-    return Problem(file, None, what, f"openssl rand -hex 32 | {anew}")
 
 
 def _tell_misleading(stack: str, machines: Mapping[str, Mapping[str, Any]]) -> None:

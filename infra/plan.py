@@ -1,30 +1,22 @@
-"""What a stack shall be, as plain values: from its requests, settings and seed.
-
-No Pulumi here: every problem of every part is found before anything is made.
-"""
+"""What a stack shall be, as plain values: from its requests, settings and seed. No Pulumi here."""
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from cloudinit.boot import MachineValues
-from infra.enrollment import Enrollment, check_seed, derive, derive_host_key
-from infra.model.folder import Requests, load_folder
+from infra.enrollment import Enrollment, derive, derive_host_key
+from infra.model.folder import Requests
 from infra.model.machine import MachineSize
 from infra.model.members import MachineRequest
-from infra.model.person import InstanceRequest, problem_at, remember_hours
-from infra.model.problems import Problem, ProblemsError
+from infra.model.person import InstanceRequest, remember_hours
 from infra.model.retired import RetiredEnrollment
-from infra.model.settings import Settings, load_settings
-from infra.model.shares import MemberShare, share_problems, shares
-from infra.model.yaml_lines import Location
+from infra.model.settings import Settings
+from infra.model.shares import MemberShare, shares
 from infra.roster import build_roster, to_json
-
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -45,8 +37,6 @@ class MachinePlan:
     """The networks (CIDR) that any of them logs in from."""
     cost_centre: str
     until: dt.date | None
-    problem: Callable[[Location, str, str], Problem] = field(repr=False)
-    """What is wrong with a field of the file that asks for it, and what mends it."""
     host_key: str
     """The public one, as OpenSSH writes it."""
     values: MachineValues
@@ -66,23 +56,12 @@ class Plan:
     """By researcher, as the stack's output of that name has them. Secret."""
 
 
-def make_plan(stack: str, folder: Path, values: Mapping[str, str], seed: str | None) -> Plan:
-    """The plan of `stack`, whose requests are in `folder`.
+def make_plan(settings: Settings, asked: Requests, seed: str) -> Plan:
+    """The plan of a stack whose settings and requests have no fault of their own.
 
-    `values` are the settings without their `secondlock:` prefix. Raises ProblemsError with the
-    problems of all of them together.
+    Whether it can be made is another question: see `infra.checks`. Raises ValueError for a seed
+    that is none.
     """
-    found: list[Problem] = []
-    settings = _collect(found, lambda: load_settings(stack, values))
-    asked = _collect(found, lambda: load_folder(folder))
-    pinned, is_new = values.get("seedFingerprint"), values.get("newSeed") == "true"
-    _collect(found, lambda: check_seed(seed, pinned, is_new, stack))
-    if settings is not None and asked is not None:
-        found += _too_long(asked.people, settings)
-        for machine in asked.machines:
-            found += share_problems(machine, settings.hardware(machine.size))
-    if found or settings is None or asked is None or seed is None:
-        raise ProblemsError(list(dict.fromkeys(found)))
     machines, enrollments = [], {}
     for machine in asked.machines:
         derived = _enrollments(settings, seed, machine)
@@ -91,25 +70,6 @@ def make_plan(stack: str, folder: Path, values: Mapping[str, str], seed: str | N
             {one.researcher: _shown(one, derived[one.researcher]) for one in machine.members}
         )
     return Plan(settings, asked, tuple(machines), enrollments)
-
-
-def _too_long(people: Sequence[InstanceRequest], settings: Settings) -> Iterator[Problem]:
-    """Who asks to be remembered for longer than the stack allows."""
-    most = settings.remember_hours
-    for person in people:
-        if (person.remember_hours or 0) > most:
-            what = f"more than the stack's {most}"
-            say = f"pulumi config set secondlock:rememberHours {person.remember_hours}"
-            mend = f"lower it; or, for the whole stack: {say} --stack {settings.stack}"
-            yield problem_at(person, ("remember_hours",), what, mend)
-
-
-def _collect(found: list[Problem], work: Callable[[], _T]) -> _T | None:
-    try:
-        return work()
-    except ProblemsError as error:
-        found += error.problems
-        return None
 
 
 def _enrollments(settings: Settings, seed: str, machine: MachineRequest) -> dict[str, Enrollment]:
@@ -158,10 +118,9 @@ def _machine(
             for person in people
             if (hours := remember_hours(person, settings.remember_hours))
         },
-        allowed_from=tuple(dict.fromkeys(each for one in people for each in one.allowed_from)),
+        allowed_from=machine.allowed_from,
         cost_centre=machine.cost_centre or "",
         until=machine.until,
-        problem=machine.problem,
         host_key=host_key.public_openssh,
         values=_values(settings, machine),
         roster=to_json(roster),

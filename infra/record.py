@@ -20,11 +20,12 @@ from infra.model.retired import DELETE, RETIRED_FILE, homes
 from infra.model.yaml_lines import dotted
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from infra.model.authenticators import Issued
     from infra.model.person import InstanceRequest
     from infra.model.retired import RetiredEnrollment
+    from infra.model.settings import Settings
     from infra.plan import Plan
 
 RECORD = "people"
@@ -115,19 +116,14 @@ def refusals(old: Record, plan: Plan, place: str) -> list[Problem]:
     ]
 
 
-def needless_words(plan: Plan, place: str) -> list[Problem]:
-    """Of `secondlock:deleteData`: words that would let data go which the plan itself asks for."""
-    stack = plan.settings.stack
-    return [
-        Problem(
-            None,
-            None,
-            f"secondlock:deleteData names {word}, and this stack shall have that data",
-            f"pulumi config rm secondlock:deleteData --stack {stack}",
-        )
-        for word in plan.settings.delete_data
-        if word in {f"{machine.name}@{place}" for machine in plan.machines}
-    ]
+def needless_words(settings: Settings, machines: Iterable[str], place: str) -> Iterator[Problem]:
+    """Of `secondlock:deleteData`: words that would let data go which these machines have there."""
+    asked = {f"{name}@{place}" for name in machines}
+    for word in settings.delete_data:
+        if word in asked:
+            what = f"secondlock:deleteData names {word}, and this stack shall have that data"
+            mend = f"pulumi config rm secondlock:deleteData --stack {settings.stack}"
+            yield Problem(None, None, what, mend)
 
 
 def may_delete(plan: Plan, machine: str, place: str, sent: Collection[str]) -> bool:

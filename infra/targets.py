@@ -1,18 +1,14 @@
 """The contract of a target: where machines run. All of one lies in its folder.
 
-A new target is a folder, a line in `target_of` and a name in `infra.model.settings`.
+A new target is a folder, an entry here and its settings in `infra.model.settings`.
 """
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
-from infra.model.problems import RefusedError
-from infra.model.settings import MODELS, split_zones
-
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     import pulumi
@@ -48,19 +44,25 @@ class Target(Protocol):
     """A module `target` in the target's folder, quick to load: resources are loaded by `make`."""
 
     def place(self, settings: Settings) -> str:
-        """Where the machines' data is kept: what a change of would lose it."""
+        """Where the machines' data is kept: what a change of would lose it.
 
-    def check_requests(self, asked: Requests, zones: Sequence[str] | None) -> list[Problem]:
-        """What no stack on this target can hold, each with its file and line.
-
-        `zones` are the stack's, as far as they are known, on a target that has some.
+        Empty where the settings that say it are wrong.
         """
 
-    def check(self, plan: Plan, config: Mapping[str, str], root: Path) -> list[Problem]:
-        """What cannot be made of `plan`, with all that `check_requests` finds.
+    def check_settings(self, settings: Settings, config: Mapping[str, str]) -> list[Problem]:
+        """What does not fit the settings in the stack's whole configuration.
 
-        `config` is the stack's whole configuration, `root` the project's folder.
+        Here and below, settings may have faults: what they do not know says nothing.
         """
+
+    def check_requests(self, asked: Requests, settings: Settings) -> list[Problem]:
+        """What no stack with these settings can hold, each with its file and line.
+
+        `asked` may be what is left of a folder with faults.
+        """
+
+    def check_plan(self, plan: Plan, root: Path) -> list[Problem]:
+        """What cannot be made of `plan` besides; `root` is the project's folder."""
 
     def check_ready(self) -> None:
         """What has to be there before machines are made, not before they are planned.
@@ -72,26 +74,22 @@ class Target(Protocol):
         """The plan's resources, in the Pulumi program that runs."""
 
 
-def objections(asked: Requests, config: Mapping[str, str]) -> list[Problem]:
-    """What the target of a stack cannot hold, whatever else is wrong with requests and settings.
+def _local() -> Target:
+    from infra.local import target
 
-    `config` is the stack's configuration; what is wrong there is told by who loads the settings.
-    """
-    target = config.get("secondlock:target", "local")
-    if target not in MODELS:
-        return []
-    zones = None
-    with suppress(RefusedError):
-        zones = split_zones(config.get("secondlock:zones", ""))
-    return target_of(target).check_requests(asked, zones)
+    return target
+
+
+def _aws() -> Target:
+    from infra.aws import target
+
+    return target
+
+
+_TARGETS: Mapping[str, Callable[[], Target]] = {"local": _local, "aws": _aws}
+"""Each loads its module when it is asked for."""
 
 
 def target_of(name: str) -> Target:
-    """The target that a stack's settings name."""
-    if name == "local":
-        from infra.local import target as local
-
-        return local
-    from infra.aws import target as aws
-
-    return aws
+    """The target that a stack's settings name. Raises KeyError where there is none."""
+    return _TARGETS[name]()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -26,15 +26,15 @@ from cli.aws.quotas import (
 )
 from cli.aws.session import client_config, explained, session
 from cli.aws.strays import strays
-from cli.findings import Finding, note, ok, requests, stop, wrong
+from cli.findings import Finding, note, ok, stop, wrong
 from cli.project import Stack, command
 from cli.ssh_config import missing_programs
-from infra.aws.data import first_zone
+from infra.aws.limits import first_zone
 from infra.aws.tags import STACK_TAG
+from infra.checks import Checked
 from infra.model.instance_types import BAKING
-from infra.model.members import MachineRequest
 from infra.model.problems import ProblemsError
-from infra.model.settings import INSTANCE_TYPE, AwsSettings, load_settings
+from infra.model.settings import AwsSettings
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2 import EC2Client
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from mypy_boto3_iam import IAMClient
     from mypy_boto3_service_quotas import ServiceQuotasClient
 
-_PREFIX = "secondlock:"
 _SHARED_ROLES = 2  # Image Builder's and the flow logs'
 _IAM_REGIONS = {"aws": "us-east-1", "aws-cn": "cn-north-1", "aws-us-gov": "us-gov-west-1"}
 """Where quotas of IAM, which has no regions, are asked for."""
@@ -71,7 +70,9 @@ class _Here:
     session: boto3.Session
     account: str
     wanted: list[_Wanted]
-    settings: AwsSettings | None
+    settings: AwsSettings
+    zones: tuple[str, ...]
+    """Empty where the setting is wrong."""
 
     @property
     def region(self) -> str:
@@ -82,13 +83,9 @@ class _Here:
         return self.session.get_partition_for_region(self.region)
 
     @property
-    def zones(self) -> tuple[str, ...]:
-        return self.settings.zones if self.settings else ()
-
-    @property
     def baking(self) -> tuple[str, ...]:
         """Of the on-demand instance that bakes the image, before any machine is there: one of."""
-        return BAKING if self.settings and self.settings.bake else ()
+        return BAKING if self.settings.knows("bake") and self.settings.bake else ()
 
     @property
     def types(self) -> list[str]:
@@ -119,14 +116,11 @@ class _Here:
         )
 
 
-def findings(stack: Stack) -> list[Finding]:
+def findings(stack: Stack, checked: Checked) -> list[Finding]:
     """Every finding, good and bad."""
-    settings, found = _settings(stack)
-    found.append(provider(stack))
-    machines, more = requests(stack)
-    found += more
+    found = [provider(stack)]
     try:
-        here = _here(stack, machines, settings)
+        here = _here(stack, checked)
     except ProblemsError as error:
         return found + wrong("credentials", error)
     found.append(ok("credentials", f"account {here.account}, region {here.region}"))
@@ -138,38 +132,26 @@ def findings(stack: Stack) -> list[Finding]:
     return found
 
 
-def _settings(stack: Stack) -> tuple[AwsSettings | None, list[Finding]]:
-    values = {
-        key.removeprefix(_PREFIX): value
-        for key, value in stack.values().items()
-        if key.startswith(_PREFIX)
-    }
-    try:
-        settings = AwsSettings.of(load_settings(stack.name, values))
-    except ProblemsError as error:
-        return None, wrong("settings", error)
-    return settings, [ok("settings", str(stack.config))]
-
-
-def _here(stack: Stack, machines: Sequence[MachineRequest], settings: AwsSettings | None) -> _Here:
+def _here(stack: Stack, checked: Checked) -> _Here:
     """Raises ProblemsError when AWS does not know who asks."""
-    usual = settings.instance_type if settings else INSTANCE_TYPE
-    zones = settings.zones if settings else ()
+    settings = AwsSettings.of(checked.settings)
+    zones = settings.zones if settings.knows("zones") else ()
     wanted = [
         _Wanted(
             one.name,
-            one.size.instance_type or usual,
+            one.size.instance_type or settings.instance_type,
             one.size.spot,
             one.size.public,
             one.size.zone or (first_zone(one.name, zones) if zones else None),
             one.size.root_disk_gib + one.size.home_disk_gib + 1,
         )
-        for one in machines
+        for one in (checked.asked.machines if checked.asked.whole else ())
     ]
-    made = session(stack)
+    # Where the provider makes things elsewhere, or knows no region, that is told already.
+    made = session(stack, settings.region if zones else None)
     with explained(stack, "sts"):
         account = made.client("sts", config=client_config()).get_caller_identity()["Account"]
-    return _Here(stack, made, account, wanted, settings)
+    return _Here(stack, made, account, wanted, settings, zones)
 
 
 def _zones(here: _Here) -> Iterator[Finding]:
@@ -361,7 +343,7 @@ def _parameters(here: _Here) -> Iterator[Finding]:
 
 
 def _base_image(here: _Here) -> Iterator[Finding]:
-    if here.settings is None:
+    if not here.settings.knows("base_image"):
         return
     pin = command("image", "pin", stack=here.stack)
     ami = here.settings.base_image

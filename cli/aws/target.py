@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from cli.findings import Finding
     from cli.project import Stack
     from cli.reports import Report
+    from infra.checks import Checked
     from infra.model.problems import Problem
 
 _MACHINE = """\
@@ -77,11 +78,11 @@ def shared_machine(stack: Stack, asked: Mapping[str, object]) -> str:
     return lines({"instance_type": kind, **disks()}, asked)
 
 
-def findings(stack: Stack) -> list[Finding]:
+def findings(stack: Stack, checked: Checked) -> list[Finding]:
     """The account: credentials, quotas, instance types, images."""
     from cli.aws import doctor
 
-    return doctor.findings(stack)
+    return doctor.findings(stack, checked)
 
 
 def reports(stack: Stack, machines: Mapping[str, Machine]) -> list[Report]:

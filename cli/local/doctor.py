@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from cli.findings import Finding, note, ok, requests, stop
+from cli.findings import Finding, note, ok, stop
 from cli.project import Stack, pulumi
 from cli.reports import CODES_BEAR, clock_fault
 from image.store import GoldenImage
+from infra.checks import Checked
 from infra.local import clock, qemu
 from infra.local.accel import AVX_SINCE, QEMU, acceleration, qemu_version
 from infra.local.agent import AgentError, GuestAgent
@@ -35,12 +36,12 @@ _TIME_ERROR = 5  # adjtimex(2): the clock is not synchronised
 _INSTALL = "sudo apt-get install qemu-system-x86"
 
 
-def findings(stack: Stack) -> list[Finding]:
+def findings(stack: Stack, checked: Checked) -> list[Finding]:
     """Every finding, good and bad."""
-    machines, found = requests(stack)
+    machines = checked.asked.machines if checked.asked.whole else ()
     version = qemu_version()
     accel, image = _image()
-    found += [_qemu(version, accel), image, *_behind(stack), _accel(accel)]
+    found = [_qemu(version, accel), image, *_behind(stack), _accel(accel)]
     found += [_cpus(machines), _memory(stack, machines), _disk(stack, machines), _clock()]
     return found + _machines_clocks(stack)
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from cli.findings import Finding
     from cli.project import Stack
     from cli.reports import Report
+    from infra.checks import Checked
     from infra.model.problems import Problem
 
 _MACHINE = """\
@@ -64,11 +65,11 @@ def shared_machine(stack: Stack, asked: Mapping[str, object]) -> str:
     return lines({"cpus": usual.cpus, "memory_gib": usual.memory_gib, **disks()}, asked)
 
 
-def findings(stack: Stack) -> list[Finding]:
+def findings(stack: Stack, checked: Checked) -> list[Finding]:
     """This computer: image, QEMU, room, clocks."""
     from cli.local import doctor
 
-    return doctor.findings(stack)
+    return doctor.findings(stack, checked)
 
 
 def reports(stack: Stack, machines: Mapping[str, Machine]) -> list[Report]:

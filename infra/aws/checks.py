@@ -1,29 +1,55 @@
-"""What no machine in EC2 can hold of what requests ask for."""
+"""What EC2 cannot hold of settings and requests, as far as that is known without asking AWS."""
 
 from __future__ import annotations
 
+import os
+from collections import Counter
 from typing import TYPE_CHECKING
 
+from infra.aws.limits import ROOT_GIB, RULES, first_zone, room, subnet_cidr
 from infra.model.machine import LOCAL_ONLY
-from infra.model.networks import is_loopback
+from infra.model.networks import collapse, is_loopback
 from infra.model.person import problem_at
+from infra.model.problems import Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from infra.model.folder import Requests
     from infra.model.members import MachineRequest
     from infra.model.person import InstanceRequest
-    from infra.model.problems import Problem
+    from infra.model.settings import AwsSettings
 
 
-def check_requests(asked: Requests, zones: Sequence[str] | None) -> list[Problem]:
-    """What no stack in `zones` can hold, or in any, where they are not known."""
+def check_settings(settings: AwsSettings, config: Mapping[str, str]) -> list[Problem]:
+    """Where the provider would make things, against where the stack's zones are."""
+    if not settings.knows("zones"):
+        return []
+    wanted = settings.region
+    region = (
+        config.get("aws:region")
+        or os.environ.get("AWS_REGION")
+        or os.environ.get("AWS_DEFAULT_REGION")
+    )
+    if region == wanted:
+        return []
+    there = f"aws:region is {region}" if region else "aws:region is not set"
+    what = f"{there}, and the stack's zones are in {wanted}"
+    mend = f"pulumi config set aws:region {wanted} --stack {settings.stack}"
+    return [Problem(None, None, what, mend)]
+
+
+def check_requests(asked: Requests, settings: AwsSettings) -> list[Problem]:
+    """What no stack with these settings can hold, as far as they are known."""
+    machines = asked.machines
     return [
-        *(problem for machine in asked.machines for problem in _foreign(machine)),
-        *(problem for machine in asked.machines for problem in _elsewhere(machine, zones)),
-        *(problem for machine in asked.machines for problem in _hidden(machine)),
+        *(problem for machine in machines for problem in _foreign(machine)),
+        *(problem for machine in machines for problem in _elsewhere(machine, settings)),
+        *(problem for machine in machines for problem in _hidden(machine)),
+        *(problem for machine in machines for problem in _small(machine, settings)),
+        *(problem for machine in machines for problem in _crowded(machine)),
         *(problem for person in asked.people for problem in _unreachable(person)),
+        *_without_room([machine for machine in machines if machine.is_sure], settings),
     ]
 
 
@@ -36,10 +62,10 @@ def _foreign(machine: MachineRequest) -> Iterator[Problem]:
             yield machine.problem(("machine", name), what, mend)
 
 
-def _elsewhere(machine: MachineRequest, zones: Sequence[str] | None) -> Iterator[Problem]:
+def _elsewhere(machine: MachineRequest, settings: AwsSettings) -> Iterator[Problem]:
     zone = machine.size.zone
-    if zone is not None and zones is not None and zone not in zones:
-        what = f"`{zone}` is none of the stack's zones: {', '.join(zones)}"
+    if zone is not None and settings.knows("zones") and zone not in settings.zones:
+        what = f"`{zone}` is none of the stack's zones: {', '.join(settings.zones)}"
         mend = "take one of them, or add it to secondlock:zones"
         yield machine.problem(("machine", "zone"), what, mend)
 
@@ -49,6 +75,37 @@ def _hidden(machine: MachineRequest) -> Iterator[Problem]:
     if machine.shared is not None and not machine.size.public:
         what = "a shared machine cannot be private yet: a tunnel is one researcher's"
         yield machine.problem(("machine", "public"), what, "remove it")
+
+
+def _small(machine: MachineRequest, settings: AwsSettings) -> Iterator[Problem]:
+    if settings.knows("bake") and settings.bake and machine.size.root_disk_gib < ROOT_GIB:
+        what = f"the baked image does not fit: it has {ROOT_GIB} GiB"
+        mend = f"write at least {ROOT_GIB}"
+        yield machine.problem(("machine", "root_disk_gib"), what, mend)
+
+
+def _crowded(machine: MachineRequest) -> Iterator[Problem]:
+    rules = len(collapse(machine.allowed_from))
+    if rules > RULES:
+        what = f"{rules} networks, and a security group takes {RULES}"
+        mend = "name fewer, larger networks"
+        yield machine.problem(("allowed_from",), what, mend)
+
+
+def _without_room(machines: Sequence[MachineRequest], settings: AwsSettings) -> Iterator[Problem]:
+    """More machines in a subnet than it has addresses."""
+    if not settings.knows("zones", "vpc_cidr"):
+        return
+    wanted = Counter(
+        (one.size.zone or first_zone(one.name, settings.zones), one.size.public) for one in machines
+    )
+    for (zone, public), count in sorted(wanted.items()):
+        cidr = subnet_cidr(settings.vpc_cidr, zone, public=public)
+        if count > room(cidr):
+            there = f"the {'public' if public else 'private'} subnet of {zone} ({cidr})"
+            what = f"{count} machines, but {there} has room for {room(cidr)}"
+            mend = "add a zone, or make another stack for some of the requests"
+            yield Problem(None, None, what, mend)
 
 
 def _unreachable(request: InstanceRequest) -> list[Problem]:

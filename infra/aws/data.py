@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,7 @@ import pulumi
 import pulumi_aws as aws
 
 from infra.aws.inventory import data_volumes
+from infra.aws.limits import first_zone
 from infra.aws.strays import OneEach
 from infra.aws.tags import machine_tags
 
@@ -76,11 +76,6 @@ class Data(pulumi.ComponentResource):
     def zone(self, machine: str) -> pulumi.Output[str]:
         """Where the machine's volume is."""
         return self._volumes[machine].availability_zone
-
-
-def first_zone(machine: str, zones: Sequence[str]) -> str:
-    """Where a new machine's data goes: rendezvous hashing, so that a new zone moves few."""
-    return max(zones, key=lambda zone: hashlib.sha256(f"{machine} {zone}".encode()).digest())
 
 
 def _only_larger(args: pulumi.ResourceHookArgs) -> None:

@@ -12,6 +12,7 @@ import pulumi_aws as aws
 from image.components import render_agent, render_components
 from infra.aws import policies
 from infra.aws.leftovers import Leftovers
+from infra.aws.limits import ROOT_GIB
 from infra.aws.network import EGRESS
 from infra.model.instance_types import BAKING
 
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
     from infra.aws.facts import Facts
     from infra.aws.keys import Keys
     from infra.aws.strays import Strays
-
-ROOT_GIB = 16
-"""Of the baked image: the smallest root disk that a machine made from it can have."""
 
 _VERSION = "1.0.0"  # what has changed is a new resource, under a new name
 _ROOT_DEVICE = "/dev/xvda"  # of Debian's AMIs

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 from typing import TYPE_CHECKING
 
 import pulumi
 import pulumi_aws as aws
 
+from infra.aws.limits import subnet_cidr
 from infra.aws.tags import machine_tags, security_group_name, stack_tags
 from infra.model.networks import collapse
 
@@ -17,10 +17,7 @@ if TYPE_CHECKING:
     from infra.model.settings import AwsSettings
     from infra.plan import MachinePlan
 
-_LETTERS = "abcdefgh"  # of zones; see names.ZONE_PATTERN
 _ANYWHERE = "0.0.0.0/0"
-RULES = 60
-"""Networks that one security group takes (Amazon VPC quotas, "rules per security group")."""
 
 
 class Network(pulumi.ComponentResource):
@@ -197,9 +194,3 @@ def ingress(machine: MachinePlan) -> list[aws.ec2.SecurityGroupIngressArgsDict]:
             "ipv6_cidr_blocks": [cidr for cidr in cidrs if ":" in cidr],
         }
     ]
-
-
-def subnet_cidr(vpc: str, zone: str, *, public: bool) -> str:
-    """A sixteenth of the VPC, by the zone's letter: other zones coming or going move none."""
-    index = 2 * _LETTERS.index(zone[-1]) + (0 if public else 1)
-    return str(list(ipaddress.ip_network(vpc).subnets(prefixlen_diff=4))[index])

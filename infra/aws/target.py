@@ -11,7 +11,7 @@ from infra.aws import checks
 from infra.model.settings import AwsSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from pathlib import Path
 
     from infra.aws.stack import Aws
@@ -23,19 +23,24 @@ if TYPE_CHECKING:
 
 def place(settings: Settings) -> str:
     """The region, where the volumes are."""
-    return AwsSettings.of(settings).region
+    return AwsSettings.of(settings).region if settings.knows("zones") else ""
 
 
-def check_requests(asked: Requests, zones: Sequence[str] | None) -> list[Problem]:
-    """What no stack in `zones` can hold, or in any, where they are not known."""
-    return checks.check_requests(asked, zones)
+def check_settings(settings: Settings, config: Mapping[str, str]) -> list[Problem]:
+    """The provider's region is that of the zones."""
+    return checks.check_settings(AwsSettings.of(settings), config)
 
 
-def check(plan: Plan, config: Mapping[str, str], _root: Path) -> list[Problem]:
+def check_requests(asked: Requests, settings: Settings) -> list[Problem]:
+    """What no stack with these settings can hold in EC2."""
+    return checks.check_requests(asked, AwsSettings.of(settings))
+
+
+def check_plan(plan: Plan, _root: Path) -> list[Problem]:
     """What EC2 cannot do for `plan`."""
     from infra.aws.fit import problems
 
-    return problems(plan, config.get("aws:region"))
+    return problems(plan)
 
 
 def check_ready() -> None:

@@ -1,11 +1,10 @@
-"""What this computer cannot hold of a whole plan."""
+"""What this computer cannot do for a whole plan, beside what `infra.local.checks` finds."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from infra.local.checks import check_requests
 from infra.local.host import Place, home, strays
 from infra.model.problems import Problem
 from infra.record import may_delete, say_delete
@@ -17,8 +16,8 @@ if TYPE_CHECKING:
 
 
 def problems(plan: Plan, root: Path = Path()) -> list[Problem]:
-    """All of it; the project is in `root`."""
-    return [*check_requests(plan.asked), *_nobodys_data(plan, root)]
+    """Data that would be deleted unasked; the project is in `root`."""
+    return list(_nobodys_data(plan, root))
 
 
 def _nobodys_data(plan: Plan, root: Path) -> Iterator[Problem]:

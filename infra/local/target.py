@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from infra.local import checks
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from pathlib import Path
 
     from infra.local.stack import Local
@@ -24,12 +24,17 @@ def place(settings: Settings) -> str:
     return str(home(settings.stack))
 
 
-def check_requests(asked: Requests, _zones: Sequence[str] | None) -> list[Problem]:
+def check_settings(_settings: Settings, _config: Mapping[str, str]) -> list[Problem]:
+    """Nothing: no other provider has a word in it."""
+    return []
+
+
+def check_requests(asked: Requests, _settings: Settings) -> list[Problem]:
     """What no machine on this computer can hold."""
     return checks.check_requests(asked)
 
 
-def check(plan: Plan, _config: Mapping[str, str], root: Path) -> list[Problem]:
+def check_plan(plan: Plan, root: Path) -> list[Problem]:
     """What this computer cannot do for `plan`."""
     from infra.local.fit import problems
 

@@ -27,6 +27,9 @@ from infra.model.ssh_keys import KEY_TYPES
 
 MAKE_ENROLLMENT = "write 32 hex digits, as `openssl rand -hex 16` prints them"
 
+MOST_HOURS = 12
+"""For how long a code may stand for the next ones."""
+
 OWN, SHARED = "<size>", "<name>"
 """Pydantic's names for what `machine` may be: it tells faults of a field behind one of them."""
 
@@ -127,7 +130,7 @@ Day = Annotated[dt.date, BeforeValidator(_day)]
 
 Gpu = Annotated[int, Field(ge=0, le=63)]
 
-RememberHours = Annotated[int, Field(ge=0, le=12)]
+RememberHours = Annotated[int, Field(ge=0, le=MOST_HOURS)]
 
 # Of a machine, whether its researcher's request says them or a shared one's file.
 Rebuild = Annotated[int, Field(ge=0, le=1_000_000, description="Raise it to rebuild the machine.")]

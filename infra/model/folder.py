@@ -41,6 +41,8 @@ class Requests:
     retired: tuple[RetiredEnrollment, ...]
     shared: Mapping[str, SharedMachine]
     """The files of shared machines, by name."""
+    whole: bool = True
+    """Whether no file has a fault: what is not here is nowhere."""
 
 
 def load_folder(folder: Path, instead: Mapping[Path, str] | None = None) -> Requests:
@@ -82,7 +84,8 @@ def read_folder(
         problems.append(Problem(folder, None, what, mend))
     problems.sort(key=lambda one: (str(one.file), one.line or 0))
     machines = known_machines(people, shared) if problems else machines_of(people, shared)
-    return Requests(tuple(people), tuple(machines), tuple(retired), shared), problems
+    asked = Requests(tuple(people), tuple(machines), tuple(retired), shared, whole=not problems)
+    return asked, problems
 
 
 _D = TypeVar("_D", InstanceRequest, SharedMachine)

@@ -27,6 +27,17 @@ class MachineRequest:
     shared: SharedMachine | None = None
     """Its own file, if it has one."""
 
+    @property
+    def allowed_from(self) -> tuple[str, ...]:
+        """The networks (CIDR) that any of them logs in from."""
+        return tuple(dict.fromkeys(each for one in self.members for each in one.allowed_from))
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether the file that says it has no fault: its name and size are as they are here."""
+        document = (self.shared or self.members[0])._document
+        return document is None or not document.problems
+
     def problem(self, location: Location, what: str, mend: str) -> Problem:
         """What is wrong with a field, `("machine", NAME)` or one of the first member's."""
         if self.shared is None or location[0] != "machine":

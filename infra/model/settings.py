@@ -13,11 +13,12 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, TypeAdapter
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, TypeAdapter
 from pydantic import ValidationError as Invalid
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
+from infra.model.fields import MOST_HOURS
 from infra.model.images import check_image
 from infra.model.instance_types import TYPES, Hardware, check_instance_type
 from infra.model.machine import MachineSize
@@ -97,7 +98,7 @@ def _truth(value: str) -> bool:
 
 
 def _hours(value: str) -> int:
-    return int(_one_of(*map(str, range(13)))(value))
+    return int(_one_of(*map(str, range(MOST_HOURS + 1)))(value))
 
 
 def _days(value: str) -> int:
@@ -133,7 +134,13 @@ def _read(read: Callable[[str], object]) -> BeforeValidator:
     return BeforeValidator(validate)
 
 
+def _set_by(command: str) -> Any:
+    """For a setting that its target cannot do without: what sets it."""
+    return Field(json_schema_extra={"set_by": command})
+
+
 _Flag = Annotated[bool, _read(_truth)]
+_PIN = "./secondlock image pin"
 
 
 class Settings(BaseModel):
@@ -166,6 +173,15 @@ class Settings(BaseModel):
     tensorflow_image: Annotated[str | None, _read(check_image)] = None
     """The workspaces' image, `name@sha256:digest`; without it, the golden image's own."""
 
+    _unknown: frozenset[str] = PrivateAttr(frozenset())
+
+    def knows(self, *names: str) -> bool:
+        """Whether each of these is as people meant it, or without any names, all of them.
+
+        What is wrong, or needed and missing, has its default, or is not there at all.
+        """
+        return self._unknown.isdisjoint(names) if names else not self._unknown
+
     def hardware(self, size: MachineSize) -> Hardware:
         """What a machine of this size has."""
         return Hardware(size.cpus, size.memory_gib, 0)
@@ -174,16 +190,26 @@ class Settings(BaseModel):
 class AwsSettings(Settings):
     """What holds for a whole stack in EC2."""
 
-    tensorflow_image: Annotated[str, _read(check_image)]
+    tensorflow_image: Annotated[str, _read(check_image), _set_by(_PIN)]
     """The workspaces' image, `name@sha256:digest`."""
-    zones: Annotated[tuple[str, ...], _read(split_zones)]
+    zones: Annotated[
+        tuple[str, ...],
+        _read(split_zones),
+        _set_by("pulumi config set secondlock:zones REGIONa,REGIONb"),
+    ]
     """Availability zones, all of one region."""
     vpc_cidr: Annotated[str, _read(_check_vpc)] = "10.77.0.0/16"
     """The stack's network: private addresses, from a /16 to a /24."""
-    on_destroy: Annotated[Literal["delete", "snapshot"], _read(_one_of("delete", "snapshot"))]
+    on_destroy: Annotated[
+        Literal["delete", "snapshot"],
+        _read(_one_of("delete", "snapshot")),
+        _set_by("pulumi config set secondlock:onDestroy delete|snapshot"),
+    ]
     """What becomes of the data when its machine goes."""
     base_image: Annotated[
-        str, _read(_matches("^ami-[0-9a-f]{8}([0-9a-f]{9})?$", "the id of an AMI, such as ami-..."))
+        str,
+        _read(_matches("^ami-[0-9a-f]{8}([0-9a-f]{9})?$", "the id of an AMI, such as ami-...")),
+        _set_by(_PIN),
     ]
     """The pinned official Debian AMI."""
     bake: _Flag = True
@@ -228,22 +254,14 @@ class AwsSettings(Settings):
 MODELS: Mapping[str, type[Settings]] = {"local": Settings, "aws": AwsSettings}
 """By target."""
 
-_NEEDED = {
-    "zones": "pulumi config set secondlock:zones REGIONa,REGIONb",
-    "onDestroy": "pulumi config set secondlock:onDestroy delete|snapshot",
-    "baseImage": "./secondlock image pin",
-    "tensorflowImage": "./secondlock image pin",
-}
-"""What sets a setting that a target cannot do without."""
 
-
-def keys(target: str) -> dict[str, str]:
-    """The settings that a target knows: by the name in the configuration, the field's."""
-    fields = MODELS[target].model_fields
+def _keys(model: type[Settings]) -> dict[str, str]:
+    """The settings of a target: by the name in the configuration, the field's."""
+    fields = model.model_fields
     return {str(field.alias): name for name, field in fields.items() if name != "stack"}
 
 
-_KEYS = {key: name for target in MODELS for key, name in keys(target).items()}
+_KEYS = {key: name for model in MODELS.values() for key, name in _keys(model).items()}
 _KNOWN = (*_KEYS, SEED_KEY)
 
 
@@ -256,17 +274,37 @@ def ours(config: Mapping[str, str]) -> dict[str, str]:
 def load_settings(stack: str, values: Mapping[str, str]) -> Settings:
     """Settings from the configuration's values, keyed without the `secondlock:` prefix.
 
-    Raises ProblemsError with every error and the `pulumi config` command that mends it.
+    Raises ProblemsError with all that `read_settings` finds.
     """
-    problems = _stack_problems(stack) + [
-        problem for key, value in values.items() for problem in setting_problems(stack, key, value)
-    ]
-    problems += _target_problems(stack, values)
+    settings, problems = read_settings(stack, values)
     if problems:
         raise ProblemsError(problems)
-    read = {key: value for key, value in values.items() if key != SEED_KEY}
-    model = MODELS[values.get("target", "local")]
-    return model.model_validate({"stack": stack, **read})
+    return settings
+
+
+def read_settings(stack: str, values: Mapping[str, str]) -> tuple[Settings, list[Problem]]:
+    """A stack's settings, and every problem with the `pulumi config` command that mends it.
+
+    `values` are keyed without their prefix. Of settings with a fault use only what they `know`.
+    """
+    problems = _stack_problems(stack)
+    unknown = {"stack"} if problems else set()
+    for key, value in values.items():
+        problems += setting_problems(stack, key, value)
+    problems += _target_problems(stack, values)
+    model = MODELS.get(values.get("target", "local"), Settings)
+    fields = _keys(model)
+    written = {key: values[key] for key in fields if key in values}
+    try:
+        settings = model.model_validate({"stack": stack, **written})
+    except Invalid as error:
+        wrong = {str(one["loc"][0]) for one in error.errors(include_url=False)}
+        unknown |= {fields[key] for key in wrong}
+        sound = {fields[key]: written[key] for key in written.keys() - wrong}
+        read = {name: _adapter(name).validate_python(value) for name, value in sound.items()}
+        settings = model.model_construct(stack=stack, **read)
+    settings._unknown = frozenset(unknown)
+    return settings, problems
 
 
 def setting_problems(stack: str, key: str, value: str) -> list[Problem]:
@@ -308,11 +346,14 @@ def _target_problems(stack: str, values: Mapping[str, str]) -> Iterator[Problem]
     target = values.get("target", "local")
     if target not in MODELS:
         return
-    known = keys(target)
+    fields, known = MODELS[target].model_fields, _keys(MODELS[target])
     for key, name in known.items():
-        if MODELS[target].model_fields[name].is_required() and not values.get(key):
+        if fields[name].is_required() and key not in values:
+            extra = fields[name].json_schema_extra
+            usual = f"pulumi config set secondlock:{key} VALUE"
+            command = extra.get("set_by", usual) if isinstance(extra, dict) else usual
             what = f"secondlock:{key} is not set; the target {target} needs it"
-            yield Problem(None, None, what, f"{_NEEDED[key]} --stack {stack}")
+            yield Problem(None, None, what, f"{command} --stack {stack}")
     for key in values:
         if key in _KEYS and key not in known:
             what = f"secondlock:{key} says nothing on the target {target}"

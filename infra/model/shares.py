@@ -53,13 +53,18 @@ def shares(machine: MachineRequest, hardware: Hardware) -> dict[str, MemberShare
     return {one.researcher: _of(machine.shared, one, part) for one in machine.members}
 
 
-def share_problems(machine: MachineRequest, hardware: Hardware) -> list[Problem]:
-    """What its members shall have and the machine has not; which GPUs are whose."""
+def share_problems(
+    machine: MachineRequest, hardware: Hardware, *, whole: bool = True
+) -> list[Problem]:
+    """What its members shall have and the machine has not; which GPUs are whose.
+
+    `whole` says whether its members here are all there are: no file is unreadable.
+    """
     shared = machine.shared
     if shared is None:
         return []
     return [
-        *_strangers(machine, shared),
+        *(_strangers(machine, shared) if whole else ()),
         *_crowd(machine, shared),
         *([] if _is_full(machine, shared) else _sums(machine, shared, hardware)),
         *_gpus(machine, shared, hardware),

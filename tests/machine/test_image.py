@@ -19,9 +19,9 @@ import pytest
 
 from cloudinit.boot import render_user_data
 from infra.enrollment import fingerprint
-from infra.plan import make_plan
 from tests.support.client import PATIENCE
 from tests.support.machine import STACK
+from tests.support.plans import make_plan
 from tests.support.registry import Registry, running_registry, stock_layer
 from tests.support.user_data import read
 

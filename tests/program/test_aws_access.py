@@ -21,8 +21,9 @@ from infra.aws import facts as facts_module
 from infra.aws.access import Access
 from infra.aws.bundles import Bundles
 from infra.aws.facts import Facts
-from infra.aws.image import ROOT_GIB, Image
+from infra.aws.image import Image
 from infra.aws.keys import Keys
+from infra.aws.limits import ROOT_GIB
 from infra.aws.logs import Logs
 from infra.aws.policies import bake_log_group_name
 from infra.aws.roster import ADVANCED, STANDARD, Rosters, roster_problems

@@ -20,20 +20,23 @@ from hypothesis import strategies as st
 from pulumi.runtime.rpc import _special_secret_sig, _special_sig_key
 
 from cloudinit.bundle import bundle
-from infra.aws.data import first_zone
+from infra.aws import target
 from infra.aws.facts import Facts
-from infra.aws.fit import problems
+from infra.aws.limits import first_zone, subnet_cidr
 from infra.aws.machine import AwsMachine
-from infra.aws.network import Network, subnet_cidr
+from infra.aws.network import Network
 from infra.aws.roster import naming_bundle
 from infra.aws.stack import Aws
+from infra.checks import SEED as SEED_SETTING
+from infra.checks import check_stack
 from infra.enrollment import fingerprint
-from infra.model.problems import ProblemsError
+from infra.model.problems import Problem, ProblemsError
 from infra.model.settings import AwsSettings
-from infra.plan import Plan, make_plan
+from infra.plan import Plan
 from infra.roster import to_json
 from tests.support.mocks import Engine, settled
 from tests.support.people import make_key
+from tests.support.plans import make_plan
 
 SEED = secrets.token_hex(32)
 ZONES = ("eu-west-1a", "eu-west-1b", "eu-west-1c")
@@ -60,6 +63,16 @@ def _plan(folder: Path, requests: list[dict[str, Any]], **values: str) -> Plan:
         }
         (folder / f"{request['researcher']}.yaml").write_text(yaml.safe_dump(whole))
     return make_plan("trial", folder, {**VALUES, **values}, SEED)
+
+
+def _faults(plan: Plan, region: str = "eu-west-1") -> list[Problem]:
+    """What the target finds wrong with it."""
+    settings = plan.settings
+    return [
+        *target.check_settings(settings, {"aws:region": region}),
+        *target.check_requests(plan.asked, settings),
+        *target.check_plan(plan, Path()),
+    ]
 
 
 def _said(make: Callable[[], AwsMachine]) -> dict[str, Any]:
@@ -165,7 +178,7 @@ def test_no_request_opens_the_world_loses_encryption_or_leaks_a_secret(
             plan = _plan(Path(folder), named, **values)
         except ProblemsError:
             assume(False)
-    assume(not problems(plan, "eu-west-1"))
+    assume(not _faults(plan))
     engine = Engine(FACTS).install()
     settled(lambda: Aws(plan))
     opened = {request["researcher"] for request in named if request["open_to_world"]}
@@ -256,7 +269,7 @@ def test_a_machine_of_spare_capacity_and_one_as_it_comes(tmp_path: Path) -> None
         ],
         bake="false",
     )
-    assert problems(plan, "eu-west-1") == []
+    assert _faults(plan) == []
     engine = Engine(FACTS).install()
     said = _said(lambda: Aws(plan).machine(plan.machines[0]))
     alice, bob = (engine.of("Instance")[name] for name in ("alice", "bob"))
@@ -304,7 +317,7 @@ def test_two_who_share_a_machine_have_one_of_everything(tmp_path: Path) -> None:
         {"researcher": "bob", "machine": "gpu1", "allowed_from": ["203.0.113.0/24"]},
     ]
     plan = _plan(tmp_path, people)
-    assert problems(plan, "eu-west-1") == []
+    assert _faults(plan) == []
     engine = Engine(FACTS).install()
     settled(lambda: Aws(plan))
     ((name, instance),) = engine.of("Instance").items()
@@ -317,7 +330,7 @@ def test_two_who_share_a_machine_have_one_of_everything(tmp_path: Path) -> None:
     assert list(json.loads(sent["value"])["researchers"]) == ["alice", "bob"]
     hidden = "instance_type: g5.12xlarge\npublic: false\n"
     (tmp_path / "machines" / "gpu1.yaml").write_text(hidden)
-    (problem,) = problems(_plan(tmp_path, people), "eu-west-1")
+    (problem,) = _faults(_plan(tmp_path, people))
     assert str(problem).startswith(f"{tmp_path}/machines/gpu1.yaml:2: public: ")
 
 
@@ -399,7 +412,9 @@ def test_what_ec2_cannot_do_is_told_before_anything_is_made(tmp_path: Path) -> N
         zones="eu-west-1a",
         vpcCidr="10.0.0.0/24",
     )
-    found = [str(problem).replace(f"{tmp_path}/", "") for problem in problems(plan, "us-east-1")]
+    found = [
+        str(problem).replace(f"{tmp_path}/", "") for problem in _faults(plan, region="us-east-1")
+    ]
     for expected in (
         "bob.yaml:6: machine.zone: `eu-west-1f` is none of the stack's zones",
         "aws:region is us-east-1, and the stack's zones are in eu-west-1",
@@ -410,10 +425,13 @@ def test_what_ec2_cannot_do_is_told_before_anything_is_made(tmp_path: Path) -> N
         assert any(expected in line for line in found), (expected, found)
 
 
-def test_a_roster_too_large_for_ssm_is_refused(tmp_path: Path) -> None:
+def test_a_roster_too_large_for_ssm_is_told_with_all_the_rest(tmp_path: Path) -> None:
     keys = [f"{make_key(tmp_path / f'key{number}')} {'x' * 100}" for number in range(50)]
-    folder = tmp_path / "trial"
-    folder.mkdir()
-    plan = _plan(folder, [{"researcher": "alice", "ssh_keys": keys}])
-    (problem,) = problems(plan, "eu-west-1")
-    assert "bytes, SSM holds 8192" in str(problem)
+    folder = tmp_path / "stacks" / "trial"
+    folder.mkdir(parents=True)
+    _plan(folder, [{"researcher": "alice", "ssh_keys": keys, "remember_hours": 5}])
+    config = {f"secondlock:{name}": value for name, value in VALUES.items()}
+    config |= {SEED_SETTING: SEED, "secondlock:colour": "red", "aws:region": "us-east-1"}
+    found = check_stack("trial", tmp_path, config, seed_is_secret=True).problems
+    parts = ("unknown setting", "aws:region is us-east-1", "remember_hours", "SSM holds 8192")
+    assert [part in str(one) for part, one in zip(parts, found, strict=True)] == [True] * 4

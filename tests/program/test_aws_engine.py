@@ -21,9 +21,10 @@ from infra.aws.roster import naming_bundle
 from infra.aws.tags import machine_tags
 from infra.enrollment import fingerprint
 from infra.model.settings import AwsSettings
-from infra.plan import Plan, make_plan
+from infra.plan import Plan
 from infra.roster import to_json
 from tests.support.cloud import REGION, TENSORFLOW, ZONES, AwsProject, Cloud, provider_missing
+from tests.support.plans import make_plan
 from tests.support.project import STACK
 from tests.support.user_data import read
 

@@ -13,12 +13,14 @@ import pytest
 from pulumi.runtime.rpc import _special_secret_sig, _special_sig_key
 
 from cloudinit.boot import render_user_data
+from infra.checks import checked_plan
 from infra.enrollment import fingerprint
-from infra.lab import Lab, checked_plan
+from infra.lab import Lab
 from infra.model.problems import ProblemsError
-from infra.plan import Plan, make_plan
+from infra.plan import Plan
 from tests.support.mocks import Engine
 from tests.support.people import make_key
+from tests.support.plans import make_plan
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -148,11 +150,14 @@ def test_nobody_is_left_and_that_is_a_plan_too(
     assert Lab(make_plan("trial", requests, VALUES, SEED)).machines == {}
 
 
-def test_a_plan_names_the_problems_of_every_part(tmp_path: Path) -> None:
-    tmp_path.joinpath("alice.yaml").write_text("researcher: root\n")
-    tmp_path.joinpath("retired.yaml").write_text("retired: nobody\n")
+def test_the_problems_of_every_part_are_named(tmp_path: Path) -> None:
+    folder = tmp_path / "stacks" / "trial"
+    folder.mkdir(parents=True)
+    folder.joinpath("alice.yaml").write_text("researcher: root\n")
+    folder.joinpath("retired.yaml").write_text("retired: nobody\n")
+    config = {"secondlock:newSeed": "perhaps"}
     with pytest.raises(ProblemsError) as caught:
-        make_plan("trial", tmp_path, {"newSeed": "perhaps"}, None)
+        checked_plan("trial", config, seed_is_secret=False, root=tmp_path)
     text = str(caught.value)
     assert all(part in text for part in ("alice.yaml", "retired.yaml", "newSeed", "no enrollment"))
 

@@ -22,8 +22,8 @@ from cli.__main__ import main as secondlock
 from infra.enrollment import fingerprint
 from infra.local import qemu
 from infra.local.host import sweep
-from infra.plan import make_plan
 from tests.support.people import make_key
+from tests.support.plans import make_plan
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 STACK = "trial"

@@ -21,12 +21,12 @@ from PIL import Image
 from cli.qr import qr_png, qr_terminal
 from infra.enrollment import (
     Enrollment,
-    check_seed,
     derive,
     derive_host_key,
     fingerprint,
+    pin_fault,
+    seed_fault,
 )
-from infra.model.problems import ProblemsError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -199,7 +199,6 @@ MAKE = "openssl rand -hex 32 | pulumi config set --secret secondlock:enrollmentS
 @pytest.mark.parametrize(
     "seed",
     [
-        None,
         "",
         SEED[:62],
         "x" * 64,
@@ -209,27 +208,27 @@ MAKE = "openssl rand -hex 32 | pulumi config set --secret secondlock:enrollmentS
         b"correct horse battery staple 123".hex(),
     ],
 )
-def test_missing_or_weak_seed_names_the_command_and_not_the_seed(seed: str | None) -> None:
-    with pytest.raises(ProblemsError) as caught:
-        check_seed(seed, None, False, "demo")
-    assert MAKE in str(caught.value)
-    assert not seed or seed not in str(caught.value)
+def test_missing_or_weak_seed_names_the_command_and_not_the_seed(seed: str) -> None:
+    fault = str(seed_fault(seed, "demo"))
+    assert MAKE in fault
+    assert not seed or seed not in fault
 
 
 def test_changed_seed_needs_consent() -> None:
-    other = fingerprint(secrets.token_hex(32))
-    check_seed(SEED, fingerprint(SEED), False, "demo")
-    check_seed(SEED, other, True, "demo")
-    with pytest.raises(ProblemsError, match="pulumi config set secondlock:newSeed true"):
-        check_seed(SEED, other, False, "demo")
-    with pytest.raises(ProblemsError, match=f"seedFingerprint {fingerprint(SEED)} --stack demo"):
-        check_seed(SEED, None, False, "demo")
-    with pytest.raises(ProblemsError, match="pulumi config rm secondlock:newSeed"):
-        check_seed(SEED, fingerprint(SEED), True, "demo")
+    own, other = fingerprint(SEED), fingerprint(secrets.token_hex(32))
+    assert pin_fault(SEED, own, False, "demo") is None
+    assert pin_fault(SEED, other, True, "demo") is None
+    changed, unpinned, again = (
+        str(pin_fault(SEED, pinned, new, "demo"))
+        for pinned, new in ((other, False), (None, False), (own, True))
+    )
+    assert "pulumi config set secondlock:newSeed true" in changed
+    assert f"seedFingerprint {own} --stack demo" in unpinned
+    assert "pulumi config rm secondlock:newSeed" in again
 
 
 @settings(max_examples=50, deadline=None)
 @given(st.binary(min_size=32, max_size=32).filter(lambda raw: len(set(raw)) > 24))
 def test_random_seeds_pass(raw: bytes) -> None:
     digest = hashlib.sha256(raw).hexdigest()
-    check_seed(digest, fingerprint(digest), False, "demo")
+    assert seed_fault(digest, "demo") is None

@@ -20,8 +20,10 @@ LOOK = """
 import json, sys
 from pathlib import Path
 from cloudinit.bundle import files
+from infra.model.folder import load_folder
 from infra.model.problems import ProblemsError
 from infra.model.schema import request_schema
+from infra.model.settings import load_settings
 from infra.plan import make_plan
 from cli.engine import Enrollment
 sys.path.insert(0, "cloudinit")
@@ -29,7 +31,7 @@ from guest.roster import document
 
 SEED = "9f1c6d0e7b2a4f538c9d0e1f2a3b4c5d6e7f8091a2b3c4d5e6f708192a3b4c5d"
 def plan(folder):
-    return make_plan("demo", Path(folder), {"newSeed": "true", "seedFingerprint": "0" * 16}, SEED)
+    return make_plan(load_settings("demo", {}), load_folder(Path(folder)), SEED)
 made = plan("good")
 try:
     plan("bad")

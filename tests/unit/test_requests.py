@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from infra.aws import checks as aws
+from infra.checks import check_stack
 from infra.local import checks as local
 from infra.model.folder import load_folder, read_folder
 from infra.model.machine import MachineSize
@@ -29,7 +30,7 @@ from infra.model.problems import ProblemsError, RefusedError
 from infra.model.retired import load_retired
 from infra.model.schema import FOLDER, texts
 from infra.model.ssh_keys import check_ssh_key
-from infra.targets import objections
+from tests.support.plans import aws_settings
 from tests.support.request_files import (
     ECDSA,
     IDS,
@@ -57,8 +58,8 @@ def problems(folder: Path) -> list[str]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    stack = tmp_path / "demo"
-    stack.mkdir()
+    stack = tmp_path / "stacks" / "demo"
+    stack.mkdir(parents=True)
     return stack
 
 
@@ -428,7 +429,7 @@ def test_aws_target_holds_no_sizes_and_no_loopback(folder: Path) -> None:
             allowed_from="['2001:db8::/32']",
         )
     )
-    found = aws.check_requests(load_folder(folder), ["eu-west-1a", "eu-west-1b"])
+    found = aws.check_requests(load_folder(folder), aws_settings(zones="eu-west-1a,eu-west-1b"))
     lines = [str(one).replace(f"{folder}/", "") for one in found]
     assert [line.split(" ")[0] + line.split(" ")[1] for line in lines] == [
         "alice.yaml:6:machine.cpus:",
@@ -455,10 +456,11 @@ def test_local_target_holds_loopback_only(folder: Path) -> None:
 
 def objected(folder: Path, **config: str) -> list[str]:
     """What the target objects to in a folder where something else is wrong too."""
-    asked, found = read_folder(folder)
-    assert found
+    _, known = read_folder(folder)
+    assert known
     values = {f"secondlock:{key}": value for key, value in config.items()}
-    lines = [str(one).replace(f"{folder}/", "") for one in objections(asked, values)]
+    found = check_stack("demo", folder.parents[1], values).in_requests
+    lines = [str(one).replace(f"{folder}/", "") for one in found if one not in known]
     return [line.split(": ")[0] + ": " + line.split(": ")[1] for line in lines]
 
 

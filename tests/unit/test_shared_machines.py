@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from infra.aws import checks as aws
+from infra.checks import check_stack
 from infra.enrollment import fingerprint
 from infra.model.folder import load_folder
 from infra.model.instance_types import TYPES
 from infra.model.problems import ProblemsError
 from infra.model.shares import share_problems
-from infra.plan import make_plan
+from tests.support.plans import aws_settings, make_plan
 from tests.support.request_files import IDS, IMAGE, ed25519, request_text
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ until: 2027-01-31
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    stack = tmp_path / "lab"
+    stack = tmp_path / "stacks" / "lab"
     (stack / "machines").mkdir(parents=True)
     (stack / "machines" / "gpu1.yaml").write_text(MACHINE)
     _ask(stack, "alice", 0, machine="gpu1")
@@ -121,7 +122,7 @@ def test_what_is_known_of_a_broken_folder_is_told_and_nothing_else(folder: Path)
 def test_a_target_blames_the_file_that_says_it(folder: Path) -> None:
     (folder / "machines" / "gpu1.yaml").write_text("seats: 2\nzone: eu-west-1a\n")
     _ask(folder, "carol", 2, machine="\n  zone: eu-west-1a")
-    found = aws.check_requests(load_folder(folder), ["eu-west-1b"])
+    found = aws.check_requests(load_folder(folder), aws_settings(zones="eu-west-1b"))
     places = [str(one).replace(f"{folder}/", "").split("`")[0] for one in found]
     assert places[:2] == ["carol.yaml:6: machine.zone: ", "machines/gpu1.yaml:2: zone: "]
 
@@ -175,9 +176,7 @@ def test_what_is_said_of_one_counts_before_what_is_said_of_all(folder: Path) -> 
 )
 def test_more_than_there_is_is_refused_with_the_sum(folder: Path, text: str, told: str) -> None:
     (folder / "machines" / "gpu1.yaml").write_text(f"memory_gib: 16\n{text}")
-    with pytest.raises(ProblemsError) as caught:
-        make_plan("lab", folder, {"seedFingerprint": fingerprint(SEED)}, SEED)
-    (problem,) = caught.value.problems
+    (problem,) = check_stack("lab", folder.parents[1], {}).in_requests
     assert f"machines/gpu1.yaml:{told}" in str(problem)
 
 
