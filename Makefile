@@ -54,7 +54,7 @@ lint: setup ## ruff, mypy, import-linter and shellcheck
 	@$(IN_VENV) ruff check --quiet --output-format=concise
 	@$(IN_VENV) ruff format --check --quiet
 	@$(IN_VENV) mypy --no-error-summary
-	@$(IN_VENV) MYPYPATH=cloudinit mypy --no-error-summary -p guest
+	@cd cloudinit && $(IN_VENV) mypy --config-file=../pyproject.toml --cache-dir=../.mypy_cache/guest --no-error-summary -p guest
 	@$(IN_VENV) lint-imports --no-cache >/dev/null || { $(IN_VENV) lint-imports --no-cache; exit 1; }
 	@$(IN_VENV) shellcheck $$(git ls-files --cached --others --exclude-standard -- ':!*.j2' \
 		| xargs -r awk 'FNR == 1 && /^#!.*sh$$/ { print FILENAME } { nextfile }')

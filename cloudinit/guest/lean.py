@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 try:
     from _json import encode_basestring_ascii, make_encoder, make_scanner
 except ImportError:
-    make_encoder = make_scanner = encode_basestring_ascii = None
+    make_encoder = make_scanner = encode_basestring_ascii = None  # type: ignore[misc, assignment]
 
 
 def _no_number(_: str) -> None:
@@ -34,7 +34,7 @@ def loads(text: bytes) -> "Any":
 
         return json.loads(string, parse_constant=_no_number)
     try:
-        found, end = make_scanner(_How)(string, 0)
+        found, end = make_scanner(_How)(string, 0)  # type: ignore[arg-type]  # what it looks at
     except StopIteration:
         raise ValueError("no JSON") from None
     if string[end:].strip():
@@ -48,7 +48,6 @@ def dumps(value: "Any") -> str:
         import json
 
         return json.dumps(value)
-    encode = make_encoder(
-        None, None, encode_basestring_ascii, None, ": ", ", ", False, False, False
-    )
+    how = (None, None, encode_basestring_ascii, None, ": ", ", ", False, False, False)
+    encode = make_encoder(*how)  # type: ignore[arg-type]  # None: nothing else is encoded
     return "".join(encode(value, 0))

@@ -110,8 +110,9 @@ def test_dropbear(by_code: Way, tmp_path: Path) -> None:
     known_hosts.parent.mkdir(mode=0o700)
     known_hosts.write_text(f"{client.address} {by_code.machine.host_key.public_openssh}\n")
     argv = ["dbclient", "-i", str(key), "-p", str(client.port), "-l", by_code.login]
-    done = drive([*argv, client.address, "id -un"], [by_code.code], env={"HOME": str(tmp_path)})
-    assert done.output == by_code.name, done
+    asked = [*argv, client.address, "id -un; exit 7"]
+    done = drive(asked, [by_code.code], env={"HOME": str(tmp_path)})
+    assert (done.exit, done.output) == (7, by_code.name), done
     note("Dropbear's dbclient", "code")
     note("Dropbear's dbclient", "certificate", NO)
 

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 TIMEOUT = 600  # seconds; the first test of a machine waits for its boot
-POOL = {"key+totp": 32, "password+totp": 4}
+POOL = {"key+totp": 32, "password+totp": 6}
+PRODUCT_MAXRETRY = 5
 # A restarted or replaced machine is no longer the one that the other tests share.
 LATE = ("restarted", "replaced")
 _shared: list[Machine] = []
@@ -97,6 +98,14 @@ def machine(image: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[M
 def client(machine: Machine) -> Client:
     """Stock ssh towards the shared machine, from an address that nothing has banned."""
     return machine.client
+
+
+@pytest.fixture
+def guarded(machine: Machine) -> Iterator[Machine]:
+    """The machine with fail2ban as the product sets it."""
+    machine.lift_bans(PRODUCT_MAXRETRY)
+    yield machine
+    machine.lift_bans()
 
 
 @pytest.fixture(scope="session")

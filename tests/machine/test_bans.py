@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.support.machine import Machine, Network
+from tests.support.people import make_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,7 +66,7 @@ def tapped(
     machine = Machine(tmp_path_factory.mktemp("tapped"), network)
     try:
         machine.boot()
-        machine.enlist("key+totp", 7)
+        machine.enlist("key+totp", 9)
         machine.enlist("password+totp", 1)
         machine.apply()
         machine.lift_bans(5)
@@ -89,6 +90,10 @@ def _wait_banned(machine: Machine, source: str) -> None:
     machine.wait_for(f"fail2ban-client get sshd banip | grep -wF {source}", timeout=30)
     # Its first ban makes its firewall table first.
     machine.wait_for(f"nft list table inet f2b-table | grep -wF {source}", timeout=30)
+
+
+def _is_banned(machine: Machine, source: str) -> bool:
+    return machine.run(f"fail2ban-client get sshd banip | grep -wF {source}")[0] == 0
 
 
 def _wait_forgiven(machine: Machine, source: str) -> None:
@@ -157,14 +162,34 @@ def _silent(machine: Machine, source: str, count: int) -> Iterator[None]:
         held.communicate("")
 
 
-def test_guessing_passwords_is_banned(tapped: Machine) -> None:
-    person = tapped.researcher("password+totp")
-    for _ in range(5):
-        assert _login(tapped, person, CAFE, answers=["not-the-password"]).exit != 0
+def test_guessing_passwords_is_banned_whatever_comes_between(tapped: Machine) -> None:
+    person, accomplice = tapped.researcher("password+totp"), tapped.researcher()
+    with tapped.client.session(accomplice, "-o", f"BindAddress={CAFE}"):
+        for wrong in range(5):
+            assert _login(tapped, person, CAFE, answers=["not-the-password"]).exit != 0
+            # Nor does what is no guess make up for one, or somebody's own login.
+            assert _login(tapped, person, CAFE, "-o", "BatchMode=yes").denied or wrong == 4
     _wait_banned(tapped, CAFE)
     assert _is_shut(_login(tapped, person, CAFE))
     _wait_forgiven(tapped, CAFE)
     assert _login(tapped, person, CAFE).entered
+
+
+def test_to_name_a_right_key_hides_no_wrong_one(tapped: Machine, tmp_path: Path) -> None:
+    """Public halves are no secret: they stand in the requests."""
+    person = tapped.researcher()
+    make_key(tmp_path / "wrong")
+    half = tmp_path / "half.pub"
+    half.write_text(person.key.with_suffix(".pub").read_text())
+    named = _login(tapped, person, INN, "-o", "BatchMode=yes", key=half)
+    assert named.denied
+    for order in ([tmp_path / "wrong", half], [half, tmp_path / "wrong"]) * 2:
+        options = ["-i", str(order[0]), "-o", "BatchMode=yes"]
+        assert _login(tapped, person, INN, *options, key=order[1]).denied
+    # Four and one that was no guess; the fifth is one too many.
+    assert not _is_banned(tapped, INN)
+    assert _login(tapped, person, INN, "-o", "BatchMode=yes", key=tmp_path / "wrong").denied
+    _wait_banned(tapped, INN)
 
 
 def test_an_address_outside_allowed_from_reaches_nothing(tapped: Machine) -> None:

@@ -84,6 +84,19 @@ def test_a_signature_that_vouches_for_less_lets_nobody_in(
     assert refused.prompts == ()
 
 
+@pytest.mark.parametrize("factors", ["fido2", "fido2+totp", "key+totp"])
+def test_a_touch_that_does_not_come_bans_nobody_and_a_false_one_counts(
+    guarded: Machine, token: Token, factors: str
+) -> None:
+    person = _change(guarded, guarded.researcher(), factors, token.keys["ed25519"].line)
+    with guarded.counting(0), token.signing(Manner(refuses=True)):
+        for _ in range(6):
+            assert _login(guarded.client, person, token).denied
+    assert guarded.status()["bans"] == []
+    with guarded.counting(1), token.signing(Manner(application="ssh:another")):
+        assert _login(guarded.client, person, token).denied
+
+
 def test_no_other_key_opens_the_door(
     machine: Machine, client: Client, owner: Person, token: Token
 ) -> None:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import paramiko
+import pytest
+
+from tests.support.client import PATIENCE
 from tests.support.people import make_key
 
 if TYPE_CHECKING:
@@ -32,3 +37,15 @@ def test_a_new_key_is_refused_unasked(machine: Machine, client: Client, tmp_path
     result = client.login(machine.researcher(), key=tmp_path / "new")
     assert result.denied
     assert result.prompts == ()
+
+
+def test_a_name_that_there_is_is_offered_what_another_is(machine: Machine, client: Client) -> None:
+    person, gone = machine.researcher(), machine.researcher()
+    machine.revoke(gone)
+    for name in (person.name, gone.name, "nobody-here", "root"):
+        with closing(paramiko.Transport((client.address, client.port))) as transport:
+            transport.banner_timeout = transport.auth_timeout = PATIENCE
+            transport.start_client(timeout=PATIENCE)
+            with pytest.raises(paramiko.BadAuthenticationType) as refused:
+                transport.auth_none(name)
+            assert refused.value.allowed_types == ["publickey"], name

@@ -22,7 +22,7 @@ import pytest
 from cli.engine import Machine
 from cli.local.status import reports
 from cli.project import Stack
-from infra.local import qemu
+from infra.local import clock, qemu
 from infra.local.agent import AwayError, GuestAgent
 from infra.local.qmp import monitor
 from tests.support.bundles import LIBRARY
@@ -146,6 +146,12 @@ def _runs(stack: Project, machine: str) -> bool:
     return bool(qemu.processes(stack.directory(machine)))
 
 
+def _is_on_time(stack: Project, machine: str) -> bool:
+    """Whether its clock is this computer's to a twentieth of a second, as far as can be seen."""
+    offset = clock.offset(_agent(stack, machine))
+    return abs(offset.seconds) < 0.05 + offset.bound
+
+
 def _listening(port: int) -> set[str]:
     """The addresses (IPv4, in hex as /proc/net/tcp has them) that the port is open on."""
     lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
@@ -166,6 +172,8 @@ def test_two_machines_come_up_side_by_side_and_no_secret_is_left(
         assert machine["serial"] == 1
     for machine in stack.machines().values():
         assert _listening(machine["port"]) == {"0100007F"}
+    names = [*first_up.machines]
+    wait_until(lambda: all(_is_on_time(stack, name) for name in names), "their clocks are ours")
     needles = stack.secrets()
     assert len(needles) == 17
     assert not any(needle in out for needle in needles)
@@ -257,6 +265,7 @@ def test_a_killed_machine_is_seen_and_started_again(stack: Project) -> None:
     alice = stack.machines()["alice"]
     assert alice["running"] is True
     assert (alice["port"], alice["serial"]) == (before["port"], before["serial"])
+    wait_until(lambda: _is_on_time(stack, "alice"), "its clock is ours")
     assert _pid(stack, "bob") == bob
 
 

@@ -16,8 +16,6 @@ from tests.support.people import STEP
 from tests.support.waiting import answer_together
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.support.client import Client
     from tests.support.machine import Machine
     from tests.support.people import Person
@@ -27,8 +25,6 @@ WAITING = int(os.environ.get("SECONDLOCK_WAITING", "8"))
 ROUNDS = int(os.environ.get("SECONDLOCK_ROUNDS", "2"))
 TRIES, AT_ONCE = 3, 5  # in a connection; connections
 THREE = ["-o", f"NumberOfPasswordPrompts={TRIES}"]
-PRODUCT_MAXRETRY = 5
-COUNTED = "fail2ban-client status sshd | grep -F 'Total failed:'"
 
 
 def test_a_code_is_good_once(machine: Machine, client: Client) -> None:
@@ -156,15 +152,25 @@ def test_of_all_who_wait_and_answer_one_code_together_one_gets_in(
         assert machine.person_status(person)["wrong_codes"] == 0
 
 
-def test_what_is_no_answer_is_no_guess(machine: Machine, client: Client) -> None:
-    person = machine.researcher()
-    for _ in range(3):
-        # Without a terminal, with an empty line, and killed at the prompt.
-        assert client.login(person, options=["-o", "BatchMode=yes"]).denied
-        assert client.login(person, code="").denied
-        with pexpect.spawn("ssh", client.argv(person)[1:], encoding="utf-8", timeout=90) as child:
-            child.expect(PROMPT)
-    status = machine.status()
+@pytest.mark.parametrize("factors", ["key+totp", "password+totp"])
+def test_what_is_no_answer_is_no_guess(guarded: Machine, factors: str) -> None:
+    person, client = guarded.researcher(factors), guarded.client
+    first = [person.password] if factors == "password+totp" else []
+    with guarded.counting(0):
+        for _ in range(2):
+            # Without a terminal, with empty lines, and killed at each prompt.
+            assert client.login(person, options=["-o", "BatchMode=yes"]).denied
+            assert client.login(person, answers=[], options=THREE).denied
+            assert client.login(person, answers=[*first, ""]).denied
+            for answers in ([], first):
+                with pexpect.spawn(
+                    "ssh", client.argv(person)[1:], encoding="utf-8", timeout=90
+                ) as child:
+                    for answer in answers:
+                        child.expect(PROMPT)
+                        child.sendline(answer)
+                    child.expect(PROMPT)
+    status = guarded.status()
     assert status["researchers"][person.name]["wrong_codes"] == 0
     assert status["bans"] == []
     assert client.login(person).entered
@@ -220,14 +226,6 @@ def test_a_roster_that_fails_half_way_brings_no_code_back(machine: Machine, clie
     assert client.login(person, code=lambda: person.code(1)).denied
 
 
-@pytest.fixture
-def guarded(machine: Machine) -> Iterator[Machine]:
-    """The machine with fail2ban as the product sets it."""
-    machine.lift_bans(PRODUCT_MAXRETRY)
-    yield machine
-    machine.lift_bans()
-
-
 def _guess(machine: Machine, person: Person, codes: int) -> None:
     """So many wrong codes after the right key, three in a connection."""
     wrong = person.wrong_code()
@@ -244,22 +242,22 @@ def test_twelve_wrong_codes_of_one_leave_the_others_of_the_address_alone(
     guarded: Machine,
 ) -> None:
     victim, colleague = guarded.researcher(), guarded.researcher()
-    before = guarded.succeed(COUNTED)
-    _guess(guarded, victim, 12)
-    assert guarded.client.login(colleague).entered
+    with guarded.counting(0):
+        _guess(guarded, victim, 12)
+        assert guarded.client.login(colleague).entered
     status = guarded.status()
     assert status["bans"] == []
     assert not status["researchers"][victim.name]["frozen"]
-    assert guarded.succeed(COUNTED) == before
 
 
 @pytest.mark.long
 @pytest.mark.timeout(3600, method="signal")
+@pytest.mark.parametrize("factors", ["key+totp", "password+totp"])
 def test_five_hundred_reconnects_without_a_terminal_freeze_nobody_and_ban_nobody(
-    guarded: Machine,
+    guarded: Machine, factors: str
 ) -> None:
     """As an editor, cron or a mount does it that lost its connection: nobody types anything."""
-    person, colleague, client = guarded.researcher(), guarded.researcher(), guarded.client
+    person, colleague, client = guarded.researcher(factors), guarded.researcher(), guarded.client
 
     def reconnect(_: int) -> bool:
         return client.login(person, options=["-o", "BatchMode=yes"]).denied

@@ -1,4 +1,4 @@
-"""Who exists is not told by the time that a refusal takes: 20 refusals a name, on a quiet day."""
+"""Who exists is not told by the time that a refusal takes: many names of either kind, compared."""
 
 from __future__ import annotations
 

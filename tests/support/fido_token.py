@@ -82,6 +82,8 @@ class Manner:
     """For which application, where that is not the key's own."""
     replay: bool = False
     """Gives the signature that it gave last."""
+    refuses: bool = False
+    """Nobody touches it."""
     before: Callable[[], object] = lambda: None
     """What happens meanwhile, before it is touched."""
 
@@ -116,7 +118,7 @@ class Token:
         if asked[0] == _ASKED_FOR_IDENTITIES:
             found = b"".join(_string(key.blob) + _string(b"") for key in self.keys.values())
             return struct.pack(">BI", _IDENTITIES, len(self.keys)) + found
-        if asked[0] == _ASKED_TO_SIGN:
+        if asked[0] == _ASKED_TO_SIGN and not self.manner.refuses:
             (size,) = struct.unpack_from(">I", asked, 1)
             blob, rest = asked[5 : 5 + size], asked[5 + size :]
             (size,) = struct.unpack_from(">I", rest)

@@ -35,6 +35,10 @@ if TYPE_CHECKING:
 
 STACK, NAME = "test", "lab"
 BOOT = 300  # seconds; an emulated boot takes about 60
+STRANGER = (
+    "ssh -F none -o BatchMode=yes -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null"
+    " nobody-here@127.0.0.1"
+)
 SYNC = ["/usr/local/sbin/secondlock-sync", "apply"]
 
 
@@ -275,6 +279,27 @@ class Machine:
             " && fail2ban-client set sshd-flood maxretry 1000"
         )
 
+    @contextmanager
+    def counting(self, failures: int) -> Iterator[None]:
+        """What is done within counts so often towards a ban."""
+        before, read = self._counted(), self._ignored()
+        yield
+        # fail2ban reads in order, and says when it has come to one that it ignores: the machine's
+        # own stranger, who is none.
+        self.run(STRANGER)
+        deadline = time.monotonic() + 60
+        while self._ignored() == read:
+            assert time.monotonic() < deadline, "fail2ban does not read on"
+            time.sleep(0.5)
+        assert self._counted() - before == failures
+
+    def _counted(self) -> int:
+        said = self.succeed("fail2ban-client status sshd")
+        return int(said.partition("Total failed:")[2].split()[0])
+
+    def _ignored(self) -> int:
+        return int(self.run("grep -c 'Ignore 127.0.0.1 ' /var/log/fail2ban.log")[1])
+
     # What is ours on it
 
     def upgrade(self, data: bytes, *flags: str, digest: str = "") -> dict[str, Any]:
@@ -431,15 +456,22 @@ class Machine:
     @contextmanager
     def unchanged(self) -> Iterator[None]:
         """Whatever is done within must leave the machine's accounts and secrets as they were."""
-        digest = (
-            "cd / && find etc/secondlock/authorized_keys var/lib/secondlock/totp "
-            "var/lib/secondlock/state.json var/lib/secondlock/ssh_host_ed25519_key etc/passwd "
-            "etc/shadow etc/group etc/secondlock/allowed.nft -type f "
-            "-exec stat -c '%n %i %Z' {} + | sort"
-        )
-        before = self.succeed(digest)
+        state = "codes spent remembered state.json ssh_host_ed25519_key"
+        ours = "authorized_keys security_keys allowed.nft"
+        places = [f"var/lib/secondlock/{each}" for each in state.split()]
+        places += [f"etc/secondlock/{each}" for each in ours.split()]
+        places += [f"etc/{each}" for each in ("passwd", "shadow", "group")]
+        # What nobody has yet, has no folder yet.
+        self.succeed("mkdir -p -m 700 /var/lib/secondlock/remembered")
+        self.succeed("mkdir -p -m 755 /etc/secondlock/security_keys")
+        find = f"cd / && find {' '.join(places)} -type f -exec stat -c '%n %i %Z' {{}} +"
+
+        def seen() -> list[str]:
+            return sorted(self.succeed(find).splitlines())
+
+        before = seen()
         yield
-        assert self.succeed(digest) == before
+        assert seen() == before
 
     def _person(self, request: InstanceRequest) -> Person:
         enrollment = enroll(request, self.lab.seed, STACK, NAME)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from guest.system import GuestError, run
 
-BY_ID = Path("/dev/disk/by-id")
+BY_ID, BLOCKS = Path("/dev/disk/by-id"), Path("/sys/class/block")
 NAMES = ("sl-state", "sl-home")
 NEW = "-new"
 PATIENCE = 60  # seconds
@@ -113,13 +113,21 @@ def finished(device: Path, name: str) -> None:
     )
 
 
+def has_more(mounted: Path) -> bool:
+    """Whether the volume goes on behind the partition that is mounted there, its last."""
+    return _goes_on(Path(run("findmnt", "-no", "SOURCE", str(mounted)).strip()))
+
+
+def _goes_on(part: Path) -> bool:
+    place = (BLOCKS / part.name).resolve()
+    end = sum(int((place / each).read_text()) for each in ("start", "size"))
+    return int((place.parent / "size").read_text()) - end >= 2 * MIB // 512
+
+
 def grow(device: Path) -> bool:
     """Let home have what was added to the volume; True when there was something."""
     home = table(device)["sl-home"]
-    sectors = Path("/sys/class/block") / device.name / "size"
-    place = Path("/sys/class/block") / home.device.name
-    end = sum(int((place / each).read_text()) for each in ("start", "size"))
-    if int(sectors.read_text()) - end < 2 * MIB // 512:
+    if not _goes_on(home.device):
         return False
     run(
         "sfdisk", "-q", "--no-reread", "--force", "-N", str(home.number), str(device),

@@ -15,7 +15,6 @@ from guest.remember import person as remembered
 from guest.roster.document import Researcher
 from guest.ssh import doorkeeper
 from guest.system import GuestError, folder, kill_group, run, write
-from guest.volumes import quota
 from guest.workspace import containers
 
 ALL = "secondlock"
@@ -173,7 +172,6 @@ def _home(name: str, uid: int) -> None:
 def _share(researcher: Researcher, uid: int) -> list[str]:
     """What they may take of a shared machine; what changed, in a word."""
     if researcher.share is not None:
-        quota.limit(uid, researcher.share.home)
         # Before systemd hears of it, with their first connection.
         place = paths.UNITS / f"user-{uid}.slice.d"
         folder(place, 0o755)

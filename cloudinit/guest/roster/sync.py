@@ -3,7 +3,8 @@
 `apply` reads a roster from standard input and prints one JSON object, `fetch` gets it from AWS;
 `boot` mounts the volumes of a machine that already has one; `serial` says which it has. A refused
 roster changes nothing.
-`settle` is what the first boot leaves for when the door is open.
+`volumes` brings AWS's data volume into its places, in a unit of its own. `settle` is what the first
+boot leaves for when the door is open.
 """
 
 import contextlib
@@ -14,7 +15,7 @@ import sys
 import time
 from typing import Any
 
-from guest import paths, services
+from guest import kept, paths, services
 from guest.firewall import rules
 from guest.jupyter import port
 from guest.remember import person as remembered
@@ -26,8 +27,6 @@ from guest.system import GuestError, alone, folder, run, write
 from guest.upgrade import change
 from guest.volumes import mounts, restored
 from guest.workspace import containers, share
-
-PROGRAM = "/usr/local/sbin/secondlock-sync"
 
 
 def _refuse_old(roster: Roster, known: State) -> None:
@@ -118,6 +117,7 @@ def _apply(roster: Roster) -> list[str]:
         bound = _bound_before(researcher, roster, known)
         remembered.close(researcher)
         changed += accounts.apply(researcher, uid, bound, name in made)
+    mounts.limit({uid: each.share.home for each, uid in people.values() if each.share is not None})
     for researcher, _ in people.values():
         changed += remembered.open_again(researcher)
     _remember(roster, known)
@@ -131,7 +131,7 @@ def _apply(roster: Roster) -> list[str]:
     first = services.prepare()
     if first:
         # In the background: it takes seconds, which nobody has to wait for.
-        run("systemd-run", "--quiet", "--collect", "--no-block", PROGRAM, "settle")
+        run("systemctl", "start", "--no-block", "secondlock-settle.service")
     # Machines of several people without shares offer none: port 8888 would be one's alone.
     if members or len(people) == 1:
         ports = {name: uid if members else None for name, (_, uid) in people.items()}
@@ -147,10 +147,12 @@ def _take(text: str | bytes) -> int:
             changed = _apply(roster)
             os.sync()  # what is said to be applied outlives a power cut
         except (GuestError, OSError) as error:
-            write(paths.ERROR, f"{error}\n", 0o644)
+            if write(paths.ERROR, f"{error}\n", 0o644):  # told once, however often it comes
+                kept.roster(f"refused: {error}")
             print(json.dumps({"applied": False, "error": str(error)}))
             return 1
         paths.ERROR.unlink(missing_ok=True)
+        kept.roster(f"{roster.serial} applied: {', '.join(changed) or 'nothing changed'}")
         print(json.dumps({"applied": True, "serial": roster.serial, "changed": changed}))
     return 0
 
@@ -242,6 +244,11 @@ def boot() -> int:
     return 0
 
 
+def volumes() -> int:
+    """What a roster asked for while it holds the machine (mounts.UNIT)."""
+    return mounts.serve()
+
+
 def serial() -> int:
     """Print the serial of the applied roster; 0 where there is none yet."""
     print(state.load().serial)
@@ -261,6 +268,6 @@ def settle() -> int:
 
 
 def main() -> int:
-    """The command line: `secondlock-sync apply|fetch|boot|serial|settle`."""
-    commands = (apply, fetch, boot, serial, settle)
+    """The command line: `secondlock-sync apply|fetch|volumes|boot|serial|settle`."""
+    commands = (apply, fetch, volumes, boot, serial, settle)
     return {each.__name__: each for each in commands}[sys.argv[1]]()

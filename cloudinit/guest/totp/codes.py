@@ -70,7 +70,8 @@ def _whole(place: str, found: object) -> bool:
     if not isinstance(found, dict):
         return False
     if place == CODES:  # whoever has given the enrollment's own phone back has others
-        wanted |= {"others": {}} if "secret" not in found else {"secret": ""}
+        more: dict[str, object] = {"secret": ""} if "secret" in found else {"others": {}}
+        wanted |= more
     return all(type(found.get(field)) is type(value) for field, value in wanted.items())
 
 

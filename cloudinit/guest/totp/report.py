@@ -12,7 +12,7 @@ def of_codes(name: str, method: str) -> dict[str, Any]:
 
     Who logs in by a method without codes has none.
     """
-    none = {
+    none: dict[str, Any] = {
         "frozen": False,
         "wrong_codes": 0,
         "emergency_codes_left": None,

@@ -186,7 +186,8 @@ def _log(name: str, verdict: str, slate: "dict[str, Any]") -> None:
     count = len(slate["wrong"])
     address = os.environ.get("PAM_RHOST", "")
     by = f", by {slate['device']}" if verdict == "right" else ""
-    line = f"code of {name} from {address}: {verdict}{by} ({count} wrong in a day)"
+    state = ", frozen" if slate["frozen"] else ""
+    line = f"code of {name} from {address}: {verdict}{by} ({count} wrong in a day{state})"
     syslog.syslog(syslog.LOG_AUTHPRIV | syslog.LOG_INFO, line)
 
 

@@ -60,12 +60,18 @@ def start(digest: str, *flags: str) -> int:
         "systemd-run", "--quiet", "--collect", "--wait", f"--unit={UNIT}",
         "--property=Restart=on-abnormal", "--property=RestartSec=100ms",
         "--property=StartLimitIntervalSec=1h", "--property=StartLimitBurst=20",
-        "--property=RuntimeMaxSec=240", program, "run", digest, *flags,
+        "--property=RuntimeMaxSec=240", *_confinement(), program, "run", digest, *flags,
     )  # fmt: skip
     if not paths.UPGRADED.exists():
         raise GuestError(f"the upgrade ended without a word; see `journalctl -u {UNIT}`")
     print(paths.UPGRADED.read_text(), end="")
     return 0
+
+
+def _confinement() -> list[str]:
+    """What the unit may do, as the file beside this program has it."""
+    lines = (paths.PROGRAMS.parent / "upgrade.conf").read_text().splitlines()
+    return [f"--property={line}" for line in lines if re.match(r"\w+=", line)]
 
 
 def work(digest: str, *flags: str) -> int:

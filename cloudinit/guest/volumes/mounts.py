@@ -2,16 +2,19 @@
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from guest import paths
-from guest.system import GuestError, folder, run
+from guest.system import GuestError, folder, run, write
 from guest.totp import codes
-from guest.volumes import restored
+from guest.volumes import quota, restored
 
 PATIENCE = 60  # seconds
+UNIT = "secondlock-volumes.service"
+FAULT = paths.RUN / "volumes"  # what UNIT could not do
+LIMITS = paths.RUN / "limits"  # whose homes may be how large, in MiB by uid
 
 
 @dataclass(frozen=True)
@@ -115,9 +118,10 @@ def mount_all(may_format: bool) -> None:
     volume.
     """
     if not mounted():
-        local = ((volume, may_format) for volume in VOLUMES)
-        for volume, new in _parts(may_format) if _on_aws() else local:
-            _mount(volume, new)
+        if may_format and _on_aws():
+            _ask()
+        else:
+            _attach(may_format)
     for place in (codes.CODES, codes.SPENT, codes.WITNESS):
         folder(Path(place), 0o700)
     if _on_aws():
@@ -126,8 +130,59 @@ def mount_all(may_format: bool) -> None:
         restored.look(ebs.volume_of(paths.STATE))
 
 
+def _attach(may_format: bool) -> None:
+    local = ((volume, may_format) for volume in VOLUMES)
+    for volume, new in _parts(may_format) if _on_aws() else local:
+        _mount(volume, new)
+
+
+def _ask() -> None:
+    """Have UNIT do it: what brings rosters from AWS sees no disk, and nobody would see its mounts.
+
+    Raises GuestError with what that says.
+    """
+    run("systemctl", "start", UNIT, check=False)
+    if FAULT.exists():
+        raise GuestError(FAULT.read_text())
+    if not mounted():
+        raise GuestError(f"the volumes are not mounted; see `journalctl -u {UNIT}`")
+
+
+def limit(homes: Mapping[int, int]) -> None:
+    """Let each of these owners, by uid, fill so many MiB of the home volume. Raises GuestError."""
+    if not homes:
+        return
+    if _on_aws():
+        write(LIMITS, json.dumps({str(uid): mib for uid, mib in homes.items()}), 0o600)
+        _ask()
+        return
+    for uid, mib in homes.items():
+        quota.limit(uid, mib)
+
+
+def serve() -> int:
+    """What UNIT does: mount what is not, let home have what was added to the volume, and each
+    owner so much of it as `limit` asked for."""
+    from guest.aws import ebs
+
+    FAULT.unlink(missing_ok=True)
+    try:
+        if not mounted():
+            _attach(may_format=True)
+        ebs.grow(ebs.disk())
+        if LIMITS.exists():
+            for uid, mib in json.loads(LIMITS.read_text()).items():
+                quota.limit(int(uid), mib)
+    except (GuestError, OSError) as error:
+        write(FAULT, str(error), 0o600)
+        print(error)
+        return 1
+    return 0
+
+
 def grow() -> None:
     """Let home on AWS have what was added to the volume. Raises GuestError."""
     from guest.aws import ebs
 
-    ebs.grow(ebs.disk())
+    if ebs.has_more(paths.HOME):
+        _ask()

@@ -86,10 +86,13 @@ def _pip_binds(image: str, files: Path) -> list[str]:
 
 
 def _constrain_pip(account: pwd.struct_passwd, container: str) -> None:
-    """Ask the image's own Python for CONSTRAINTS; with none, or without an answer, pip is free."""
-    command = ["python3", "-I", f"{TOOLS}/constraints.py"]
-    environment = {"PATH": SEARCH_PATH}
-    argv = enter_command(account, container, command, environment, terminal=False)
+    """Ask the image's own Python for CONSTRAINTS; with none, or without an answer, pip is free.
+
+    By Docker: it is no person's command, and who makes a workspace before anybody comes may not
+    enter it (secondlock-settle.service).
+    """
+    own = ("--user", f"{account.pw_uid}:{account.pw_gid}", "--env", f"PATH={SEARCH_PATH}")
+    argv = ["docker", "exec", *own, container, "python3", "-I", f"{TOOLS}/constraints.py"]
     with suppress(subprocess.TimeoutExpired):
         asked = subprocess.run(
             argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=CONSTRAINTS_SECONDS,
