@@ -1,11 +1,12 @@
-"""Rosters on their way to the machines: one encrypted SSM parameter each."""
+"""Rosters on their way to the machines: an encrypted SSM parameter each, or several."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pulumi
 import pulumi_aws as aws
@@ -25,11 +26,19 @@ if TYPE_CHECKING:
 STANDARD, ADVANCED = 4096, 8192
 """What a parameter of either tier holds, bytes (Systems Manager User Guide, "Parameter tiers")."""
 
+MOST_PARTS = 64
+"""Of one roster; a machine takes no more (cloudinit/guest/aws/ssm.py)."""
+
+_MOST = MOST_PARTS * STANDARD
 _LONGEST_ID = "vol-" + "0" * 17
 
 
 class Rosters(pulumi.ComponentResource):
     """A SecureString for each machine; its `version` is the serial that the machine goes by.
+
+    One that is too long for a parameter is in parts, which the machine's own parameter names. A part
+    is called by what is in it: while a roster is changed, a machine finds all of the old one or all
+    of the new.
 
     A roster names its machine's data volume. So where a lost volume was made anew it is not the
     first version any more, and the machine takes what it knows nothing of for lost, not for new
@@ -47,28 +56,42 @@ class Rosters(pulumi.ComponentResource):
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__("secondlock:aws:Rosters", stack, None, opts)
-        self._parameters = {
-            machine.name: aws.ssm.Parameter(
-                machine.name,
-                name=roster_name(stack, machine.name),
+
+        def parameter(
+            machine: MachinePlan, part: str, value: pulumi.Output[str], size: int, *first: Any
+        ) -> aws.ssm.Parameter:
+            return aws.ssm.Parameter(
+                f"{machine.name}{part}",
+                name=f"{roster_name(stack, machine.name)}{part}",
                 description=f"Who may enter {machine.name}",
                 type="SecureString",
                 key_id=key.arn,
-                tier="Standard" if _size(machine) <= STANDARD else "Advanced",
-                value=_secret(volume_of(machine.name).apply(partial(_on_volume, machine.roster))),
+                tier="Standard" if size <= STANDARD else "Advanced",
+                value=_secret(value),
                 # One that a crashed `up` made is taken over.
                 overwrite=True,
                 region=facts.region,
                 tags=dict(tags_of(machine)),
                 opts=pulumi.ResourceOptions(
                     parent=self,
+                    depends_on=first,
                     additional_secret_outputs=["value"],
                     # The tier cannot be lowered in place, and the name is taken until then.
                     delete_before_replace=True,
                 ),
             )
-            for machine in machines
-        }
+
+        self._parameters = {}
+        for machine in machines:
+            pieces = _pieces(machine)
+            parts = [
+                parameter(machine, f"/{name}", pulumi.Output.from_input(text), len(text))
+                for name, text in pieces.items()
+            ]
+            head = _head(machine.roster, [*pieces]) if pieces else machine.roster
+            value = volume_of(machine.name).apply(partial(_on_volume, head))
+            size = len(_on_volume(head, _LONGEST_ID))
+            self._parameters[machine.name] = parameter(machine, "", value, size, *parts)
         self.register_outputs({})
 
     def parameter(self, machine: str) -> aws.ssm.Parameter:
@@ -94,13 +117,31 @@ def roster_problems(machines: Sequence[MachinePlan]) -> list[Problem]:
         Problem(
             None,
             None,
-            f"the roster of {machine.name} has {_size(machine)} bytes, SSM holds {ADVANCED}",
+            f"the roster of {machine.name} has {_size(machine)} bytes, and SSM holds {_MOST}",
             "take keys or networks out of the requests of those who share it: "
             + ", ".join(machine.members),
         )
         for machine in machines
-        if _size(machine) > ADVANCED
+        if _size(machine) > _MOST
     ]
+
+
+def _pieces(machine: MachinePlan) -> dict[str, str]:
+    """The parts of a roster that no parameter holds, in their order; else none."""
+    if _size(machine) <= ADVANCED:
+        return {}
+    text = machine.roster
+    pieces = (text[start : start + STANDARD] for start in range(0, len(text), STANDARD))
+    return {_mark(piece)[:16]: piece for piece in pieces}
+
+
+def _head(roster: str, names: Sequence[str]) -> str:
+    """What the machine's parameter says of a roster in parts."""
+    return to_json({"parts": names, "sha256": _mark(roster)})
+
+
+def _mark(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _secret(value: pulumi.Output[str]) -> pulumi.Output[str]:

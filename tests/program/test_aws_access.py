@@ -163,6 +163,19 @@ def test_a_roster_is_a_secret_under_the_stacks_key(engine: Engine) -> None:
     assert tiers == ["Standard", "Advanced"]
 
 
+def test_a_long_roster_is_in_parts_which_a_machine_puts_together(engine: Engine) -> None:
+    machine = _machine("alice", _roster(2 * ADVANCED))
+    keys = Keys(STACK, TAGS, CHINA)
+    settled(lambda: Rosters(STACK, [machine], keys, CHINA, _tags_of, _volume_of))
+    made = engine.of("ssm/parameter:Parameter").values()
+    values = {each["name"]: each["value"]["value"] for each in made}
+    assert all(each["value"][_special_sig_key] == _special_secret_sig for each in made)
+    assert {each["tier"] for each in made} == {"Standard"}
+    own = f"/secondlock/{STACK}/roster/alice"
+    whole = ssm._whole(values[own], lambda part: values[f"{own}/{part}"])
+    assert json.loads(whole) == {**json.loads(machine.roster), "volume": f"vol-{'alice':0<17}"}
+
+
 def test_a_rosters_value_comes_back_as_a_secret(engine: Engine) -> None:
     def make() -> list[pulumi.Output[bool]]:
         keys = Keys(STACK, TAGS, CHINA)
