@@ -15,13 +15,12 @@ from infra.model.person import problem_at
 from infra.model.problems import Problem, ProblemsError
 from infra.model.settings import PREFIX, SEED_KEY, Settings, ours, read_settings
 from infra.model.shares import share_problems
+from infra.plan import Plan, make_plan
 from infra.record import needless_words
 from infra.targets import target_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
-
-    from infra.plan import Plan
 
 SEED = PREFIX + SEED_KEY
 """Where the configuration has it."""
@@ -79,8 +78,6 @@ def check_stack(
         in_settings += [*target.check_settings(settings, config), *_needless(asked, settings)]
         in_requests += [*target.check_requests(asked, settings), *_shares(asked, settings)]
         if asked.whole and settings.knows() and seed is not None:
-            from infra.plan import make_plan  # what makes one takes a while to load
-
             plan = make_plan(settings, asked, seed)
             in_plan = target.check_plan(plan, root)
     return Checked(asked, settings, in_settings, in_requests, in_plan, plan)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import importlib
 import json
 import re
 from collections import Counter
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
     from infra.plan import MachinePlan
 
+ssm: Any = importlib.import_module("guest.aws.ssm")
 CHINA = Facts("aws-cn", "amazonaws.com.cn", "444455556666", "cn-north-1")
 SUBNET, GROUP = "subnet-0123456789abcdef0", "sg-0123456789abcdef0"
 STRAYS = "pulumi-python:dynamic/secondlock:Strays"  # the whole target's

@@ -188,7 +188,7 @@ def test_a_request_that_up_would_refuse_is_not_written(
 
 def test_who_joins_a_shared_machine_does_not_overfill_its_door(root: Path) -> None:
     folder = root / "stacks" / STACK
-    (folder / "machines" / "gpu1.yaml").write_text("root_disk_gib: 30\n")
+    (folder / "machines" / "gpu1.yaml").write_text("seats: 2\nroot_disk_gib: 30\n")
     ask(root, "alice", 0, machine="gpu1", allowed_from=json.dumps(NETWORKS[:40]))
     bob = ask(root, "bob", 1, machine="gpu1", allowed_from=json.dumps(NETWORKS[40:]))
     text = bob.read_text()
