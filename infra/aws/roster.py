@@ -36,9 +36,9 @@ _LONGEST_ID = "vol-" + "0" * 17
 class Rosters(pulumi.ComponentResource):
     """A SecureString for each machine; its `version` is the serial that the machine goes by.
 
-    One that is too long for a parameter is in parts, which the machine's own parameter names. A part
-    is called by what is in it: while a roster is changed, a machine finds all of the old one or all
-    of the new.
+    One that is too long for a parameter is in parts, which the machine's own parameter names. A
+    part is called by what is in it: while a roster is changed, a machine finds all of the old one
+    or all of the new.
 
     A roster names its machine's data volume. So where a lost volume was made anew it is not the
     first version any more, and the machine takes what it knows nothing of for lost, not for new
@@ -86,9 +86,10 @@ class Rosters(pulumi.ComponentResource):
             pieces = _pieces(machine)
             parts = [
                 parameter(machine, f"/{name}", pulumi.Output.from_input(text), len(text))
-                for name, text in pieces.items()
+                for name, text in dict(pieces).items()
             ]
-            head = _head(machine.roster, [*pieces]) if pieces else machine.roster
+            names = [name for name, _ in pieces]
+            head = _head(machine.roster, names) if pieces else machine.roster
             value = volume_of(machine.name).apply(partial(_on_volume, head))
             size = len(_on_volume(head, _LONGEST_ID))
             self._parameters[machine.name] = parameter(machine, "", value, size, *parts)
@@ -126,13 +127,13 @@ def roster_problems(machines: Sequence[MachinePlan]) -> list[Problem]:
     ]
 
 
-def _pieces(machine: MachinePlan) -> dict[str, str]:
-    """The parts of a roster that no parameter holds, in their order; else none."""
+def _pieces(machine: MachinePlan) -> list[tuple[str, str]]:
+    """The parts of a roster that no parameter holds, by their names, in their order; else none."""
     if _size(machine) <= ADVANCED:
-        return {}
+        return []
     text = machine.roster
     pieces = (text[start : start + STANDARD] for start in range(0, len(text), STANDARD))
-    return {_mark(piece)[:16]: piece for piece in pieces}
+    return [(_mark(piece)[:16], piece) for piece in pieces]
 
 
 def _head(roster: str, names: Sequence[str]) -> str:

@@ -27,7 +27,7 @@ from infra.aws.keys import Keys
 from infra.aws.limits import ROOT_GIB
 from infra.aws.logs import Logs
 from infra.aws.policies import bake_log_group_name
-from infra.aws.roster import ADVANCED, STANDARD, Rosters, roster_problems
+from infra.aws.roster import ADVANCED, MOST_PARTS, STANDARD, Rosters, roster_problems
 from infra.aws.strays import Strays
 from infra.model.instance_types import BAKING
 from infra.roster import to_json
@@ -189,11 +189,12 @@ def test_a_rosters_value_comes_back_as_a_secret(engine: Engine) -> None:
     assert _values(make) == [True, False]
 
 
-def test_a_roster_too_large_for_a_parameter_is_a_problem() -> None:
-    machines = [_machine("alice", _roster(ADVANCED)), _machine("bob", _roster(ADVANCED + 1))]
+def test_a_roster_too_large_for_its_parts_is_a_problem() -> None:
+    most = MOST_PARTS * STANDARD
+    machines = [_machine("alice", _roster(most)), _machine("bob", _roster(most + 1))]
     (problem,) = roster_problems(machines)
     assert "bob" in problem.what
-    assert str(ADVANCED + 1) in problem.what
+    assert str(most + 1) in problem.what
     assert "xx" not in str(problem)
     assert problem.mend
 

@@ -12,7 +12,8 @@ from pulumi.runtime.rpc import _special_secret_sig, _special_sig_key
 
 from infra.enrollment import fingerprint
 from infra.local.machine import _MachineProvider
-from infra.plan import Plan, make_plan
+from infra.plan import Plan
+from tests.support.plans import make_plan
 from tests.support.project import STACK, leaks, machine_processes
 
 if TYPE_CHECKING:

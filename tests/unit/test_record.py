@@ -12,8 +12,9 @@ from cli.__main__ import main
 from infra.enrollment import fingerprint
 from infra.local import fit
 from infra.local.host import Place
-from infra.plan import Plan, make_plan
+from infra.plan import Plan
 from infra.record import Record, refusals
+from tests.support.plans import make_plan
 from tests.support.request_files import IDS, ed25519, request_text
 
 SEED = secrets.token_hex(32)
