@@ -115,7 +115,8 @@ def finished(device: Path, name: str) -> None:
 
 def has_more(mounted: Path) -> bool:
     """Whether the volume goes on behind the partition that is mounted there, its last."""
-    return _goes_on(Path(run("findmnt", "-no", "SOURCE", str(mounted)).strip()))
+    *_, last = run("findmnt", "-no", "SOURCE", str(mounted)).split()  # what lies on top
+    return _goes_on(Path(last))
 
 
 def _goes_on(part: Path) -> bool:
