@@ -29,7 +29,9 @@ STANDARD, ADVANCED = 4096, 8192
 MOST_PARTS = 64
 """Of one roster; a machine takes no more (cloudinit/guest/aws/ssm.py)."""
 
-_MOST = MOST_PARTS * STANDARD
+MOST = MOST_PARTS * STANDARD
+"""Bytes of a roster."""
+
 _LONGEST_ID = "vol-" + "0" * 17
 
 
@@ -118,12 +120,12 @@ def roster_problems(machines: Sequence[MachinePlan]) -> list[Problem]:
         Problem(
             None,
             None,
-            f"the roster of {machine.name} has {_size(machine)} bytes, and SSM holds {_MOST}",
+            f"the roster of {machine.name} has {_size(machine)} bytes, and SSM holds {MOST}",
             "take keys or networks out of the requests of those who share it: "
             + ", ".join(machine.members),
         )
         for machine in machines
-        if _size(machine) > _MOST
+        if _size(machine) > MOST
     ]
 
 

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from pulumi.runtime.rpc import _special_secret_sig, _special_sig_key
 
 from cloudinit.bundle import bundle
-from infra.aws import target
+from infra.aws import roster, target
 from infra.aws.facts import Facts
 from infra.aws.limits import first_zone, subnet_cidr
 from infra.aws.machine import AwsMachine
@@ -311,7 +311,8 @@ def test_a_machine_of_spare_capacity_and_one_as_it_comes(tmp_path: Path) -> None
 
 def test_two_who_share_a_machine_have_one_of_everything(tmp_path: Path) -> None:
     (tmp_path / "machines").mkdir()
-    (tmp_path / "machines" / "gpu1.yaml").write_text("instance_type: g5.12xlarge\nrebuild: 2\n")
+    text = "seats: 2\ninstance_type: g5.12xlarge\nrebuild: 2\n"
+    (tmp_path / "machines" / "gpu1.yaml").write_text(text)
     people = [
         {"researcher": "alice", "machine": "gpu1", "allowed_from": ["198.51.100.0/24"]},
         {"researcher": "bob", "machine": "gpu1", "allowed_from": ["203.0.113.0/24"]},
@@ -328,7 +329,7 @@ def test_two_who_share_a_machine_have_one_of_everything(tmp_path: Path) -> None:
     assert rule["cidrBlocks"] == ["198.51.100.0/24", "203.0.113.0/24"]
     sent = engine.of("Parameter")["gpu1"]["value"]
     assert list(json.loads(sent["value"])["researchers"]) == ["alice", "bob"]
-    hidden = "instance_type: g5.12xlarge\npublic: false\n"
+    hidden = "instance_type: g5.12xlarge\npublic: false\nseats: 2\n"
     (tmp_path / "machines" / "gpu1.yaml").write_text(hidden)
     (problem,) = _faults(_plan(tmp_path, people))
     assert str(problem).startswith(f"{tmp_path}/machines/gpu1.yaml:2: public: ")
@@ -425,7 +426,10 @@ def test_what_ec2_cannot_do_is_told_before_anything_is_made(tmp_path: Path) -> N
         assert any(expected in line for line in found), (expected, found)
 
 
-def test_a_roster_too_large_for_ssm_is_told_with_all_the_rest(tmp_path: Path) -> None:
+def test_a_roster_too_large_for_ssm_is_told_with_all_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(roster, "MOST", 8192)
     keys = [f"{make_key(tmp_path / f'key{number}')} {'x' * 100}" for number in range(50)]
     folder = tmp_path / "stacks" / "trial"
     folder.mkdir(parents=True)
@@ -433,5 +437,5 @@ def test_a_roster_too_large_for_ssm_is_told_with_all_the_rest(tmp_path: Path) ->
     config = {f"secondlock:{name}": value for name, value in VALUES.items()}
     config |= {SEED_SETTING: SEED, "secondlock:colour": "red", "aws:region": "us-east-1"}
     found = check_stack("trial", tmp_path, config, seed_is_secret=True).problems
-    parts = ("unknown setting", "aws:region is us-east-1", "remember_hours", "SSM holds 8192")
+    parts = ("unknown setting", "aws:region is us-east-1", "remember_hours", "and SSM holds 8192")
     assert [part in str(one) for part, one in zip(parts, found, strict=True)] == [True] * 4

@@ -102,7 +102,7 @@ def test_the_roster_is_the_only_place_of_a_machines_secrets(
 @_in_engine
 def test_two_who_share_a_machine_have_one_of_everything(engine: Engine, tmp_path: Path) -> Any:
     (tmp_path / "machines").mkdir()
-    (tmp_path / "machines" / "gpu1.yaml").write_text("cpus: 3\nhome_disk_gib: 50\n")
+    (tmp_path / "machines" / "gpu1.yaml").write_text("seats: 2\ncpus: 3\nhome_disk_gib: 50\n")
     for number, name in enumerate(("alice", "bob")):
         (tmp_path / f"{name}.yaml").write_text(
             f"researcher: {name}\nssh_keys: [{make_key(tmp_path / name)}]\nmachine: gpu1\n"

@@ -121,7 +121,7 @@ def test_data_that_no_state_knows_of_is_not_deleted_unasked(unbootable: Project)
 def _share(project: Project, name: str) -> None:
     """From now on this researcher asks for the shared machine gpu1."""
     (project.requests / "machines").mkdir(exist_ok=True)
-    (project.requests / "machines" / "gpu1.yaml").write_text("home_disk_gib: 20\n")
+    (project.requests / "machines" / "gpu1.yaml").write_text("seats: 2\nhome_disk_gib: 20\n")
     project.request(name, machine="gpu1")
 
 

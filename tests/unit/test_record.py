@@ -42,7 +42,7 @@ def _ask(lab: Path, name: str, machine: str, number: int, **fields: str) -> None
         if not any(f"machine: {file.stem}\n" in one.read_text() for one in lab.glob("*.yaml")):
             file.unlink()
     if machine != OWN:
-        (lab / "machines" / f"{machine}.yaml").write_text("cpus: 2\n")
+        (lab / "machines" / f"{machine}.yaml").write_text("seats: 2\n")
 
 
 def _retire(lab: Path, name: str, number: int, words: str) -> None:
