@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cli.engine import State, config_values, environment, machines, state
 from cli.findings import Finding, note, ok, stop, wrong
+from cli.locks import locks
 from cli.project import Stack, pulumi
 from cli.ssh_config import outdated
 from cli.status import reports_of
 from infra.model.problems import ProblemsError
+from infra.model.reading import expanded
 from infra.model.settings import SEED_KEY
 from infra.model.text import shell_word
 from infra.record import RECORD, Record, refusals
@@ -21,21 +21,28 @@ from infra.record import RECORD, Record, refusals
 if TYPE_CHECKING:
     from infra.plan import Plan
 
+_MACHINES = (":Machine", ":Instance")  # on local, and on aws
 _SEED = f"secondlock:{SEED_KEY}"
 
 
 def findings(stack: Stack) -> list[Finding]:
     """Every finding, good and bad."""
     found = _locks(stack)
+    plan = None
     try:
         plan = _plan(stack)
     except ProblemsError as error:
-        return found + wrong("plan", error)
+        found += wrong("plan", error)
     try:
         known = state(stack)
     except ProblemsError as error:
         return found + wrong("state", error)
-    found += _against(stack, plan, known) or [ok("plan", "seed, settings, requests and state fit")]
+    if plan is not None:
+        try:
+            against = _against(stack, plan, known)
+        except ProblemsError as error:
+            against = wrong("state", error)
+        found += against or [ok("plan", "seed, settings, requests and state fit")]
     return found + _logins(stack, known)
 
 
@@ -74,20 +81,14 @@ def _locks(stack: Stack) -> list[Finding]:
     url = environment(stack, os.environ).get("PULUMI_BACKEND_URL", "")
     if not url.startswith("file://"):
         return []
-    folder = Path(url.removeprefix("file://")).expanduser() / ".pulumi" / "locks"
-    found = []
-    for path in folder.glob(f"**/{stack.name}/*.json"):
-        with suppress(OSError, ValueError):
-            lock = json.loads(path.read_text())
-            what = f"process {lock.get('pid')} on {lock.get('hostname')} holds the stack"
-            mend = f"wait for it; if it is gone: {pulumi('cancel', stack=stack)}"
-            found.append(stop("state", what, mend))
-    return found
+    mend = f"wait for it to end; if it is gone: {pulumi('cancel', stack=stack)}"
+    backend = expanded(url.removeprefix("file://"))
+    return [stop("state", f"{one} holds the stack", mend) for one in locks(backend, stack.name)]
 
 
 def _logins(stack: Stack, known: State) -> list[Finding]:
     """What `status` finds wrong with machines that are up."""
-    if not any("::Machine::" in one.urn or "ec2/instance" in one.urn for one in known.resources):
+    if not any(one.kind.endswith(_MACHINES) for one in known.resources):
         return []
     try:
         everything = machines(stack)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import os
 import re
 import shlex
@@ -31,7 +30,7 @@ from infra import factors
 from infra.model.fields import Method
 from infra.model.names import NAME_PATTERN
 from infra.model.problems import Problem, ProblemsError
-from infra.model.reading import UnreadableError, read_text
+from infra.model.reading import UnreadableError, from_json, read_text
 from infra.model.text import brief, first_hidden, shell_word
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -248,6 +247,12 @@ class Resource(BaseModel):
     id: str = ""
     inputs: dict[str, Any] = {}
 
+    @property
+    def kind(self) -> str:
+        """Its type (Pulumi's documentation, "URNs"): urn:pulumi:STACK::PROJECT::TYPES::NAME."""
+        types = self.urn.split("::", 3)[2:3]
+        return types[0].rpartition("$")[2] if types else ""
+
 
 class State(BaseModel):
     """The stack's state, secrets encrypted."""
@@ -295,8 +300,8 @@ def _outputs(stack: Stack, *, secrets: bool) -> dict[str, Any]:
 def _json(stack: Stack, *words: str) -> dict[str, Any] | None:
     """The mapping that a `pulumi` command prints, None for nothing. Raises ProblemsError."""
     try:
-        answer = json.loads(_run(stack, *words))
-    except (ValueError, RecursionError):
+        answer = from_json(_run(stack, *words))
+    except ValueError:
         what = "pulumi does not answer in JSON"
         raise ProblemsError([Problem(None, None, what, _again(stack, words))]) from None
     if not isinstance(answer, dict) and answer is not None:
@@ -310,7 +315,7 @@ def stacks(stack: Stack) -> set[str]:
     That is also how to see whether the backend can be used.
     """
     try:
-        listed = json.loads(_run(stack, "stack", "ls", "--json", named=False))
+        listed = from_json(_run(stack, "stack", "ls", "--json", named=False))
         return {str(one["name"]).rpartition("/")[2] for one in listed}
     except (ValueError, TypeError, KeyError):
         what = "pulumi does not answer in JSON"

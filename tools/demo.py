@@ -18,9 +18,10 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cli.keys import read_keys
+from cli.locks import locks
 from infra.local.host import sweep
 from infra.model.problems import ProblemsError
 from infra.model.ssh_keys import key_blob
@@ -171,13 +172,13 @@ def tell_other_keys(public_key: Path) -> None:
 
 def recover() -> None:
     """Clear away what a killed `pulumi` left: its lock, and operations that never ended."""
-    locks = read_locks()
-    for lock in locks:
-        if lock["hostname"] == socket.gethostname() and not runs_pulumi(lock["pid"]):
-            continue
-        what = f"pulumi works on this stack already (process {lock['pid']} on {lock['hostname']})"
-        raise StepError(what, "wait for it to end, then run the command again")
-    if locks:
+    held = locks(BACKEND)
+    for lock in held:
+        gone = lock.computer == socket.gethostname() and not runs_pulumi(lock.pid or 0)
+        if lock.pid is not None and not gone:
+            what = f"pulumi works on this stack already ({lock})"
+            raise StepError(what, "wait for it to end, then run the command again")
+    if held:
         print("Pulumi was killed last time; cancelling its lock.", flush=True)
         ask("pulumi", "cancel", "--yes", "--stack", STACK)
     state = json.loads(ask("pulumi", "stack", "export", "--stack", STACK))
@@ -194,16 +195,6 @@ def clear_halves() -> None:
         with contextlib.suppress(FileNotFoundError):
             if time.time() - path.stat().st_mtime > HALF_WRITTEN_S:
                 path.unlink()
-
-
-def read_locks() -> list[dict[str, Any]]:
-    """The locks on the file backend: who holds each, and where."""
-    locks = []
-    for path in BACKEND.glob(".pulumi/locks/**/*.json"):
-        # Its holder may end, and take it away, this very moment.
-        with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):
-            locks.append(json.loads(path.read_text()))
-    return locks
 
 
 def runs_pulumi(pid: int) -> bool:

@@ -25,7 +25,7 @@ from cli.aws.quotas import (
     Quota,
     vcpu_quota,
 )
-from cli.aws.session import client_config, explained, session
+from cli.aws.session import client_config, command_line, explained, session
 from cli.aws.strays import strays
 from cli.findings import Finding, note, ok, requests, stop, wrong
 from cli.project import Stack, command
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from mypy_boto3_ec2.type_defs import FilterTypeDef, TagTypeDef
     from mypy_boto3_iam import IAMClient
     from mypy_boto3_service_quotas import ServiceQuotasClient
+
+    from infra.aws.command import CommandLine
 
 _PREFIX = "secondlock:"
 _SHARED_ROLES = 2  # Image Builder's and the flow logs'
@@ -122,7 +124,7 @@ class _Here:
 def findings(stack: Stack) -> list[Finding]:
     """Every finding, good and bad."""
     settings, found = _settings(stack)
-    found.append(provider(stack))
+    found += provider(stack)
     machines, more = requests(stack)
     found += more
     try:
@@ -337,7 +339,7 @@ def _roles(here: _Here) -> Iterator[Finding]:
         used = max(0, int(summary.get(key, 0)) - len(own))
         allowed = int(summary.get(f"{key}Quota", 0))
         region = _IAM_REGIONS.get(here.partition, here.region)
-        yield _judged("roles", quota, need, used, allowed, region)
+        yield _judged("roles", quota, need, used, allowed, command_line(here.stack, region))
 
 
 def _parameters(here: _Here) -> Iterator[Finding]:
@@ -393,7 +395,7 @@ def _services(here: _Here) -> Iterator[Finding]:
 def _strays(here: _Here) -> Iterator[Finding]:
     """What an `up` that was killed left, which costs or keeps data."""
     for one in strays(here.stack, here.session):
-        yield Finding("strays", one.problem(here.region))
+        yield Finding("strays", one.problem(command_line(here.stack, here.region)))
 
 
 def _session_manager(here: _Here) -> Iterator[Finding]:
@@ -411,7 +413,8 @@ def _against(here: _Here, check: str, quota: Quota, need: int, used: int) -> Fin
     except ProblemsError as error:
         told = f"{quota.name}: {need} needed; what is allowed cannot be told: "
         return note(check, told + error.problems[0].what, error.problems[0].mend)
-    return _judged(check, quota, need, used, allowed, here.region)
+    typed = command_line(here.stack, here.region)
+    return _judged(check, quota, need, used, allowed, typed)
 
 
 def _allowed(here: _Here, quota: Quota) -> int:
@@ -429,11 +432,13 @@ def _allowed(here: _Here, quota: Quota) -> int:
         return int(default["Quota"].get("Value", 0))
 
 
-def _judged(check: str, quota: Quota, need: int, used: int, allowed: int, region: str) -> Finding:
+def _judged(
+    check: str, quota: Quota, need: int, used: int, allowed: int, typed: CommandLine
+) -> Finding:
     told = f"{quota.name} ({quota.code}): {need} needed, {used} used by others, {allowed} allowed"
     if need + used <= allowed:
         return ok(check, told)
-    return stop(check, told, quota.request(need + used, region))
+    return stop(check, told, quota.request(need + used, typed))
 
 
 _CHECKS: tuple[tuple[str, Callable[[_Here], Iterator[Finding]]], ...] = (

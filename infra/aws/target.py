@@ -5,6 +5,7 @@ Its libraries are loaded only by who makes or checks a plan.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from infra.aws import checks
@@ -31,11 +32,12 @@ def check_requests(asked: Requests, zones: Sequence[str] | None) -> list[Problem
     return checks.check_requests(asked, zones)
 
 
-def check(plan: Plan, config: Mapping[str, str], _root: Path) -> list[Problem]:
-    """What EC2 cannot do for `plan`."""
+def check(plan: Plan, config: Mapping[str, str], root: Path) -> list[Problem]:
+    """What EC2 cannot do for `plan`, and whether its provider is the one that is pinned."""
     from infra.aws.fit import problems
+    from infra.aws.plugin import refusals
 
-    return problems(plan, config.get("aws:region"))
+    return [*problems(plan, config.get("aws:region")), *refusals(root, os.environ)]
 
 
 def check_ready() -> None:

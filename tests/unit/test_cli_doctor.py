@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from cli import project
+from cli import doctor, project
 from cli.__main__ import main
 from cli.local import doctor as doctor_local
 from infra.enrollment import fingerprint
@@ -46,6 +46,8 @@ def stand_in(folder: Path, config: dict[str, str]) -> None:
     }
     script = f"case $1 in config) echo {shlex.quote(json.dumps(values))};; *) echo {{}};; esac"
     program(folder.parent, "pulumi", script)
+    for name in doctor._RUNS_PYTHON:
+        program(folder.parent, name, "exit 1")
 
 
 def program(root: Path, name: str, script: str) -> None:
@@ -87,6 +89,38 @@ def test_all_is_well_once_there_is_an_image(root: Path, capsys: pytest.CaptureFi
     assert found["requests"]["what"] == "1, without a fault"
     assert main(["doctor", "--stack", "demo"]) == 0
     assert "emulated (TCG)" in capsys.readouterr().out
+
+
+def test_a_pulumi_that_cannot_run_python(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image_folder().mkdir(parents=True)
+    monkeypatch.setenv("PATH", f"{root / 'bin'}:/usr/bin:/bin")
+    assert look(capsys, 0)["pulumi"]["what"] == str(root / "bin" / "pulumi")
+    (root / "bin" / "pulumi-language-python").unlink()
+    found = look(capsys, 1)["pulumi"]
+    assert found["what"].endswith("cannot run this program without pulumi-language-python")
+    assert found["mend"] == "make setup"
+
+
+def test_a_damaged_record_is_told_with_all_the_rest(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image_folder().mkdir(parents=True)
+    (root / "bin" / "pulumi").rename(root / "bin" / "asked")
+    names = {"pulumi:index:Stash::people": "[]", "secondlock:local:Machine::alice": ""}
+    resources = [
+        {"urn": f"urn:pulumi:demo::secondlock::{name}", "inputs": {"input": text}}
+        for name, text in names.items()
+    ]
+    state = json.dumps({"deployment": {"resources": resources}})
+    script = (
+        f'case "$1 $2" in "stack export") echo {shlex.quote(state)};; *) exec asked "$@";; esac'
+    )
+    program(root, "pulumi", script)
+    found = look(capsys, 1)
+    assert "the record of people in the stack's state cannot be read" in found["state"]["what"]
+    assert "stack demo is not up" in found["login"]["what"]
 
 
 def test_an_old_image_and_the_machines_that_rest_on_an_older_one(
