@@ -13,7 +13,7 @@ from typer import TyperException
 from cli import doctor, enroll, init, machine, request, retire, ssh_config, status
 from cli.aws import admin_policy, images
 from cli.options import UnfitError, echo_json
-from infra.model.problems import Problem, ProblemsError, problem_of
+from infra.model.problems import FaultError, Problem, ProblemsError, problem_of
 
 PROBLEM, INTERRUPTED = 1, 130  # 2, for wrong usage, is typer's
 
@@ -57,7 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
         # The reader has gone; keep Python from complaining when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return PROBLEM
-    except OSError as error:
+    except (FaultError, OSError) as error:
         return fail([problem_of(error)], PROBLEM)
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED

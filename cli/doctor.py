@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
 
 import typer
 from rich.console import Console
@@ -16,6 +19,13 @@ from cli.options import JsonOption, StackOption, echo_json
 from cli.project import Stack, choose_stack
 from cli.targets import target_of
 from infra.model.problems import Problem
+
+# Without these it runs neither a program in Python nor resources that are written in it.
+_RUNS_PYTHON = (
+    "pulumi-language-python",
+    "pulumi-language-python-exec",
+    "pulumi-resource-pulumi-python",
+)
 
 _COLOURS: dict[Verdict, str] = {"ok": "green", "note": "yellow", "stop": "bold red"}
 
@@ -46,10 +56,20 @@ def doctor(stack: StackOption = None, as_json: JsonOption = False) -> None:
 
 
 def _pulumi(stack: Stack) -> Finding:
-    program = find_pulumi(environment(stack, os.environ))
+    variables = environment(stack, os.environ)
+    program = find_pulumi(variables)
     if program is None:
         return stop("pulumi", "`pulumi` is not on PATH", "make setup")
+    if missing := [each for each in _RUNS_PYTHON if _missing(each, program, variables)]:
+        what = f"{program} cannot run this program without {' and '.join(missing)}"
+        return stop("pulumi", what, "make setup")
     return ok("pulumi", program)
+
+
+def _missing(name: str, pulumi: str, variables: Mapping[str, str]) -> bool:
+    """Whether a program is neither on PATH nor beside `pulumi`, where that really lies."""
+    places = [variables.get("PATH", os.defpath), Path(pulumi).parent, Path(pulumi).resolve().parent]
+    return shutil.which(name, path=os.pathsep.join(map(str, places))) is None
 
 
 def _print(stack: Stack, target: str, found: list[Finding]) -> None:

@@ -13,12 +13,15 @@ from cli.ssh_config import outdated
 from cli.status import reports_of
 from infra.checks import SEED, Checked, check_stack
 from infra.model.problems import ProblemsError
+from infra.model.reading import expanded
 from infra.model.text import shell_word
 from infra.record import RECORD, Record, refusals
 from infra.targets import target_of
 
 if TYPE_CHECKING:
     from infra.plan import Plan
+
+_MACHINES = (":Machine", ":Instance")  # on local, and on aws
 
 
 def look(stack: Stack) -> tuple[Checked, list[Finding]]:
@@ -41,22 +44,25 @@ def look(stack: Stack) -> tuple[Checked, list[Finding]]:
         ok("settings", str(stack.config))
     ]
     found += wrong("requests", ProblemsError(checked.in_requests)) or [ok("requests", many)]
-    return checked, found + wrong("plan", ProblemsError(checked.in_plan))
+    return checked, found
 
 
 def findings(stack: Stack, checked: Checked) -> list[Finding]:
     """What is found beside that, good and bad."""
-    found = _locks(stack)
-    if checked.plan is None:
-        return found
+    found = _locks(stack) + wrong("plan", ProblemsError(checked.in_plan))
     try:
         known = state(stack)
     except ProblemsError as error:
         return found + wrong("state", error)
-    against = _against(stack, checked.plan, known)
-    if not against and not checked.problems:
-        against = [ok("plan", "seed, settings, requests and state fit")]
-    return found + against + _logins(stack, known)
+    if checked.plan is not None:
+        try:
+            against = _against(stack, checked.plan, known)
+        except ProblemsError as error:
+            against = wrong("state", error)
+        if not against and not checked.problems:
+            against = [ok("plan", "seed, settings, requests and state fit")]
+        found += against
+    return found + _logins(stack, known)
 
 
 def _against(stack: Stack, plan: Plan, known: State) -> list[Finding]:
@@ -78,14 +84,14 @@ def _locks(stack: Stack) -> list[Finding]:
     url = environment(stack, os.environ).get("PULUMI_BACKEND_URL", "")
     if not url.startswith("file://"):
         return []
-    backend = Path(url.removeprefix("file://")).expanduser()
-    mend = f"wait for it; if it is gone: {pulumi('cancel', stack=stack)}"
+    backend = expanded(url.removeprefix("file://"))
+    mend = f"wait for it to end; if it is gone: {pulumi('cancel', stack=stack)}"
     return [stop("state", f"{lock} holds the stack", mend) for lock in locks(backend, stack.name)]
 
 
 def _logins(stack: Stack, known: State) -> list[Finding]:
     """What `status` finds wrong with machines that are up."""
-    if not any("::Machine::" in one.urn or "ec2/instance" in one.urn for one in known.resources):
+    if not any(one.kind.endswith(_MACHINES) for one in known.resources):
         return []
     try:
         everything = machines(stack)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import os
 import re
 import shlex
@@ -32,7 +31,7 @@ from infra import factors
 from infra.model.fields import Method, RememberHours
 from infra.model.names import NAME_PATTERN
 from infra.model.problems import Problem, ProblemsError
-from infra.model.reading import UnreadableError, read_text
+from infra.model.reading import UnreadableError, from_json, read_text
 from infra.model.text import brief, first_hidden, shell_word
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -249,6 +248,12 @@ class Resource(BaseModel):
     id: str = ""
     inputs: dict[str, Any] = {}
 
+    @property
+    def kind(self) -> str:
+        """Its type (Pulumi's documentation, "URNs"): urn:pulumi:STACK::PROJECT::TYPES::NAME."""
+        types = self.urn.split("::", 3)[2:3]
+        return types[0].rpartition("$")[2] if types else ""
+
 
 class State(BaseModel):
     """The stack's state, secrets encrypted."""
@@ -278,25 +283,39 @@ def state(stack: Stack) -> State:
 
 
 class Lock(BaseModel):
-    """Who works on a stack that is in a backend of files."""
+    """Who works on a stack in a backend of files. One that nobody can read stops it too."""
 
     model_config = ConfigDict(hide_input_in_errors=True, frozen=True)
 
-    pid: int
-    hostname: str
+    file: Path
+    pid: int | None = None
+    hostname: str | None = None
+
+    @property
+    def is_damaged(self) -> bool:
+        """Whether it does not say who holds it."""
+        return self.pid is None or self.hostname is None
 
     def __str__(self) -> str:
+        if self.is_damaged:
+            return f"the damaged lock {self.file}"
         return f"process {self.pid} on {self.hostname}"
 
 
 def locks(backend: Path, stack: str) -> list[Lock]:
     """Who holds `stack` in the backend of files that is the folder `backend`."""
     found = []
-    for path in backend.glob(f".pulumi/locks/**/{stack}/*.json"):
-        # Its holder may end, and take it away, this very moment.
-        with suppress(OSError, ValueError):
-            found.append(Lock.model_validate_json(path.read_text()))
+    for path in sorted(backend.glob(f".pulumi/locks/**/{stack}/*.json")):
+        with suppress(FileNotFoundError):  # its holder has ended this very moment
+            found.append(_lock(path))
     return found
+
+
+def _lock(path: Path) -> Lock:
+    try:
+        return Lock(**{**from_json(read_text(path)), "file": path})
+    except (ValueError, TypeError):
+        return Lock(file=path)
 
 
 def _without_none(values: object) -> object:
@@ -318,8 +337,8 @@ def _outputs(stack: Stack, *, secrets: bool) -> dict[str, Any]:
 def _json(stack: Stack, *words: str) -> dict[str, Any] | None:
     """The mapping that a `pulumi` command prints, None for nothing. Raises ProblemsError."""
     try:
-        answer = json.loads(_run(stack, *words))
-    except (ValueError, RecursionError):
+        answer = from_json(_run(stack, *words))
+    except ValueError:
         what = "pulumi does not answer in JSON"
         raise ProblemsError([Problem(None, None, what, _again(stack, words))]) from None
     if not isinstance(answer, dict) and answer is not None:
@@ -333,7 +352,7 @@ def stacks(stack: Stack) -> set[str]:
     That is also how to see whether the backend can be used.
     """
     try:
-        listed = json.loads(_run(stack, "stack", "ls", "--json", named=False))
+        listed = from_json(_run(stack, "stack", "ls", "--json", named=False))
         return {str(one["name"]).rpartition("/")[2] for one in listed}
     except (ValueError, TypeError, KeyError):
         what = "pulumi does not answer in JSON"

@@ -33,9 +33,9 @@ from infra.model.reading import UnreadableError, read_text
 from infra.model.retired import load_retired
 from infra.model.text import shell_word
 from infra.model.yaml_lines import Location
+from infra.ssh_file import MOST_BYTES
 
 # Without what looks alike: 31 signs, so that 6 groups of 5 are 148 bits.
-_CONFIG_BYTES = 16 * 1024 * 1024  # of an ssh_config; a thousand machines take 1.5 MiB
 _SIGNS = "abcdefghjkmnpqrstuvwxyz23456789"
 
 PngOption = Annotated[
@@ -258,7 +258,7 @@ def _show(
     typer.echo(_numbered(view.spelt if show_uri else view.steps))
     config, host = stack.state / "ssh_config", f"{researcher}.{stack.name}"
     with suppress(FileNotFoundError, UnreadableError):
-        if f"Host {host}\n" in read_text(config, limit=_CONFIG_BYTES):
+        if f"Host {host}\n" in read_text(config, limit=MOST_BYTES):
             return
     typer.echo("Log in:")
     typer.echo(f"  {command('ssh-config', stack=stack)}")

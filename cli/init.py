@@ -44,6 +44,7 @@ from infra.enrollment import fingerprint
 from infra.factors import DEFAULT
 from infra.files import write_whole
 from infra.model.problems import Problem, ProblemsError
+from infra.model.reading import UnreadableError, read_text
 from infra.model.settings import SEED_KEY, setting_problems, split_zones
 
 _SEED, _FINGERPRINT = f"secondlock:{SEED_KEY}", "secondlock:seedFingerprint"
@@ -292,7 +293,7 @@ def _surroundings(
 
 def _has_provider(stack: Stack) -> bool:
     """Whether a key of some service encrypts the stack's secrets, and no passphrase."""
-    return stack.config.exists() and "\nsecretsprovider:" in f"\n{stack.config.read_text()}"
+    return stack.holds("secretsprovider")
 
 
 def _passphrase(stack: Stack, known: Mapping[str, str], said: _Said) -> dict[str, str]:
@@ -304,10 +305,10 @@ def _passphrase(stack: Stack, known: Mapping[str, str], said: _Said) -> dict[str
         said(f"Passphrase: that of your shell ({_WORDS})")
         return {}
     path = _passphrase_file(stack)
-    if path.exists() and path.read_text().strip():
+    if _is_written(path):
         said(f"Passphrase: {shown(path)}; {_KEEP}", passphrase_file=path)
         return {_FILE: str(path)}
-    if stack.config.exists() and "\nencryptionsalt:" in f"\n{stack.config.read_text()}":
+    if stack.holds("encryptionsalt"):
         what = f"{shown(path)} is lost, and {shown(stack.config)} is encrypted with it"
         raise ProblemsError([Problem(None, None, what, f"bring it back, or: export {_FILE}=FILE")])
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -317,10 +318,20 @@ def _passphrase(stack: Stack, known: Mapping[str, str], said: _Said) -> dict[str
     return {_FILE: str(path)}
 
 
+def _is_written(path: Path) -> bool:
+    """Whether a passphrase is in its file. Raises ProblemsError where that cannot be read."""
+    try:
+        return bool(read_text(path).strip())
+    except FileNotFoundError:
+        return False
+    except UnreadableError as error:
+        raise ProblemsError([error.problem.at(path)]) from None
+
+
 def _write_env(stack: Stack, exported: Mapping[str, str]) -> None:
     """What a new shell and `./secondlock` go by; lines that somebody added stay."""
     path = stack.state / "env"
-    before = path.read_text().splitlines() if path.exists() else []
+    before = read_text(path, private=True).splitlines() if path.exists() else []  # read before
     values = {"SECONDLOCK_STACK": stack.name, "PULUMI_SKIP_UPDATE_CHECK": "1", **exported}
     ours = {f"export {name}={shlex.quote(value)}": name for name, value in values.items()}
     if before and not before[0].startswith(_OURS):

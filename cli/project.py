@@ -82,16 +82,28 @@ class Stack:
 
         Raises ProblemsError when the file is not YAML, or not what Pulumi takes.
         """
-        if not os.path.lexists(self.config):
-            return {}
-        document = read_document(self.config, limit=_CONFIG_BYTES)
-        problems = document.problems or _misshapen(document)
-        if problems:
-            raise ProblemsError(problems)
+        document = self._file()
         config = document.data.get("config") or {}
         # As it is written: to Pulumi `1.50` is a text, and not the number 1.5.
         written = {key: document.written.get(("config", key)) for key in config}
         return {key: _plain(value, written[key]) for key, value in config.items()}
+
+    def holds(self, field: str) -> bool:
+        """Whether a field of Pulumi's own is in the file. Raises ProblemsError as `values` does."""
+        return field in self._file().data
+
+    def _file(self) -> Document:
+        """Pulumi's own file for the stack; an empty one where there is none.
+
+        Raises ProblemsError.
+        """
+        if not os.path.lexists(self.config):
+            return Document(self.config)
+        document = read_document(self.config, inside=self.config.parent, limit=_CONFIG_BYTES)
+        problems = document.problems or _misshapen(document)
+        if problems:
+            raise ProblemsError(problems)
+        return document
 
 
 def choose_stack(name: str | None) -> Stack:

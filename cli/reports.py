@@ -8,16 +8,25 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 from pydantic import AfterValidator, BaseModel, ConfigDict, FiniteFloat, ValidationError
 
 from cli.engine import Machine
-from cli.project import Stack, command, pulumi
+from cli.project import Stack, command
 from cli.targets import target_of
 from infra.model.problems import Problem
-from infra.model.text import brief
+from infra.model.text import brief, shell_word
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from cloudinit.facets import Target
 
 CODES_BEAR = 20.0
 """Seconds that a machine's clock may be off: beyond that it looks at no code of an app."""
+
+SHUT = "shut"
+BANNED = "ADDRESS"
+
+# Of the words of cloudinit/guest/status/line.py, and of workspace/fetch-image.
+_SYSTEM_FULL, _STATE_FULL = "the system disk is full", "the state volume is full"
+_COMING, _FAILED = "none: its image is being fetched", " cannot be fetched: "
 
 
 def _seen(text: str) -> str:
@@ -92,6 +101,8 @@ class GuestStatus(_Said):
     error: Word | None
     bundle: Bundle | None = None
     clock: Clock
+    door: Word | None = None
+    """`open` where sshd listens, else `shut`; None on a machine that does not say so yet."""
     bans: tuple[Word, ...]
     gpu: Gpu | None = None
     researchers: dict[Word, Researcher]
@@ -101,9 +112,16 @@ class GuestStatus(_Said):
 class Mends:
     """What mends, on one target, what a machine says is wrong with it."""
 
+    up: str
     roster: str
     clock: str
     gpu: str
+    door: str
+    docker: str
+    ban: str
+    """With `BANNED` in the place of the address."""
+    everybody: str | None = None
+    """The one address at which the machine sees every client, where there is such."""
 
 
 @dataclass(frozen=True)
@@ -135,40 +153,103 @@ def guest_problems(
     stack: Stack, name: str, machine: Machine, guest: GuestStatus, mends: Mends
 ) -> list[Problem]:
     """What the machine itself shows to be wrong."""
-    found = []
-    if guest.error:
-        found.append(Problem(None, None, f"{name}: {guest.error}", mends.roster))
-    if guest.bundle and guest.bundle.error:
-        what = f"{name} was not upgraded: {guest.bundle.error}"
-        found.append(Problem(None, None, what, mends.roster))
-    elif guest.bundle and guest.bundle.version != newest(machine.target):
-        what = f"{name} runs another version of what is ours on machines than this clone has"
-        found.append(Problem(None, None, what, pulumi("up", stack=stack), "note"))
+    return [
+        *_set_up(name, machine, guest, mends),
+        *_door(name, guest, mends),
+        *_clock(name, guest.clock, mends),
+        *_workspaces(name, guest, mends),
+        *_people(stack, name, guest),
+    ]
+
+
+def _set_up(name: str, machine: Machine, guest: GuestStatus, mends: Mends) -> Iterator[Problem]:
+    """Roster and bundle."""
+    behind = None
     if _is_behind(guest.serial, machine):
         has = "none" if guest.serial is None else str(guest.serial)
-        found.append(
-            Problem(None, None, f"{name} has roster {has}, not {machine.serial}", mends.roster)
-        )
-    offset = guest.clock.offset_seconds
-    if offset is not None and abs(offset) > CODES_BEAR:
-        found.append(Problem(None, None, clock_fault(name, offset), mends.clock))
+        behind = f"has roster {has}, not {machine.serial}"
+    if guest.error:
+        what = f"{name}: {guest.error}" + (f"; it {behind}" if behind else "")
+        yield Problem(None, None, what, _mend_of(guest.error, mends))
+    elif behind:
+        yield Problem(None, None, f"{name} {behind}", mends.roster)
+    if guest.bundle and guest.bundle.error:
+        what = f"{name} was not upgraded: {guest.bundle.error}"
+        yield Problem(None, None, what, mends.roster)
+    elif guest.bundle and guest.bundle.version != newest(machine.target):
+        what = f"{name} runs another version of what is ours on machines than this clone has"
+        yield Problem(None, None, what, mends.up, "note")
+
+
+def _mend_of(error: str, mends: Mends) -> str:
+    """What mends a fault that the machine tells; never in its own words: people type it."""
+    if error.startswith(_SYSTEM_FULL):
+        return f"raise `rebuild` in the request, which keeps homes, then {mends.up}"
+    if error.startswith(_STATE_FULL):
+        return "make room in /var/lib/secondlock there, and report it: only Secondlock writes there"
+    return mends.roster
+
+
+def _door(name: str, guest: GuestStatus, mends: Mends) -> Iterator[Problem]:
+    """What keeps people out before anything is asked of them."""
+    if guest.door == SHUT and guest.serial:  # without a roster it has to be
+        yield Problem(None, None, f"{name}'s sshd does not run: nobody gets in", mends.door)
+    for address in dict.fromkeys(guest.bans):  # there are two kinds of bans
+        mend = mends.ban.replace(BANNED, shell_word(address))
+        if address == mends.everybody:
+            what = f"{name} has banned {address}, which is everybody on this computer"
+            yield Problem(None, None, f"{what}: no new login gets in", mend)
+        else:
+            what = f"{name} has banned {address}: no new login from there gets in"
+            yield Problem(None, None, what, mend, "note")
+
+
+def _clock(name: str, clock: Clock, mends: Mends) -> Iterator[Problem]:
+    offset = clock.offset_seconds
+    if offset is None:
+        what = f"how far {name}'s clock is off is not known"
+        if clock.synchronised:
+            yield Problem(None, None, what, mends.clock, "note")
+        else:
+            what = f"{what}, and nothing sets it: codes may be refused, emergency codes work"
+            yield Problem(None, None, what, mends.clock)
+    elif abs(offset) > CODES_BEAR:
+        far = f"{abs(offset):.0f} s {'behind' if offset > 0 else 'ahead'}"
+        what = f"{name}'s clock is {far}: codes are refused, emergency codes work"
+        yield Problem(None, None, what, mends.clock)
+
+
+def _workspaces(name: str, guest: GuestStatus, mends: Mends) -> Iterator[Problem]:
+    """What keeps people from entering theirs, each once for all of them."""
     if guest.gpu is not None and not guest.gpu.listed:
         lacks = "its driver is not loaded" if guest.gpu.driver is None else "Docker has no list"
         what = f"{name}'s GPU cannot be used, logins are let in without it: {lacks}"
-        found.append(Problem(None, None, what, mends.gpu))
+        yield Problem(None, None, what, mends.gpu)
+    for state in sorted({one.workspace for one in guest.researchers.values()}):
+        if state == "unknown":
+            what = f"Docker does not answer on {name}: who has no workspace there cannot enter"
+            yield Problem(None, None, what, mends.docker)
+        elif state.startswith("none: ") and not state.startswith(_COMING):
+            what = f"no workspace can be made on {name}: {state.removeprefix('none: ')}"
+            again = "it is tried again every minute: look at `tensorflow_image`, and at the network"
+            anew = f"raise `rebuild` in the request, then {mends.up}"
+            yield Problem(None, None, what, again if _FAILED in state else anew)
+
+
+def _people(stack: Stack, name: str, guest: GuestStatus) -> Iterator[Problem]:
+    """Who is shut out alone."""
     for researcher, one in guest.researchers.items():
         if one.frozen:
             what = f"{researcher} is frozen after too many wrong codes: the key may be stolen"
             mend = (
                 f"replace the key in the request, then {command('rotate', researcher, stack=stack)}"
             )
-            found.append(Problem(None, None, what, mend))
+            yield Problem(None, None, what, mend)
         elif one.codes_void:
             what = (
                 f"{researcher}'s emergency codes are void: {name} no longer knows which were used"
             )
-            found.append(Problem(None, None, what, command("codes", researcher, stack=stack)))
-    return found
+            yield Problem(None, None, what, command("codes", researcher, stack=stack))
 
 
 def newest(target: str) -> str:
@@ -176,12 +257,6 @@ def newest(target: str) -> str:
     from cloudinit.bundle import bundle  # takes a while
 
     return bundle(cast("Target", target)).digest
-
-
-def clock_fault(name: str, offset: float) -> str:
-    """That a machine's clock is too far off for codes."""
-    way = "behind" if offset > 0 else "ahead"
-    return f"{name}'s clock is {abs(offset):.0f} s {way}: codes are refused, emergency codes work"
 
 
 def _is_behind(applied: int | None, machine: Machine) -> bool:

@@ -22,7 +22,7 @@ from infra.model.problems import Problem, ProblemsError
 from infra.model.reading import UnreadableError, read_text
 from infra.model.ssh_keys import key_blob
 from infra.model.text import shell_word
-from infra.ssh_file import alias, host_key_alias
+from infra.ssh_file import MOST_BYTES, alias, host_key_alias
 
 # sun_path holds 108 bytes with its end; ssh appends %C (40) and, while it binds, 17 more.
 _LONGEST_FOLDER = 108 - 1 - 17 - 40 - 1
@@ -230,12 +230,19 @@ def ssh_files(stack: Stack, everything: dict[str, Machine]) -> dict[Path, str]:
 
 def outdated(stack: Stack, everything: dict[str, Machine]) -> list[Problem]:
     """The files of `ssh-config` that are there and would be others today. Raises ProblemsError."""
-    what = "is of before: what ssh has to know of the machines has changed since"
-    return [
-        Problem(path, None, what, command("ssh-config", stack=stack))
-        for path, text in ssh_files(stack, everything).items()
-        if path.exists() and path.read_text("utf-8") != text
-    ]
+    anew = command("ssh-config", stack=stack)
+    found = []
+    for path, text in ssh_files(stack, everything).items():
+        try:
+            if read_text(path, limit=MOST_BYTES) == text:
+                continue
+            what = "is of before: what ssh has to know of the machines has changed since"
+            found.append(Problem(path, None, what, anew))
+        except FileNotFoundError:
+            continue
+        except UnreadableError as error:
+            found.append(Problem(path, error.problem.line, error.problem.what, anew))
+    return found
 
 
 def _check(stack: Stack, everything: dict[str, Machine], *, as_json: bool) -> None:

@@ -72,7 +72,8 @@ class GoldenImage:
         """Its packages' versions by name; none where an early build did not write them down."""
         if not self.listing.exists():
             return {}
-        return dict(line.split() for line in self.listing.read_text().splitlines())
+        lines = self.listing.read_text(errors="replace").splitlines()
+        return dict(words for words in map(str.split, lines) if len(words) == 2)
 
 
 def image_of(identity: str) -> GoldenImage:

@@ -8,9 +8,14 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from infra.model.reading import UnreadableError, read_text
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
+
+MOST_BYTES = 16 * 1024 * 1024
+"""Of such a file: a thousand machines take 1.5 MiB."""
 
 _ENTRY = re.compile(r"(?m)^Host (\S+)\n((?:  .*\n)+)")
 _DERIVED = re.compile(r"\.(?:jupyter|code|remember)$")
@@ -32,11 +37,12 @@ def misleading(state: Path, stack: str, machines: Mapping[str, Mapping[str, Any]
     `machines` are as the program's output of that name has them. None where nothing is written.
     """
     try:
-        config = (state / "ssh_config").read_text(encoding="utf-8")
-        known_hosts = (state / "known_hosts").read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError):
+        config, known_hosts = (
+            read_text(state / name, limit=MOST_BYTES) for name in ("ssh_config", "known_hosts")
+        )
+    except (FileNotFoundError, UnreadableError):
         return None
-    return next(_differences(config, known_hosts, stack, machines), None)
+    return next(_differences(config, known_hosts.splitlines(), stack, machines), None)
 
 
 def _differences(

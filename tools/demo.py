@@ -172,13 +172,13 @@ def tell_other_keys(public_key: Path) -> None:
 
 def recover() -> None:
     """Clear away what a killed `pulumi` left: its lock, and operations that never ended."""
-    left = locks(BACKEND, STACK)
-    for lock in left:
-        if lock.hostname == socket.gethostname() and not runs_pulumi(lock.pid):
-            continue
-        what = f"pulumi works on this stack already ({lock})"
-        raise StepError(what, "wait for it to end, then run the command again")
-    if left:
+    held = locks(BACKEND, STACK)
+    for lock in held:
+        gone = lock.hostname == socket.gethostname() and not runs_pulumi(lock.pid or 0)
+        if not lock.is_damaged and not gone:
+            what = f"pulumi works on this stack already ({lock})"
+            raise StepError(what, "wait for it to end, then run the command again")
+    if held:
         print("Pulumi was killed last time; cancelling its lock.", flush=True)
         ask("pulumi", "cancel", "--yes", "--stack", STACK)
     state = json.loads(ask("pulumi", "stack", "export", "--stack", STACK))

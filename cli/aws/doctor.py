@@ -24,7 +24,7 @@ from cli.aws.quotas import (
     Quota,
     vcpu_quota,
 )
-from cli.aws.session import client_config, explained, session
+from cli.aws.session import client_config, command_line, explained, session
 from cli.aws.strays import strays
 from cli.findings import Finding, note, ok, stop, wrong
 from cli.project import Stack, command
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from mypy_boto3_ec2.type_defs import FilterTypeDef, TagTypeDef
     from mypy_boto3_iam import IAMClient
     from mypy_boto3_service_quotas import ServiceQuotasClient
+
+    from infra.aws.command import CommandLine
 
 _SHARED_ROLES = 2  # Image Builder's and the flow logs'
 _IAM_REGIONS = {"aws": "us-east-1", "aws-cn": "cn-north-1", "aws-us-gov": "us-gov-west-1"}
@@ -118,7 +120,7 @@ class _Here:
 
 def findings(stack: Stack, checked: Checked) -> list[Finding]:
     """Every finding, good and bad."""
-    found = [provider(stack)]
+    found = provider(stack)
     try:
         here = _here(stack, checked)
     except ProblemsError as error:
@@ -319,7 +321,7 @@ def _roles(here: _Here) -> Iterator[Finding]:
         used = max(0, int(summary.get(key, 0)) - len(own))
         allowed = int(summary.get(f"{key}Quota", 0))
         region = _IAM_REGIONS.get(here.partition, here.region)
-        yield _judged("roles", quota, need, used, allowed, region)
+        yield _judged("roles", quota, need, used, allowed, command_line(here.stack, region))
 
 
 def _parameters(here: _Here) -> Iterator[Finding]:
@@ -375,7 +377,7 @@ def _services(here: _Here) -> Iterator[Finding]:
 def _strays(here: _Here) -> Iterator[Finding]:
     """What an `up` that was killed left, which costs or keeps data."""
     for one in strays(here.stack, here.session):
-        yield Finding("strays", one.problem(here.region))
+        yield Finding("strays", one.problem(command_line(here.stack, here.region)))
 
 
 def _session_manager(here: _Here) -> Iterator[Finding]:
@@ -393,7 +395,8 @@ def _against(here: _Here, check: str, quota: Quota, need: int, used: int) -> Fin
     except ProblemsError as error:
         told = f"{quota.name}: {need} needed; what is allowed cannot be told: "
         return note(check, told + error.problems[0].what, error.problems[0].mend)
-    return _judged(check, quota, need, used, allowed, here.region)
+    typed = command_line(here.stack, here.region)
+    return _judged(check, quota, need, used, allowed, typed)
 
 
 def _allowed(here: _Here, quota: Quota) -> int:
@@ -411,11 +414,13 @@ def _allowed(here: _Here, quota: Quota) -> int:
         return int(default["Quota"].get("Value", 0))
 
 
-def _judged(check: str, quota: Quota, need: int, used: int, allowed: int, region: str) -> Finding:
+def _judged(
+    check: str, quota: Quota, need: int, used: int, allowed: int, typed: CommandLine
+) -> Finding:
     told = f"{quota.name} ({quota.code}): {need} needed, {used} used by others, {allowed} allowed"
     if need + used <= allowed:
         return ok(check, told)
-    return stop(check, told, quota.request(need + used, region))
+    return stop(check, told, quota.request(need + used, typed))
 
 
 _CHECKS: tuple[tuple[str, Callable[[_Here], Iterator[Finding]]], ...] = (

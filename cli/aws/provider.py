@@ -1,40 +1,47 @@
-"""Pulumi's AWS provider on this computer: a program of its own, which Pulumi can fetch."""
+"""Pulumi's AWS provider on this computer: whether it is here, and the one that is pinned."""
 
 from __future__ import annotations
 
 import os
-import shutil
 from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cli.engine import environment
 from cli.findings import Finding, note, ok, stop
+from cli.project import shown
+from infra.aws import plugin
+from infra.model.text import shell_line
 
 if TYPE_CHECKING:
     from cli.project import Stack
 
-_PROGRAM = "pulumi-resource-aws"
 _NEVER_FETCHED = "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION"
 _CHECK = "provider"
+_TRUE = {"1", "true"}
 
 
-def provider(stack: Stack) -> Finding:
+def provider(stack: Stack) -> list[Finding]:
     """Whether it is here in the version that the program is written for. Raises ProblemsError.
 
     Where it is not it stops `up` only if Pulumi may not fetch it.
     """
     variables = environment(stack, os.environ)
-    wanted = version("pulumi-aws")
-    home = variables.get("PULUMI_HOME") or f"{variables.get('HOME', '~')}/.pulumi"
-    kept = Path(home).expanduser() / "plugins" / f"resource-aws-v{wanted}" / _PROGRAM
-    found = shutil.which(_PROGRAM, path=variables["PATH"]) or (str(kept) if kept.exists() else None)
-    if found:
-        return ok(_CHECK, found)
-    what, mend = (
-        f"no AWS provider {wanted} for Pulumi",
-        f"pulumi plugin install resource aws {wanted}",
-    )
-    if variables.get(_NEVER_FETCHED, "").lower() in {"1", "true"}:
-        return stop(_CHECK, f"{what}, and {_NEVER_FETCHED} is set", mend)
-    return note(_CHECK, f"{what} yet: the first `up` fetches it", mend)
+    found = plugin.programs(variables)
+    if refused := plugin.refusals(stack.root, variables):
+        return [Finding(_CHECK, one) for one in refused]
+    pins = plugin.Pins(stack.root)
+    if not found:
+        return [_absent(pins, may_fetch=variables.get(_NEVER_FETCHED, "").lower() not in _TRUE)]
+    if pins.program:
+        return [ok(_CHECK, f"{found[0]}, as it is pinned")]
+    line = f"{plugin.sha256(found[0])}  {plugin.name()}"
+    pin = f"{shell_line(['echo', line])} >> {shown(pins.file)}"
+    what = f"{found[0]}, which is given your AWS credentials, is not pinned: elsewhere, or after "
+    return [note(_CHECK, f"{what}a new download, it could be any other", f"{pin}, and commit it")]
+
+
+def _absent(pins: plugin.Pins, *, may_fetch: bool) -> Finding:
+    what = f"no AWS provider {version('pulumi-aws')} for Pulumi"
+    if not may_fetch:
+        return stop(_CHECK, f"{what}, and {_NEVER_FETCHED} is set", plugin.install(pins))
+    return note(_CHECK, f"{what} yet: the first `up` fetches it", plugin.install(pins))

@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from infra.aws.command import CommandLine
 
 
 @dataclass(frozen=True)
@@ -18,11 +22,11 @@ class Quota:
     code: str
     name: str
 
-    def request(self, wanted: int, region: str) -> str:
+    def request(self, wanted: int, aws: CommandLine) -> str:
         """The command that asks AWS for more."""
-        return (
-            f"aws service-quotas request-service-quota-increase --service-code {self.service} "
-            f"--quota-code {self.code} --desired-value {wanted} --region {region}"
+        return aws.line(
+            f"service-quotas request-service-quota-increase --service-code {self.service} "
+            f"--quota-code {self.code} --desired-value {wanted}"
         )
 
 

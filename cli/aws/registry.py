@@ -7,8 +7,8 @@ OCI Distribution Specification 1.1, "Pulling manifests"; Docker's token authenti
 from __future__ import annotations
 
 import hashlib
+import http.client
 import ipaddress
-import json
 import re
 import urllib.error
 import urllib.parse
@@ -17,11 +17,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from infra.model.problems import RefusedError
+from infra.model.reading import from_json
 
 _DOCKER_HUB = "docker.io"
 _HUB_API = "registry-1.docker.io"
 _WITHIN = 20.0  # seconds for each request
 _LARGEST = 4 * 1024 * 1024  # bytes of a manifest, the specification's limit
+_LARGEST_IMAGE = 2**60  # bytes, past all belief
 _INDEXES = (
     "application/vnd.oci.image.index.v1+json",
     "application/vnd.docker.distribution.manifest.list.v2+json",
@@ -68,10 +70,10 @@ def look_up(reference: str) -> Image:
         path = path if "/" in path else f"library/{path}"
     body = _manifest(registry, path, tag)
     try:
-        size = _size(reference, json.loads(body))
+        size = _size(reference, from_json(body))
     except RefusedError:
         raise
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError, OverflowError):
         what = f"{registry} answers with something else than a manifest"
         raise RefusedError(what, f"is there a proxy in between? Or {_BY_DIGEST}") from None
     return Image(name, tag, f"sha256:{hashlib.sha256(body).hexdigest()}", size)
@@ -90,7 +92,10 @@ def _size(reference: str, manifest: dict[str, Any]) -> int | None:
         return None
     if "layers" not in manifest:
         raise RefusedError(f"{reference} is in a form too old to be pinned", "choose another tag")
-    return sum(int(layer.get("size", 0)) for layer in manifest["layers"])
+    size = sum(int(layer.get("size", 0)) for layer in manifest["layers"])
+    if not 0 <= size < _LARGEST_IMAGE:
+        raise ValueError("no image has that size")
+    return size
 
 
 def _manifest(registry: str, path: str, tag: str) -> bytes:
@@ -110,7 +115,7 @@ def _manifest(registry: str, path: str, tag: str) -> bytes:
         return _get(address, {**headers, "Authorization": f"Bearer {token}"})
     except urllib.error.HTTPError as error:
         raise _refused(what, error.code) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error)
         raise RefusedError(
             f"{registry} cannot be asked for {path}:{tag}: {reason}",
@@ -137,8 +142,9 @@ def _token(challenge: str) -> str:
         {name: asked[name] for name in ("service", "scope") if name in asked}
     )
     address = urllib.parse.urlunsplit(realm._replace(query=query))
-    answer = json.loads(_get(address, {"User-Agent": "secondlock"}))
-    token = answer.get("token") or answer.get("access_token")
+    answer = from_json(_get(address, {"User-Agent": "secondlock"}))
+    said = answer if isinstance(answer, dict) else {}
+    token = said.get("token") or said.get("access_token")
     if not isinstance(token, str) or not token.isascii():
         raise ValueError("its token service gives no token")
     return token

@@ -14,6 +14,7 @@ from botocore.config import Config
 from cli.engine import config_values, environment
 from cli.project import Stack
 from infra.aws.client import CREDENTIALS, session_of
+from infra.aws.command import PROFILE, CommandLine
 from infra.model.problems import Problem, ProblemsError
 
 if TYPE_CHECKING:
@@ -82,6 +83,16 @@ def _provider_values(stack: Stack) -> dict[str, str]:
     return values
 
 
+def command_line(stack: Stack, region: str | None = None) -> CommandLine:
+    """`aws` as the stack's program asks: for a command that a person shall type.
+
+    A profile may stand in the stack's own environment file, which their shell need not know.
+    Raises ProblemsError.
+    """
+    profile = stack.value(PROFILE) or environment(stack, os.environ).get("AWS_PROFILE")
+    return CommandLine(region, profile)
+
+
 def client_config() -> Config:
     """How every client of ours behaves."""
     return _CLIENT
@@ -93,14 +104,15 @@ def explained(stack: Stack, service: str) -> Iterator[None]:
     try:
         yield
     except faults.ClientError as error:
-        raise ProblemsError([refusal(service, error)]) from None
+        raise ProblemsError([refusal(service, error, command_line(stack))]) from None
     except faults.ProfileNotFound as error:
         what = f"there is no AWS profile {error.kwargs.get('profile')}"
         mend = f"aws configure, or: pulumi config set aws:profile NAME --stack {stack.name}"
         raise ProblemsError([Problem(None, None, what, mend)]) from None
     except _NO_CREDENTIALS as error:
         what = f"AWS credentials are not at hand: {_plain(error)}"
-        mend = "aws configure (or: aws sso login), then export AWS_PROFILE=NAME"
+        login = command_line(stack).line("sso login")
+        mend = f"aws configure (or: {login}), then export AWS_PROFILE=NAME"
         raise ProblemsError([Problem(None, None, what, mend)]) from None
     except _UNREACHED as error:
         address = str(error.kwargs.get("endpoint_url") or "AWS").rstrip("/")
@@ -112,8 +124,8 @@ def explained(stack: Stack, service: str) -> Iterator[None]:
         mend = f"pulumi config --stack {stack.name} shows it, under aws:"
         raise ProblemsError([Problem(None, None, what, mend)]) from None
     except faults.BotoCoreError as error:
-        problem = Problem(None, None, f"boto3: {_plain(error)}", "aws sts get-caller-identity")
-        raise ProblemsError([problem]) from None
+        look = command_line(stack).line("sts get-caller-identity")
+        raise ProblemsError([Problem(None, None, f"boto3: {_plain(error)}", look)]) from None
     except _WebPageError:
         what = f"something answers with a web page in the place of AWS ({service})"
         mend = "is there a proxy or a login page in between? See HTTPS_PROXY and AWS_ENDPOINT_URL"
@@ -132,7 +144,7 @@ def _refuse_web_page(**event: Any) -> None:
         raise _WebPageError
 
 
-def refusal(service: str, error: ClientError) -> Problem:
+def refusal(service: str, error: ClientError, aws: CommandLine) -> Problem:
     """AWS's own answer in a person's words."""
     code = error.response.get("Error", {}).get("Code", "")
     said = error.response.get("Error", {}).get("Message", "")
@@ -145,13 +157,14 @@ def refusal(service: str, error: ClientError) -> Problem:
         mend = "allow it; ./secondlock admin-policy prints all that an admin needs"
     elif code in _EXPIRED:
         what = "the AWS credentials have expired, or this computer's clock is off"
-        mend = "aws sso login, or new keys; timedatectl shows the clock"
+        mend = f"{aws.line('sso login')}, or new keys; timedatectl shows the clock"
     elif code in _WRONG_KEYS:
         what = f"AWS does not know these credentials, or this region is not enabled ({code})"
-        mend = "aws sts get-caller-identity; aws account list-regions"
+        mend = "; ".join(map(aws.line, ("sts get-caller-identity", "account list-regions")))
     elif code in _NO_REGION:
         what = "the region is not enabled in this account"
-        mend = "aws account enable-region --region-name REGION, or choose another for aws:region"
+        enable = aws.line("account enable-region --region-name REGION")
+        mend = f"{enable}, or choose another for aws:region"
     elif code in _BUSY:
         what, mend = f"AWS is asked too often ({action}: {code})", "try again in a minute"
     else:

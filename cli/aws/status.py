@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from cli.aws.session import client_config, explained, session
+from cli.aws.session import client_config, command_line, explained, session
 from cli.aws.strays import strays
 from cli.engine import Machine
 from cli.project import Stack, pulumi
-from cli.reports import GuestStatus, Mends, Report, guest_problems, read_status
+from cli.reports import BANNED, GuestStatus, Mends, Report, guest_problems, read_status
 from infra.aws.tags import REBUILD_TAG
 from infra.model.folder import load_folder
 from infra.model.members import MachineRequest
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from mypy_boto3_ec2.type_defs import InstanceTypeDef
     from mypy_boto3_logs import CloudWatchLogsClient
 
+    from infra.aws.command import CommandLine
+
 _SILENT_AFTER = 300.0
 """Seconds without a line, of which one a minute comes, after which a machine counts as silent."""
 
@@ -39,6 +41,8 @@ _FILTER_VALUES = 200
 
 _LINES = 5
 """How many of the last lines are looked at: one may be a complaint of the program itself."""
+
+_LOG = "journalctl -u"
 
 _EMPTY_PAGES = 20
 """GetLogEvents may answer with empty pages before the last line: how many to walk through."""
@@ -59,12 +63,12 @@ def reports(stack: Stack, machines: Mapping[str, Machine]) -> list[Report]:
     found: dict[str, Report] = {}
     for region in sorted({one.region or "" for one in machines.values()}):
         those = {name: one for name, one in machines.items() if (one.region or "") == region}
-        here = session(stack, region)
+        here, aws = session(stack, region), command_line(stack, region)
         instances = _instances(stack, here, those.values())
         for name, line in _lines(stack, here, those).items():
             machine = those[name]
             instance = instances.get(machine.instance_id or "")
-            found[name] = _report(stack, name, machine, instance, line, wanted.get(name))
+            found[name] = _report(stack, name, machine, instance, line, wanted.get(name), aws)
     return [found[name] for name in machines]
 
 
@@ -74,7 +78,7 @@ def others(stack: Stack, machines: Mapping[str, Machine]) -> list[Problem]:
     # Without a machine, where the next one would be.
     regions: set[str | None] = {one.region for one in machines.values() if one.region}
     return [
-        one.problem(here.region_name)
+        one.problem(command_line(stack, here.region_name))
         for here in (session(stack, region) for region in sorted(regions or {None}, key=str))
         for one in strays(stack, here, told)
     ]
@@ -150,19 +154,20 @@ def _report(
     instance: InstanceTypeDef | None,
     line: _Line | None,
     request: MachineRequest | None,
+    aws: CommandLine,
 ) -> Report:
     state: str = instance["State"].get("Name", "gone") if instance else "gone"
     age = (_now() - line.arrived).total_seconds() if line else None
     guest, problems = _read(name, line)
     if state != "running":
-        problems = [_not_running(stack, name, machine, state, instance)]
+        problems = [_not_running(stack, name, machine, state, instance, aws)]
     elif age is None:
-        problems = [_says_nothing(name, machine, instance)]
+        problems = [_says_nothing(name, machine, instance, aws)]
     elif age > _SILENT_AFTER and line is not None:
         state = "silent"
-        problems = [_silent(name, machine, line, age)]
+        problems = [_silent(name, machine, line, age, aws)]
     elif guest is not None:
-        problems = guest_problems(stack, name, machine, guest, _mends(machine))
+        problems = guest_problems(stack, name, machine, guest, _mends(stack, machine, aws))
     if instance and request:
         problems += _behind(stack, name, instance, request)
     # What a machine said before it stopped is not how it is.
@@ -182,7 +187,12 @@ def _read(name: str, line: _Line | None) -> tuple[GuestStatus | None, list[Probl
 
 
 def _not_running(
-    stack: Stack, name: str, machine: Machine, state: str, instance: InstanceTypeDef | None
+    stack: Stack,
+    name: str,
+    machine: Machine,
+    state: str,
+    instance: InstanceTypeDef | None,
+    aws: CommandLine,
 ) -> Problem:
     if state == "pending":
         return Problem(None, None, f"{name} is starting", "try again in a minute")
@@ -193,35 +203,40 @@ def _not_running(
                 None, None, what, "it starts again by itself when there is room; or spot: false"
             )
         why = instance.get("StateTransitionReason", "") if instance else ""
-        start = f"aws ec2 start-instances --instance-ids {machine.instance_id}{_region(machine)}"
+        start = aws.line(f"ec2 start-instances --instance-ids {machine.instance_id}")
         return Problem(None, None, f"{name} is {state}" + (f": {why}" if why else ""), start)
     refresh = f"{pulumi('refresh', stack=stack)} && {pulumi('up', stack=stack)}"
     gone = "is terminated" if instance else "is not there any more"
     return Problem(None, None, f"{name}'s instance {machine.instance_id} {gone}", refresh)
 
 
-def _says_nothing(name: str, machine: Machine, instance: InstanceTypeDef | None) -> Problem:
+def _says_nothing(
+    name: str, machine: Machine, instance: InstanceTypeDef | None, aws: CommandLine
+) -> Problem:
     since = instance.get("LaunchTime") if instance else None
     running = f"has run for {_ago((_now() - since).total_seconds())} and" if since else "runs but"
     what = f"{name} {running} has not said anything yet; a first start takes some minutes"
-    return Problem(None, None, what, _console(machine))
+    return Problem(None, None, what, _console(machine, aws))
 
 
-def _silent(name: str, machine: Machine, line: _Line, age: float) -> Problem:
+def _silent(name: str, machine: Machine, line: _Line, age: float, aws: CommandLine) -> Problem:
     when = line.arrived.strftime("%Y-%m-%d %H:%M UTC")
     what = f"{name} is silent since {when} ({_ago(age)}): it does not reach AWS, or is stuck"
-    return Problem(
-        None, None, what, f"{_console(machine)}; then aws ec2 reboot-instances{_which(machine)}"
-    )
+    reboot = aws.line(f"ec2 reboot-instances --instance-ids {machine.instance_id}")
+    return Problem(None, None, what, f"{_console(machine, aws)}; then {reboot}")
 
 
-def _mends(machine: Machine) -> Mends:
+def _mends(stack: Stack, machine: Machine, aws: CommandLine) -> Mends:
     """A machine fetches its roster and sets its clock by itself: within minutes, if it can."""
-    look = f"aws ssm start-session --target {machine.instance_id}{_region(machine)}"
+    look = aws.line(f"ssm start-session --target {machine.instance_id}")
     return Mends(
-        roster=f"it looks every minute; if it stays so: {look}, journalctl -u secondlock-fetch",
-        clock=f"{look}, chronyc makestep",
-        gpu=f"{look}, journalctl -u secondlock-gpu",
+        up=pulumi("up", stack=stack),
+        roster=f"it looks every minute; if it stays so: {look}, sudo {_LOG} secondlock-fetch",
+        clock=f"{look}, sudo chronyc makestep",
+        gpu=f"{look}, sudo {_LOG} secondlock-gpu",
+        door=f"{look}, sudo {_LOG} ssh",
+        docker=f"{look}, sudo {_LOG} docker",
+        ban=f"{look}, sudo fail2ban-client unban {BANNED}",
     )
 
 
@@ -256,16 +271,9 @@ def _facts(machine: Machine, instance: InstanceTypeDef | None) -> dict[str, Any]
     }
 
 
-def _console(machine: Machine) -> str:
-    return f"aws ec2 get-console-output --output text --latest{_which(machine, 'instance-id')}"
-
-
-def _which(machine: Machine, option: str = "instance-ids") -> str:
-    return f" --{option} {machine.instance_id}{_region(machine)}"
-
-
-def _region(machine: Machine) -> str:
-    return f" --region {machine.region}" if machine.region else ""
+def _console(machine: Machine, aws: CommandLine) -> str:
+    which = f"--instance-id {machine.instance_id}"
+    return aws.line(f"ec2 get-console-output --output text --latest {which}")
 
 
 def _ago(seconds: float) -> str:

@@ -13,12 +13,10 @@ from pathlib import Path
 
 from cli.findings import Finding, note, ok, stop
 from cli.project import Stack, pulumi
-from cli.reports import CODES_BEAR, clock_fault
 from image.store import GoldenImage
 from infra.checks import Checked
-from infra.local import clock, qemu
+from infra.local import qemu
 from infra.local.accel import AVX_SINCE, QEMU, acceleration, qemu_version
-from infra.local.agent import AgentError, GuestAgent
 from infra.local.host import machines_folder
 from infra.local.image import golden_image
 from infra.model.members import MachineRequest
@@ -43,7 +41,7 @@ def findings(stack: Stack, checked: Checked) -> list[Finding]:
     accel, image = _image()
     found = [_qemu(version, accel), image, *_behind(stack), _accel(accel)]
     found += [_cpus(machines), _memory(stack, machines), _disk(stack, machines), _clock()]
-    return found + _machines_clocks(stack)
+    return found
 
 
 def _image() -> tuple[str | None, Finding]:
@@ -143,21 +141,3 @@ def _clock() -> Finding:
         what = "this computer's clock is not synchronised; half a minute off, and codes are refused"
         return note("clock", what, "sudo timedatectl set-ntp true")
     return ok("clock", "synchronised")
-
-
-def _machines_clocks(stack: Stack) -> list[Finding]:
-    """Of the machines that run, as this computer measures them."""
-    folder = machines_folder(stack.state)
-    places = sorted(folder.iterdir()) if folder.is_dir() else []
-    return [_machines_clock(one) for one in places if qemu.is_running(one)]
-
-
-def _machines_clock(place: Path) -> Finding:
-    check = f"clock of {place.name}"
-    try:
-        offset = clock.offset(GuestAgent(place)).seconds
-    except AgentError:
-        return note(check, "its guest agent does not tell the time; it may still be booting")
-    if abs(offset) > CODES_BEAR:
-        return note(check, clock_fault(place.name, offset), "it is set within a minute")
-    return ok(check, f"{offset:+.3f} s behind this computer's")

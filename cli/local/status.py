@@ -11,13 +11,16 @@ from cli.project import Stack, pulumi
 from cli.reports import GuestStatus, Mends, Report, guest_problems, read_status
 from infra.local.agent import AgentError, GuestAgent
 from infra.local.clock import offset as offset_of
-from infra.local.qemu import full_folder, is_running, shorten_console
+from infra.local.qemu import full_folder, is_running, processes, shorten_console
 
 _ANSWER_WITHIN = 5.0
 """Seconds after which a machine whose guest agent says nothing counts as down."""
 
 _STATUS_WITHIN = 30.0
 """Seconds for the status itself: an emulated machine is slow to collect it."""
+
+_EVERYBODY = "10.0.2.2"
+"""Whom a machine sees, whoever comes: QEMU's user network has this computer there."""
 
 
 def reports(stack: Stack, machines: Mapping[str, Machine]) -> list[Report]:
@@ -34,10 +37,24 @@ def _report(stack: Stack, name: str, machine: Machine) -> Report:
         problem = error.problem
         mend = f"{problem.mend}, then {up}" if problem.mend else up
         return Report(name, machine, "down", None, [replace(problem, mend=mend)])
-    gpu = "no machine of the target local has one"
-    mends = Mends(roster=up, clock="it is set within a minute", gpu=gpu)
-    problems = guest_problems(stack, name, machine, guest, mends)
+    problems = guest_problems(stack, name, machine, guest, _mends(machine, up))
     return Report(name, machine, "running", guest, problems)
+
+
+def _mends(machine: Machine, up: str) -> Mends:
+    """Nobody has a shell of root's there: what a restart mends is restarted from here."""
+    pids = processes(machine.directory) if machine.directory else []
+    restart = f"kill {' '.join(map(str, pids))}; {up}" if pids else up
+    return Mends(
+        up=up,
+        roster=up,
+        clock="it is set within a minute",
+        gpu="no machine of the target local has one",
+        door=restart,
+        docker=restart,
+        ban="it ends by itself: a first one after ten minutes, later ones within a day",
+        everybody=_EVERYBODY,
+    )
 
 
 def _ask(name: str, machine: Machine) -> GuestStatus:

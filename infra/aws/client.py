@@ -6,13 +6,16 @@ program, for the resources of our own and for the command line.
 
 from __future__ import annotations
 
-import json
 import re
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic.alias_generators import to_camel
+
+from infra.model.reading import expanded, read_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     import boto3
     from mypy_boto3_ec2 import EC2Client
@@ -31,18 +34,51 @@ _SERVICES = {"logs": "cloudwatchlogs", "service-quotas": "servicequotas"}
 """What the provider's endpoints call services, where boto3 has another name."""
 
 _ROLE = {
-    "roleArn": "RoleArn",
-    "sessionName": "RoleSessionName",
-    "externalId": "ExternalId",
+    "role_arn": "RoleArn",
+    "session_name": "RoleSessionName",
+    "external_id": "ExternalId",
     "policy": "Policy",
-    "sourceIdentity": "SourceIdentity",
-    "transitiveTagKeys": "TransitiveTagKeys",
-    "webIdentityToken": "WebIdentityToken",
+    "source_identity": "SourceIdentity",
+    "transitive_tag_keys": "TransitiveTagKeys",
+    "web_identity_token": "WebIdentityToken",
 }
 _UNITS = {"h": 3600, "m": 60, "s": 1}
 
 CREDENTIALS = ("aws:profile", *_KEYS, *_FILES, "aws:assumeRoles", "aws:assumeRoleWithWebIdentity")
 """The keys of the configuration that say who asks."""
+
+
+class _Role(BaseModel):
+    """A role to take, as the provider is told of it."""
+
+    model_config = ConfigDict(alias_generator=to_camel, hide_input_in_errors=True)
+
+    role_arn: str | None = None
+    session_name: str | None = None
+    external_id: str | None = None
+    policy: str | None = None
+    source_identity: str | None = None
+    transitive_tag_keys: list[str] = []
+    web_identity_token: str | None = None
+    web_identity_token_file: str | None = None
+    duration: str | None = None
+    policy_arns: list[str] = []
+    tags: dict[str, str] = {}
+
+
+_FILE_LIST = TypeAdapter(list[str])
+_ENDPOINTS = TypeAdapter(list[dict[str, str | None]])
+_ROLES = TypeAdapter(list[_Role])
+_T = TypeVar("_T")
+
+
+def _parsed(setting: Setting, key: str, shape: TypeAdapter[_T], default: _T) -> _T:
+    """A list or mapping of the configuration. Raises ValueError, which quotes nothing of it."""
+    text = setting(key)
+    try:
+        return shape.validate_json(text) if text else default
+    except ValidationError:
+        raise ValueError(f"{key} is not in the form that Pulumi's AWS provider takes") from None
 
 
 def session_of(setting: Setting, region: str | None) -> boto3.Session:
@@ -63,9 +99,9 @@ def session_of(setting: Setting, region: str | None) -> boto3.Session:
 
     core = botocore.session.Session()
     for name, ours in _FILES.items():
-        files = json.loads(setting(name) or "[]")
+        files = _parsed(setting, name, _FILE_LIST, [])
         if files:
-            core.set_config_variable(ours, str(Path(files[0]).expanduser()))
+            core.set_config_variable(ours, str(expanded(files[0])))
     given = {ours: setting(name) for name, ours in _KEYS.items()}
     if not given["aws_access_key_id"]:
         given = {"profile_name": setting("aws:profile")}  # boto3 takes the pair or neither
@@ -93,33 +129,33 @@ def client_of(setting: Setting, region: str) -> EC2Client:
 
 def _endpoints(setting: Setting) -> dict[str, str]:
     found: dict[str, str] = {}
-    for places in json.loads(setting("aws:endpoints") or "[]"):
+    for places in _parsed(setting, "aws:endpoints", _ENDPOINTS, []):
         found.update({name: url for name, url in places.items() if url})
     return found
 
 
-def _roles(setting: Setting) -> list[tuple[str, Mapping[str, Any]]]:
+def _roles(setting: Setting) -> list[tuple[str, _Role]]:
     """The roles to take, each with what the one before gives, and how."""
-    web = json.loads(setting("aws:assumeRoleWithWebIdentity") or "null")
-    roles = json.loads(setting("aws:assumeRoles") or "[]")
+    web = _parsed(setting, "aws:assumeRoleWithWebIdentity", TypeAdapter(_Role | None), None)
+    roles = _parsed(setting, "aws:assumeRoles", _ROLES, [])
     first = [("assume_role_with_web_identity", web)] if web else []
     return [*first, *(("assume_role", role) for role in roles)]
 
 
-def _wanted(role: Mapping[str, Any]) -> dict[str, Any]:
+def _wanted(role: _Role) -> dict[str, Any]:
     """What STS takes (API Reference, AssumeRole) of what the provider is told."""
-    wanted = {"RoleSessionName": "secondlock"}
-    wanted |= {theirs: role[ours] for ours, theirs in _ROLE.items() if role.get(ours)}
-    more: dict[str, Any] = {}
-    if role.get("webIdentityTokenFile"):
-        more["WebIdentityToken"] = Path(role["webIdentityTokenFile"]).expanduser().read_text()
-    if role.get("duration"):
-        more["DurationSeconds"] = _seconds(role["duration"])
-    if role.get("policyArns"):
-        more["PolicyArns"] = [{"arn": arn} for arn in role["policyArns"]]
-    if role.get("tags"):
-        more["Tags"] = [{"Key": key, "Value": value} for key, value in role["tags"].items()]
-    return {**wanted, **more}
+    said = role.model_dump(include=set(_ROLE))
+    wanted: dict[str, Any] = {"RoleSessionName": "secondlock"}
+    wanted |= {theirs: said[ours] for ours, theirs in _ROLE.items() if said[ours]}
+    if role.web_identity_token_file:
+        wanted["WebIdentityToken"] = read_text(expanded(role.web_identity_token_file))
+    if role.duration:
+        wanted["DurationSeconds"] = _seconds(role.duration)
+    if role.policy_arns:
+        wanted["PolicyArns"] = [{"arn": arn} for arn in role.policy_arns]
+    if role.tags:
+        wanted["Tags"] = [{"Key": key, "Value": value} for key, value in role.tags.items()]
+    return wanted
 
 
 def _seconds(duration: str) -> int:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from mypy_boto3_ec2 import EC2Client
     from mypy_boto3_ec2.type_defs import FilterTypeDef, InstanceTypeDef, TagTypeDef, VolumeTypeDef
 
+    from infra.aws.command import CommandLine
+
 _NOBODY = "nobody"
 _LIVING = ["pending", "running", "stopping", "stopped"]
 _KEPT = ["creating", "available", "in-use", "error"]  # of volumes
@@ -39,14 +41,14 @@ class Item:
     version: str | None = None
     """Of an image: the ARN that Image Builder has for it."""
 
-    def command(self, region: str) -> str:
+    def command(self, aws: CommandLine) -> str:
         """What ends it for good."""
-        return " && ".join(f"aws ec2 {end} --region {region}" for end in self.ends)
+        return " && ".join(aws.line(f"ec2 {end}") for end in self.ends)
 
-    def problem(self, region: str) -> Problem:
+    def problem(self, aws: CommandLine) -> Problem:
         """That it is there and the stack's state does not know it."""
         what = f"the stack's state does not know {self.id}, {self.what}: {self.state}"
-        return Problem(None, None, what, self.command(region))
+        return Problem(None, None, what, self.command(aws))
 
 
 def inventory(ec2: EC2Client, stack: str) -> list[Item]:

@@ -10,6 +10,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from pulumi import dynamic
 
 from infra.aws.client import client_of
+from infra.aws.command import PROFILE, CommandLine
 from infra.aws.inventory import Item, inventory, machines
 from infra.model.problems import Problem, ProblemsError
 from infra.provider import Props, ProviderError, QuietProvider, changed
@@ -46,7 +47,8 @@ class OneEach:
         if found:
             what = f"{args.name}: it is there already, left by an `up` that was cut off"
             left = Problem(None, None, what, "end what is there, then do the same again")
-            told = ProblemsError([left, *(one.problem(self._region) for one in found)])
+            typed = CommandLine(self._region, _setting(PROFILE))
+            told = ProblemsError([left, *(one.problem(typed) for one in found)])
             raise pulumi.RunError(str(told))
 
     def _others(self, machine: str) -> list[Item]:
@@ -79,8 +81,9 @@ class _StraysProvider(QuietProvider):
             raise ProviderError(Problem(None, None, what, mend)) from None
         if left:
             what = "the stack's state is rid of its machines and their data: some is still there"
+            typed = CommandLine(region, self.config.get(PROFILE))
             first = Problem(None, None, what, "end what is there, then: pulumi destroy")
-            raise ProviderError(first, *(one.problem(region) for one in left))
+            raise ProviderError(first, *(one.problem(typed) for one in left))
 
 
 def _left(ec2: EC2Client, props: Props) -> list[Item]:

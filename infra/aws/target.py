@@ -5,6 +5,7 @@ Its libraries are loaded only by who makes or checks a plan.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from infra.aws import checks
@@ -36,11 +37,12 @@ def check_requests(asked: Requests, settings: Settings) -> list[Problem]:
     return checks.check_requests(asked, AwsSettings.of(settings))
 
 
-def check_plan(plan: Plan, _root: Path) -> list[Problem]:
-    """What EC2 cannot do for `plan`."""
+def check_plan(plan: Plan, root: Path) -> list[Problem]:
+    """What EC2 cannot do for `plan`, and whether its provider is the one that is pinned."""
     from infra.aws.fit import problems
+    from infra.aws.plugin import refusals
 
-    return problems(plan)
+    return [*problems(plan), *refusals(root, os.environ)]
 
 
 def check_ready() -> None:

@@ -86,7 +86,7 @@ def _known() -> str | None:
     if not os.access("/dev/kvm", os.R_OK | os.W_OK):
         return "tcg"
     kept = _cache_file()
-    name = kept.read_text().strip() if kept.exists() else ""
+    name = kept.read_text(errors="replace").strip() if kept.exists() else ""
     return name if name in _NAMES else None
 
 

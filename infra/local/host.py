@@ -72,7 +72,7 @@ class Place:
     def sent(self) -> set[str]:
         """Which enrollments were ever brought there, as its data knows."""
         with suppress(FileNotFoundError):
-            return set(self._sent.read_text().split())
+            return set(self._sent.read_text(errors="replace").split())
         return set()
 
     def note_sent(self, ids: Iterable[str]) -> None:

@@ -29,6 +29,7 @@ from infra.local.host import Place
 from infra.local.qmp import ChannelError
 from infra.local.upgrade import LackingError, upgrade
 from infra.model.problems import FaultError, Problem, problem_of
+from infra.model.reading import from_json
 from infra.provider import PROGRESS_SECONDS, Props, ProviderError, QuietProvider, Voice, changed
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ ADDRESS = "127.0.0.1"
 _READY = "/etc/secondlock/machine.json"
 _SYNC = ["/usr/local/sbin/secondlock-sync", "apply"]
 _SERIAL = ["/usr/local/sbin/secondlock-sync", "serial"]
+_SERIAL_DIGITS = 20
 # A change of any makes another machine, but a newer image alone does not. `made_of` (image, sizes,
 # rebuild) is JSON, whose parts Pulumi shows: a thousand machines' parts cost the engine 30 MiB as
 # properties, nested ones 60.
@@ -358,11 +360,10 @@ def _deliver(machine: _Machine, serial: int) -> int:
     """
     new_volumes = qemu.data_is_new(machine.data)
     kept = machine.data / "serial"
-    if kept.exists():
-        serial = max(serial, int(kept.read_text()))
-    elif not new_volumes:
-        serial = max(serial, _reported_serial(machine))
-    serial += 1
+    before = _number(kept.read_bytes()) if kept.exists() else None
+    if before is None and not new_volumes:
+        before = _reported_serial(machine)
+    serial = max(serial, before or 0) + 1
     write_whole(kept, f"{serial}\n".encode())
     message = {
         "serial": serial,
@@ -372,8 +373,8 @@ def _deliver(machine: _Machine, serial: int) -> int:
     }
     code, out = _sync(machine, json.dumps(message).encode())
     try:
-        answer = dict(json.loads(out))
-    except (ValueError, TypeError, RecursionError):
+        answer = dict(from_json(out))
+    except (ValueError, TypeError):
         answer = {"error": f"secondlock-sync ended with code {code}"}
     if answer.get("applied") is not True:
         raise qemu.MachineError(f"its roster was not applied: {answer.get('error')}")
@@ -429,9 +430,16 @@ def _sync(machine: _Machine, message: bytes) -> tuple[int, bytes]:
 
 def _reported_serial(machine: _Machine) -> int:
     code, out, _ = machine.agent.run(_SERIAL)
-    if code != 0 or not out.strip().isdigit():
+    serial = _number(out) if code == 0 else None
+    if serial is None:
         raise qemu.MachineError(f"secondlock-sync in the guest ended with code {code}")
-    return int(out)
+    return serial
+
+
+def _number(text: bytes) -> int | None:
+    """What a file or the guest says is a serial; None where that is damaged."""
+    digits = text.strip()
+    return int(digits) if digits.isdigit() and len(digits) < _SERIAL_DIGITS else None
 
 
 def _wait_for_door(machine: _Machine, port: int) -> None:

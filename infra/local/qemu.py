@@ -28,6 +28,7 @@ from infra.local.accel import QEMU, Acceleration, acceleration
 from infra.local.agent import AgentError, GuestAgent
 from infra.local.qmp import ChannelError, monitor
 from infra.model.problems import FaultError
+from infra.model.reading import from_json, read_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -175,7 +176,7 @@ def port_taken(port: int) -> bool:
 def load_spec(directory: Path) -> MachineSpec:
     """The spec that `start` last wrote into `directory`. Raises MachineError."""
     try:
-        values: dict[str, Any] = json.loads((directory / "machine.json").read_text())
+        values: dict[str, Any] = from_json(read_text(directory / "machine.json"))
         for name in ("data_directory", "kernel", "initrd"):
             values[name] = Path(values[name])
         values["launcher"] = tuple(values["launcher"])

@@ -13,6 +13,8 @@ import socket
 import time
 from typing import TYPE_CHECKING, Any
 
+from infra.model.reading import from_json
+
 if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
@@ -100,6 +102,16 @@ class Channel:
         line, _, self._buffer = self._buffer.partition(b"\n")
         return line
 
+    def read(self, line: bytes) -> Message:
+        """The object that a line is. Raises ChannelError where it is none."""
+        try:
+            said = from_json(line)
+        except ValueError:
+            said = None
+        if not isinstance(said, dict):
+            raise ChannelError(f"{self._where}: what it says is no object in JSON")
+        return said
+
     def ask(self, command: str, **arguments: Any) -> Any:
         """Send `command` and give back what it returns, passing over events.
 
@@ -107,9 +119,11 @@ class Channel:
         """
         self.send({"execute": command, **({"arguments": arguments} if arguments else {})})
         while True:
-            answer = json.loads(self.receive_line())
+            answer = self.read(self.receive_line())
             if "error" in answer:
-                raise DeclinedError(f"{self._where}: {command}: {answer['error'].get('desc')}")
+                fault = answer["error"]
+                said = fault.get("desc") if isinstance(fault, dict) else fault
+                raise DeclinedError(f"{self._where}: {command}: {said}")
             if "return" in answer:
                 return answer["return"]
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 from infra.local.agent import AwayError
 from infra.local.qemu import MachineError
+from infra.model.reading import from_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,7 +40,7 @@ def upgrade(agent: GuestAgent, digest: str, back: bool, alive: Callable[[], bool
     except AwayError:
         raise MachineError("it restarted in the middle of its upgrade") from None
     try:
-        told = dict(json.loads(out))
+        told = dict(from_json(out))
     except (ValueError, TypeError):
         said = " ".join(err.decode(errors="replace").split())[-300:]
         raise MachineError(f"its upgrade ended with code {code}: {said}") from None

@@ -7,9 +7,11 @@ a file can be of any size and in any encoding. All of it is refused here, with w
 from __future__ import annotations
 
 import codecs
+import json
 import os
 import stat
 from pathlib import Path
+from typing import Any
 
 from infra.model.problems import RefusedError
 from infra.model.text import shell_word
@@ -55,6 +57,22 @@ def read_text(
         line = raw[: error.start].count(b"\n") + 1
         what = f"not {coding or 'UTF-8'} text"
         raise UnreadableError(what, "save the file as UTF-8", line) from None
+
+
+def from_json(text: str | bytes) -> Any:
+    """What a text in JSON says. Raises ValueError, also where it is nested too deep."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+
+
+def expanded(place: str) -> Path:
+    """A path as the shell takes it; with a home of nobody's as it is written."""
+    try:
+        return Path(place).expanduser()
+    except RuntimeError:
+        return Path(place)
 
 
 def _read_bytes(file: Path, limit: int, inside: Path | None, private: bool) -> bytes:

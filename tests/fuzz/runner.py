@@ -11,7 +11,7 @@ from pathlib import Path
 from random import Random
 
 from tests.fuzz.mutate import mutated
-from tests.fuzz.targets import Target
+from tests.fuzz.target import Target
 
 SECONDS = 20.0
 """That one input may take, on a computer with other work: usual are milliseconds."""

@@ -1,16 +1,11 @@
-"""What is fuzzed: functions from bytes that let through nothing but faults meant for a person.
-
-Each raises AssertionError where a promise does not hold, and any other exception is a fault.
-"""
+"""What is fuzzed: all that reads what people write, and what other programs answer (`answers`)."""
 
 from __future__ import annotations
 
 import importlib
 import json
 import sys
-from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -18,7 +13,6 @@ from unittest.mock import patch
 from cli import authenticators, edit, engine, ssh_config
 from cli.keys import read_keys
 from cli.project import Stack
-from cli.reports import read_status
 from infra.model.folder import load_folder
 from infra.model.images import check_image
 from infra.model.networks import check_cidr, collapse, is_world_open
@@ -28,7 +22,9 @@ from infra.model.settings import load_settings
 from infra.model.ssh_keys import check_ssh_key
 from infra.model.text import first_hidden
 from infra.record import Record
-from tests.support.documents import STATUS, envelope, outputs
+from tests.fuzz import answers
+from tests.fuzz.target import Target, encoded, told
+from tests.support.documents import envelope, outputs
 from tests.support.request_files import (
     ECDSA,
     IDS,
@@ -46,23 +42,6 @@ _key: Any = importlib.import_module("guest.key.factor")
 _GuestError: Any = importlib.import_module("guest.system").GuestError
 
 _CASES = Path(__file__).parents[1] / "unit"
-_LONGEST = 300_000  # characters of all that is told of one input
-
-
-@dataclass(frozen=True)
-class Target:
-    """Good inputs to begin with, and what reads them; `place` is a folder of its own."""
-
-    seeds: list[bytes]
-    run: Callable[[bytes, Path], None]
-
-
-def _told(error: Exception) -> None:
-    """A fault is in lines that are seen, can be printed, and end."""
-    words = str(error)
-    words.encode()
-    assert len(words) < _LONGEST, "endless"
-    assert all(first_hidden(line) is None for line in words.split("\n")), "something unseen"
 
 
 def _request(data: bytes, place: Path) -> None:
@@ -70,7 +49,7 @@ def _request(data: bytes, place: Path) -> None:
     try:
         (request,) = load_folder(place).people
     except ProblemsError as error:
-        _told(error)
+        told(error)
         return
     for key in request.ssh_keys:
         assert _key.read({"ssh_keys": [key]}, "alice") == (key,)
@@ -88,7 +67,7 @@ def _rotate(data: bytes, place: Path) -> None:
         changes = {"enrollment": "ab" * 16, "end_sessions": True, "authenticators": named}
         text = edit.changed(request, changes)
     except ProblemsError as error:
-        _told(error)
+        told(error)
         return
     assert edit.data(file, text) == {**request.data, **changes}
 
@@ -98,7 +77,7 @@ def _retired(data: bytes, place: Path) -> None:
     try:
         load_retired(place)
     except ProblemsError as error:
-        _told(error)
+        told(error)
 
 
 def _settings(data: bytes, place: Path) -> None:
@@ -108,7 +87,7 @@ def _settings(data: bytes, place: Path) -> None:
         values = Stack("lab", place).values()
         load_settings("lab", {key.removeprefix("secondlock:"): values[key] for key in values})
     except ProblemsError as error:
-        _told(error)
+        told(error)
 
 
 def _env(data: bytes, place: Path) -> None:
@@ -120,7 +99,7 @@ def _env(data: bytes, place: Path) -> None:
     try:
         merged = engine.environment(stack, {"PATH": "/bin"})
     except ProblemsError as error:
-        _told(error)
+        told(error)
         return
     assert all("\0" not in name + value for name, value in merged.items())
 
@@ -130,7 +109,7 @@ def _keys(data: bytes, place: Path) -> None:
     try:
         keys = read_keys(place / "alice.pub")
     except ProblemsError as error:
-        _told(error)
+        told(error)
         return
     assert all(check_ssh_key(key) == key for key in keys)
 
@@ -142,7 +121,7 @@ def _texts(data: bytes, place: Path) -> None:
             try:
                 good = check(text)
             except RefusedError as error:
-                _told(error)
+                told(error)
                 continue
             assert first_hidden(good) is None
 
@@ -151,7 +130,7 @@ def _guest_roster(data: bytes, place: Path) -> None:
     try:
         found = _roster.parse(data)
     except _GuestError as error:
-        _told(error)
+        told(error)
         return
     assert all(set(network) <= set("0123456789abcdef.:/") for network in found.allowed_from)
     for person in found.researchers.values():
@@ -165,7 +144,7 @@ def _outputs(data: bytes, place: Path) -> None:
         try:
             machines = engine.machines(stack)
         except ProblemsError as error:
-            _told(error)
+            told(error)
         else:
             with suppress(ProblemsError):
                 config = ssh_config._config(stack, machines, place / "known_hosts")
@@ -176,30 +155,16 @@ def _outputs(data: bytes, place: Path) -> None:
         try:
             engine.enrollments(stack)
         except ProblemsError as error:
-            _told(error)
-
-
-def _status(data: bytes, place: Path) -> None:
-    try:
-        said = read_status(data)
-    except ValueError as error:
-        _told(error)
-        return
-    assert all(first_hidden(name) is None for name in said.researchers)
-    json.dumps(said.model_dump(), allow_nan=False)
+            told(error)
 
 
 def _record(data: bytes, place: Path) -> None:
     try:
         found = Record.parse(data.decode("utf-8", "replace"))
     except ProblemsError as error:
-        _told(error)
+        told(error)
         return
     assert Record.parse(str(found)) == found
-
-
-def _bytes(*texts: str) -> list[bytes]:
-    return [text.encode() for text in texts]
 
 
 def _files(folder: str, pattern: str) -> list[bytes]:
@@ -207,7 +172,7 @@ def _files(folder: str, pattern: str) -> list[bytes]:
 
 
 _REQUESTS = [
-    *_bytes(
+    *encoded(
         request_text(),
         request_text(
             ssh_keys=f'\n  - "{KEY} büro"\n  - {ECDSA} work: laptop\n  - {security_key()}',
@@ -272,31 +237,32 @@ TARGETS: dict[str, Target] = {
     "request": Target(_REQUESTS, _request),
     "rotate": Target(_REQUESTS, _rotate),
     "retired": Target(
-        [*_bytes(_RETIRED), *_files("requests_that_failed", "*/retired.yaml")], _retired
+        [*encoded(_RETIRED), *_files("requests_that_failed", "*/retired.yaml")], _retired
     ),
-    "settings": Target(_bytes(_CONFIG), _settings),
-    "env": Target(_bytes(_ENV), _env),
+    "settings": Target(encoded(_CONFIG), _settings),
+    "env": Target(encoded(_ENV), _env),
     "keys": Target(
         [
-            *_bytes(f"{KEY} alice\n{ECDSA}\n", PRIVATE_KEY),
-            *_bytes(rfc4716(rsa_key(3072)) + security_key()),
+            *encoded(f"{KEY} alice\n{ECDSA}\n", PRIVATE_KEY),
+            *encoded(rfc4716(rsa_key(3072)) + security_key()),
             *(f"{KEY} büro\r\n".encode(coding) for coding in ("utf-16", "utf-16-be", "utf-8-sig")),
         ],
         _keys,
     ),
     "texts": Target(
-        _bytes(KEY, rsa_key(3072), ECDSA, security_key(), "10.0.0.0/8", "2001:db8::/32", "::1/128",
+        encoded(KEY, rsa_key(3072), ECDSA, security_key(), "10.0.0.0/8", "2001:db8::/32", "::1/128",
                "registry.example:5000/a/b@sha256:" + "0a" * 32),
         _texts,
     ),
     "roster": Target(
-        [*_bytes(json.dumps(envelope()), json.dumps(envelope(), indent=1)),
+        [*encoded(json.dumps(envelope()), json.dumps(envelope(), indent=1)),
          *_files("rosters_that_failed", "*.json")],
         _guest_roster,
     ),
     "outputs": Target(
-        _bytes(json.dumps({"machines": _MACHINES, "enrollments": _ENROLLMENTS}, indent=1)), _outputs
+        encoded(json.dumps({"machines": _MACHINES, "enrollments": _ENROLLMENTS}, indent=1)),
+        _outputs,
     ),
-    "record": Target(_bytes(json.dumps(_RECORD)), _record),
-    "status": Target(_bytes(json.dumps(STATUS), json.dumps(STATUS, indent=1)), _status),
+    "record": Target(encoded(json.dumps(_RECORD)), _record),
+    **answers.TARGETS,
 }  # fmt: skip

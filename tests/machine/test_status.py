@@ -40,3 +40,13 @@ def test_only_sshd_itself_tells_of_logins(machine: Machine) -> None:
     machine.succeed("journalctl --sync")
     machine.status()
     machine.fail(f"grep -r mallory {KEPT} /var/lib/secondlock/logins.json")
+
+
+def test_a_door_that_nobody_keeps_is_told(machine: Machine) -> None:
+    assert machine.status()["door"] == "open"
+    machine.succeed("systemctl stop ssh.service")
+    try:
+        assert machine.status()["door"] == "shut"
+    finally:
+        machine.succeed("systemctl start ssh.service")
+    assert machine.status()["door"] == "open"

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 import boto3
+import yaml
 from moto import mock_aws
 from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.ec2.models import ec2_backends
 
 from cli import project as cli_project
 from cli.__main__ import main
+from infra.aws.command import CommandLine
 from infra.aws.inventory import inventory
 from infra.aws.tags import IMAGE_TAG
 from tests.support.cloud import REGION, ZONES
@@ -22,6 +24,24 @@ if TYPE_CHECKING:
     import pytest
 
     from tests.support.cloud import AwsProject
+
+
+AWS = CommandLine(REGION, "lab")
+WHERE = f"--region {REGION} --profile lab"
+
+
+def _by_profile(lab: AwsProject) -> None:
+    """Have the stack ask by a profile of the person's, and by nothing else."""
+    file = lab.place / "aws-config"
+    keys = "aws_access_key_id = testing\naws_secret_access_key = testing\n"
+    file.write_text(f"[profile lab]\n{keys}")
+    lab.environment["AWS_CONFIG_FILE"] = str(file)
+    path = lab.place / "stacks" / f"Pulumi.{STACK}.yaml"
+    document = yaml.safe_load(path.read_text())
+    for name in ("aws:accessKey", "aws:secretKey"):
+        del document["config"][name]
+    document["config"]["aws:profile"] = "lab"
+    path.write_text(yaml.safe_dump(document))
 
 
 def _instances(lab: AwsProject, name: str) -> list[dict[str, Any]]:
@@ -54,6 +74,7 @@ def _told(
 def test_what_a_killed_up_leaves_is_named_until_it_is_gone(
     lab: AwsProject, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    _by_profile(lab)
     lab.request("alice")
     lab.up()
     lab.request("victim")
@@ -72,7 +93,7 @@ def test_what_a_killed_up_leaves_is_named_until_it_is_gone(
         assert tags["secondlock:stack"] == STACK
         assert tags["secondlock:researcher"] == "victim"
 
-    end = f"aws ec2 terminate-instances --instance-ids {orphan['InstanceId']} --region {REGION}"
+    end = f"aws ec2 terminate-instances --instance-ids {orphan['InstanceId']} {WHERE}"
     code, out = lab.run("up", "--yes", "--skip-preview")
     assert code != 0
     assert end in out
@@ -196,7 +217,7 @@ def test_a_spot_machine_ends_with_its_request(monkeypatch: pytest.MonkeyPatch) -
         instance.spot_instance_request_id = "sir-0123abcd"
         assert inventory(ec2, "other") == []
         (found,) = inventory(ec2, STACK)
-        cancel, end = found.command(REGION).split(" && ")
+        cancel, end = found.command(AWS).split(" && ")
         assert "cancel-spot-instance-requests --spot-instance-request-ids sir-0123abcd" in cancel
         assert made in end
 
@@ -227,9 +248,8 @@ def test_a_spot_request_without_a_machine_and_an_image_are_told_from_those_of_ot
         request, baked = inventory(ec2, STACK)
         ours = requests[f"secondlock/{STACK}/alice"]
         assert (request.id, request.machine) == (ours, "alice")
-        assert request.command(REGION) == (
-            f"aws ec2 cancel-spot-instance-requests --spot-instance-request-ids {ours} "
-            f"--region {REGION}"
+        assert request.command(AWS) == (
+            f"aws ec2 cancel-spot-instance-requests --spot-instance-request-ids {ours} {WHERE}"
         )
         assert (baked.id, baked.version) == (image, tags[1]["Value"])
-        assert f"deregister-image --image-id {image}" in baked.command(REGION)
+        assert f"deregister-image --image-id {image}" in baked.command(AWS)

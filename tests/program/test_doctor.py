@@ -135,6 +135,13 @@ def test_logins_are_well_only_where_every_machine_lets_its_people_in(
     }
     _say(lab, says)
     assert logins() == [("ok", "1 machines answer, nobody is shut out")]
+    says["bans"] = ["192.0.2.9"]
+    _say(lab, says)
+    assert logins() == [("note", "alice has banned 192.0.2.9: no new login from there gets in")]
+    says["bans"], says["door"] = [], "shut"
+    _say(lab, says)
+    assert logins() == [("stop", "alice's sshd does not run: nobody gets in")]
+    says["door"] = "open"
     says["researchers"]["alice"]["frozen"] = True
     _say(lab, says)
     assert logins() == [

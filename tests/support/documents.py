@@ -11,14 +11,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SEED = "8d1f6c0be2a94775d0c3b1a2f4e5968790ab1c2d3e4f50617283940a5b6c7d8e"
-STATUS = {
+STATUS: dict[str, Any] = {
     "time": "2026-11-22T16:00:00Z",
     "stack": "lab",
     "machine": "alice",
     "serial": 3,
     "error": None,
     "clock": {"synchronised": True, "offset_seconds": 0.0012, "source": "PHC"},
-    "bans": ["10.0.2.9"],
+    "door": "open",
+    "bans": [],
     "researchers": {
         "alice": {
             "factors": "key+totp",
@@ -33,6 +34,8 @@ STATUS = {
     "idle": {"load1": 0.1, "sessions": 1},
 }
 """A machine's line."""
+
+ALICE: dict[str, Any] = STATUS["researchers"]["alice"]
 
 
 def outputs(root: Path) -> dict[str, Any]:

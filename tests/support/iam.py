@@ -62,6 +62,14 @@ def resource_allows(policy: Document, callers: Sequence[Document], request: Requ
     return False
 
 
+def leaving_the_rest(policy: Document, account_root: str) -> Document:
+    """The policy of a bucket or a topic, which within its account leaves what it does not say to
+    the caller's own (IAM User Guide, "Policy evaluation for requests within a single account");
+    a key's and a role's do not."""
+    rest = {"Effect": "Allow", "Action": "*", "Resource": "*", "Principal": {"AWS": account_root}}
+    return {**policy, "Statement": [*policy["Statement"], rest]}
+
+
 def _statements(policy: Document, *, identity: bool) -> list[Document]:
     if set(policy) != {"Version", "Statement"} or policy["Version"] != "2012-10-17":
         raise UnknownElementError(f"policy of {sorted(policy)}")

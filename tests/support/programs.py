@@ -8,6 +8,7 @@ import shlex
 import subprocess
 from typing import TYPE_CHECKING
 
+from cli import doctor
 from infra.enrollment import fingerprint
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ def stand_in(folder: Path, config: dict[str, str]) -> None:
     }
     script = f"case $1 in config) echo {shlex.quote(json.dumps(values))};; *) echo {{}};; esac"
     program(folder.parent, "pulumi", script)
+    for name in doctor._RUNS_PYTHON:
+        program(folder.parent, name, "exit 1")
 
 
 def program(root: Path, name: str, script: str) -> None:

@@ -36,8 +36,9 @@ from cli.aws import status as status_aws
 from cli.aws.session import session
 from cli.engine import Machine
 from cli.project import Stack
+from infra.aws import plugin
 from infra.model.problems import ProblemsError
-from tests.support.documents import STATUS
+from tests.support.documents import ALICE, STATUS
 from tests.support.programs import program, read_by_ssh, stand_in
 from tests.support.web_page import web_page
 
@@ -241,8 +242,6 @@ def test_status_is_the_machines_last_line(
     assert 0 <= alice["said_seconds_ago"] < 60
     assert alice["instance"]["state"] == "running"
     assert alice["problems"] == []
-    assert main(["status", "--stack", "gpu"]) == 0
-    assert "10.0.2.9" in capsys.readouterr().out
 
 
 def test_what_a_first_up_left_is_named_though_the_stack_is_not_up(
@@ -253,6 +252,46 @@ def test_what_a_first_up_left_is_named_though_the_stack_is_not_up(
     told = capsys.readouterr().err
     assert "stack gpu is not up" in told
     assert f"aws ec2 terminate-instances --instance-ids {instance} --region {REGION}" in told
+
+
+def test_commands_to_type_ask_in_the_stacks_account(
+    root: Path,
+    stack: dict[str, Machine],
+    aws: Any,
+    quotas: Quotas,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    profile(root, "a lab", secondlock__baseImage=images_of(aws)[0])
+    quotas[G_ON_DEMAND] = 1
+    stray = launch(aws, "bob")
+    where = f" --region {REGION} --profile 'a lab'"
+    main(["status", "--stack", "gpu", "--json"])
+    (left,) = json.loads(capsys.readouterr().out)["problems"]
+    assert left["mend"] == f"aws ec2 terminate-instances --instance-ids {stray}{where}"
+    found = doctor(capsys, 1)
+    told = {one["mend"] for one in (*found["vCPUs"], *found["strays"])}
+    assert all(one.startswith("aws ") and one.endswith(where) for one in told), told
+    aws.stop_instances(InstanceIds=[stack["alice"].instance_id])
+    assert alices(capsys, 1)["problems"][0]["mend"].endswith(where)
+    later = dt.datetime.now(dt.timezone.utc) + dt.timedelta(minutes=12)
+    aws.start_instances(InstanceIds=[stack["alice"].instance_id])
+    monkeypatch.setattr(status_aws, "_now", lambda: later)
+    look, restart = alices(capsys, 1)["problems"][0]["mend"].split("; then ")
+    assert look.endswith(where)
+    assert restart.endswith(where)
+    # Where the shell need not know it: the stack's own environment file has it.
+    profile(root, "a lab", aws__profile="")
+    own = root / ".secondlock" / "gpu" / "env"
+    own.parent.mkdir(parents=True)
+    own.write_text("export AWS_PROFILE='a lab'\n")
+    own.chmod(0o600)
+    assert alices(capsys, 1)["problems"][0]["mend"].split("; then ")[0].endswith(where)
+
+
+def images_of(aws: Any) -> list[str]:
+    """The ids of the AMIs that are there."""
+    return sorted(one["ImageId"] for one in aws.describe_images()["Images"])
 
 
 def test_a_silent_machine_is_said_to_be_silent_since(
@@ -319,6 +358,54 @@ def test_what_a_machine_says_is_judged_as_on_local(
     (problem,) = alices(capsys, 1)["problems"]
     assert "cannot be read" in problem["what"]
     assert "\x1b" not in problem["what"]
+
+
+IMAGE = "none: its image is being fetched since 2026-11-22T16:00:00Z"
+
+
+FAULTS: list[tuple[dict[str, Any], tuple[str, str, str] | None]] = [
+    (
+        {"error": "roster 4 is refused", "serial": 2},
+        ("stop", "roster 4 is refused; it has roster 2, not 3", "secondlock-fetch"),
+    ),
+    ({"clock": {"synchronised": False, "offset_seconds": None}}, ("stop", "nothing set", "chrony")),
+    ({"clock": {"synchronised": True, "offset_seconds": None}}, ("note", "not known", "chrony")),
+    ({"door": "shut"}, ("stop", "sshd does not run", "journalctl -u ssh")),
+    ({"bans": ["192.0.2.9"]}, ("note", "banned 192.0.2.9", "unban 192.0.2.9")),
+    ({"bans": ["1; rm -r /"]}, ("note", "banned 1; rm", "unban '1; rm -r /'")),
+    ({"error": "the state volume is full: x"}, ("stop", "is full", "/var/lib/secondlock")),
+    ({"researchers": {"alice": {**ALICE, "workspace": IMAGE}}}, None),
+]
+
+
+def test_each_fault_of_a_machine_is_one_line_with_its_mend_in_the_stacks_account(
+    root: Path, stack: dict[str, Machine], capsys: pytest.CaptureFixture[str]
+) -> None:
+    profile(root, "a lab")
+    for said, told in FAULTS:
+        say("alice", {**STATUS, **said})
+        problems = alices(capsys, int(told is not None and told[0] == "stop"))["problems"]
+        if told is None:
+            assert problems == []
+            continue
+        (problem,) = problems
+        severity, what, mend = told
+        assert problem["severity"] == severity
+        assert what in problem["what"]
+        assert mend in problem["mend"]
+        if "aws ssm" in problem["mend"]:
+            assert f" --region {REGION} --profile 'a lab', sudo " in problem["mend"]
+    say("alice", {key: value for key, value in STATUS.items() if key != "door"})  # one of before
+    assert alices(capsys)["problems"] == []
+
+
+def profile(root: Path, name: str, **more: Any) -> None:
+    """Have the stack ask by a profile of the person's."""
+    path = root / "home" / ".aws" / "config"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    keys = "aws_access_key_id = testing\naws_secret_access_key = testing\n"
+    path.write_text(f"[profile '{name}']\n{keys}")
+    configure(root, **{"aws__profile": name, **more})
 
 
 def test_a_machine_behind_its_request_is_named(
@@ -424,6 +511,8 @@ def test_doctor_is_content(
     root: Path, debian: str, quotas: Quotas, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ask(root, "alice")
+    pinned = plugin.sha256(root / "bin" / "pulumi-resource-aws")
+    (root / "stacks" / "plugins.sha256").write_text(f"{pinned}  {plugin.name()}\n")
     found = doctor(capsys, 0)
     verdicts = {one["verdict"] for findings in found.values() for one in findings}
     assert verdicts == {"ok"}, found
@@ -458,14 +547,42 @@ def test_doctor_looks_for_pulumis_aws_provider(
     assert found["mend"] == f"pulumi plugin install resource aws {version('pulumi-aws')}"
     wanted.touch()
     (found,) = doctor(capsys, 0)["provider"]
-    assert found == {
-        "check": "provider",
-        "verdict": "ok",
-        "file": None,
-        "line": None,
-        "what": str(wanted),
-        "mend": None,
-    }
+    assert found["verdict"] == "note"
+    assert found["what"].startswith(f"{wanted}, ")
+
+
+def test_doctor_holds_the_provider_to_what_is_pinned(
+    root: Path,
+    debian: str,
+    quotas: Quotas,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    ask(root, "alice")
+    monkeypatch.setenv("PATH", f"{root / 'bin'}:/usr/bin:/bin")
+    monkeypatch.chdir(root)
+    pins = root / "stacks" / "plugins.sha256"
+    (found,) = doctor(capsys, 0)["provider"]
+    assert found["verdict"] == "note"
+    command, _, then = found["mend"].rpartition(", ")
+    assert then == "and commit it"
+    subprocess.run(["bash", "-c", command], cwd=root, check=True)
+    (found,) = doctor(capsys, 0)["provider"]
+    assert (found["verdict"], found["mend"]) == ("ok", None)
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr("platform.machine", lambda: "riscv64")
+        assert "is not pinned" in doctor(capsys, 0)["provider"][0]["what"]
+    program(root, "pulumi-resource-aws", "exit 2")
+    (found,) = doctor(capsys, 1)["provider"]
+    assert found["file"] == str(pins)
+    assert "which is not pinned" in found["what"]
+    (root / "bin" / "pulumi-resource-aws").unlink()
+    pins.write_text(f"{'0a' * 32}  pulumi-{plugin.name()}.tar.gz\n")
+    (found,) = doctor(capsys, 0)["provider"]
+    assert found["mend"].endswith(f" {version('pulumi-aws')} --checksum {'0a' * 32}")
+    pins.write_text(f"# ours\n{'0a' * 31}  x\n")
+    (found,) = doctor(capsys, 1)["provider"]
+    assert (found["file"], found["line"]) == (str(pins), 2)
 
 
 def test_doctor_names_the_quota_to_ask_for(

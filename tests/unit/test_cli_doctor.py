@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import time
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,38 @@ def test_all_is_well_once_there_is_an_image(root: Path, capsys: pytest.CaptureFi
     assert found["requests"]["what"] == "1, without a fault"
     assert main(["doctor", "--stack", "demo"]) == 0
     assert "emulated (TCG)" in capsys.readouterr().out
+
+
+def test_a_pulumi_that_cannot_run_python(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image_folder().mkdir(parents=True)
+    monkeypatch.setenv("PATH", f"{root / 'bin'}:/usr/bin:/bin")
+    assert look(capsys, 0)["pulumi"]["what"] == str(root / "bin" / "pulumi")
+    (root / "bin" / "pulumi-language-python").unlink()
+    found = look(capsys, 1)["pulumi"]
+    assert found["what"].endswith("cannot run this program without pulumi-language-python")
+    assert found["mend"] == "make setup"
+
+
+def test_a_damaged_record_is_told_with_all_the_rest(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image_folder().mkdir(parents=True)
+    (root / "bin" / "pulumi").rename(root / "bin" / "asked")
+    names = {"pulumi:index:Stash::people": "[]", "secondlock:local:Machine::alice": ""}
+    resources = [
+        {"urn": f"urn:pulumi:demo::secondlock::{name}", "inputs": {"input": text}}
+        for name, text in names.items()
+    ]
+    state = json.dumps({"deployment": {"resources": resources}})
+    script = (
+        f'case "$1 $2" in "stack export") echo {shlex.quote(state)};; *) exec asked "$@";; esac'
+    )
+    program(root, "pulumi", script)
+    found = look(capsys, 1)
+    assert "the record of people in the stack's state cannot be read" in found["state"]["what"]
+    assert "stack demo is not up" in found["login"]["what"]
 
 
 def test_an_old_image_and_the_machines_that_rest_on_an_older_one(

@@ -202,6 +202,19 @@ def test_a_pipe_in_the_place_of_the_settings_is_not_waited_for(
         assert "Pulumi.lab.yaml: not a regular file" in said(capsys, [*words, "--stack", "lab"])
 
 
+def test_settings_that_are_a_link_to_somebodys_secret_are_not_read(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    secret = root / "shadow"
+    secret.write_text("config:\n  secondlock:target: root-s-password\n")
+    (root / "stacks" / "Pulumi.lab.yaml").symlink_to(secret)
+    for words in (["doctor"], ["request", "alice"], ["init", "lab"]):
+        stack = [] if words[0] == "init" else ["--stack", "lab"]
+        told = said(capsys, [*words, *stack])
+        assert "Pulumi.lab.yaml: a link to a file elsewhere" in told
+        assert "root-s-password" not in told
+
+
 def test_settings_are_read_as_pulumi_gives_them(root: Path) -> None:
     (root / "stacks/Pulumi.lab.yaml").write_text(
         "encryptionsalt: v1:x\nconfig:\n  a: true\n  b: 3\n  c: '007'\n  d: {secure: v1:y}\n"

@@ -14,7 +14,14 @@ from cli.aws.admin_policy import documents
 from infra.aws import policies
 from infra.aws.facts import Facts
 from tests.support import cfn
-from tests.support.iam import Document, Request, UnknownElementError, allows, resource_allows
+from tests.support.iam import (
+    Document,
+    Request,
+    UnknownElementError,
+    allows,
+    leaving_the_rest,
+    resource_allows,
+)
 
 EUROPE = Facts("aws", "amazonaws.com", "111122223333", "eu-west-1")
 CHINA = Facts("aws-cn", "amazonaws.com.cn", "444455556666", "cn-north-1")
@@ -156,13 +163,26 @@ def test_a_machine_reads_the_bundle_of_its_stack_and_nothing_else_in_s3(
         assert not alice.may(f"s3:{action}", bucket, **ours), action
 
 
-def test_the_bucket_is_reached_by_tls_alone(facts: Facts, alice: _Machine) -> None:
+def test_the_bucket_is_reached_by_tls_alone(facts: Facts) -> None:
     bucket = f"arn:{facts.partition}:s3:::{policies.bucket_name(facts, STACK)}"
-    (statement,) = policies.bucket_policy(facts, STACK)["Statement"]
-    assert statement["Effect"] == "Deny"
-    assert statement["Principal"] == {"AWS": "*"}
-    assert statement["Resource"] == [bucket, f"{bucket}/*"]
-    assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+    account = f"arn:{facts.partition}:iam::{facts.account_id}"
+    policy = leaving_the_rest(policies.bucket_policy(facts, STACK), f"{account}:root")
+    everything = [
+        {
+            "Version": "2012-10-17",
+            "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}],
+        }
+    ]
+    for action, place in (
+        ("s3:GetObject", f"{bucket}/{policies.bundle_key('0a1b')}"),
+        ("s3:PutObject", f"{bucket}/other"),
+        ("s3:ListBucket", bucket),
+    ):
+        for by_tls in ("true", "false"):
+            context = {"aws:SecureTransport": by_tls}
+            asked = Request(action, place, context, ("AWS", f"{account}:user/admin"))
+            assert resource_allows(policy, everything, asked) is (by_tls == "true")
+            assert not resource_allows(policy, [], asked)
 
 
 def test_a_buckets_name_is_one_and_s3_takes_it() -> None:

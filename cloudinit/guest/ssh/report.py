@@ -1,7 +1,23 @@
-"""Who is in, as the status line has it."""
+"""Who is in, and whether others can come, as the status line has it."""
 
 import contextlib
 from pathlib import Path
+
+PORT = 22
+# proc(5), of /proc/net/tcp: a connection's own address, and the state TCP_LISTEN.
+TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
+LISTENS = "0A"
+
+
+def door(port: int = PORT) -> str:
+    """`open` where something listens on sshd's port, else `shut`."""
+    for table in TABLES:
+        with contextlib.suppress(OSError):
+            for line in table.read_text().splitlines()[1:]:
+                _, address, _, state, *_ = line.split()
+                if state == LISTENS and address.endswith(f":{port:04X}"):
+                    return "open"
+    return "shut"
 
 
 def sessions() -> dict[int, int]:

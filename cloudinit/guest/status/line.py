@@ -96,6 +96,7 @@ def collect() -> dict[str, Any]:
         "error": error,
         "bundle": change.report(),
         "clock": clock.report(),
+        "door": ssh.door(),
         "bans": bans.report(),
         "gpu": devices.report(),
         "researchers": {
