@@ -7,6 +7,7 @@ import subprocess
 import time
 import urllib.request
 from contextlib import closing
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -54,7 +55,7 @@ def pair(shared: SharedMachine) -> Iterator[tuple[Session, Session]]:
             assert session.succeed("id -un", timeout=300) == person.name
             session.succeed(f"cat >server.py && (nohup python3 server.py {PORT} >/dev/null 2>&1 &)",
                             stdin=SERVER.encode())  # fmt: skip
-            until(lambda it=session: answer(it, f"localhost:{PORT}"), "the server answers")
+            until(partial(answer, session, f"localhost:{PORT}"), "the server answers")
         yield one, other
 
 
