@@ -182,6 +182,7 @@ HOSTILE = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.timeout(1500, method="signal")
 def test_what_one_does_slows_no_other_login_to_half(shared: SharedMachine) -> None:
     """Each login against the same one just before; nothing of the other's ends."""
