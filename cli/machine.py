@@ -12,6 +12,7 @@ from cli import targets
 from cli.files import write_new
 from cli.options import JsonOption, StackOption, UnfitError, echo_json
 from cli.project import Stack, choose_stack, command, shown
+from cli.request import TypeOption
 from infra.model.explain import validate
 from infra.model.folder import MACHINES
 from infra.model.machine import SharedMachine
@@ -53,15 +54,6 @@ MemoryOption = Annotated[
 HomeOption = Annotated[
     int | None,
     typer.Option("--home-disk-gib", help="The disk of all homes, in GiB.", show_default=False),
-]
-TypeOption = Annotated[
-    str | None,
-    typer.Option(
-        "--instance-type",
-        metavar="TYPE",
-        help="EC2 instance type, on target aws. Default: the stack's.",
-        show_default=False,
-    ),
 ]
 
 
