@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 MACHINES, PROGRAM, UNIT = "machines", "program", "unit"
 ON_AWS = ("test_aws", "test_ship", "test_spot")
 """Files in tests/machine that share a machine of the target aws."""
-OF_THEIR_OWN = (*ON_AWS, "test_bans", "test_lifecycle")
+OF_MANY = ("test_neighbours", "test_network", "test_shares")
+"""Those that share a machine for twenty people."""
+OF_THEIR_OWN = (*ON_AWS, *OF_MANY, "test_bans", "test_lifecycle")
 """Those that leave the machine of all others alone; it is ended before they start theirs."""
 
 
@@ -44,10 +46,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: _order(item.nodeid.partition("::")[0]))
 
 
-def _order(file: str) -> tuple[int, bool, bool]:
+def _order(file: str) -> tuple[int, bool, bool, bool]:
     own = PurePosixPath(file).stem
     order = [MACHINES, PROGRAM, UNIT].index(_kind(file))
-    return order, own in OF_THEIR_OWN, own in ON_AWS
+    return order, own in OF_THEIR_OWN, own in ON_AWS, own in OF_MANY
 
 
 def _kind(file: str) -> str:

@@ -30,10 +30,10 @@ HERE = Path(__file__).parent
 TIMEOUT = 600  # seconds; the first test of a machine waits for its boot
 POOL = {"key+totp": 32, "password+totp": 6}
 PRODUCT_MAXRETRY = 5
-# A restarted or replaced machine is no longer the one that the other tests share. The one for twenty
-# people comes when that has ended: two at once take each other's time.
-LATE = ("restarted", "replaced", "shared")
-_shared: list[Machine] = []
+# A restarted or replaced machine is no longer the one that the other tests share.
+LATE = ("restarted", "replaced")
+_running: dict[str, Machine] = {}
+"""Machines that many tests use, by their fixtures."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -45,17 +45,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             # By a signal: fixtures still end their machines.
             item.add_marker(pytest.mark.timeout(TIMEOUT, method="signal"))
     items.sort(key=_lateness)
-    using = [item for item in items if "machine" in getattr(item, "fixturenames", ())]
-    if using:
-        using[-1].add_marker("last_of_the_shared_machine")
+    for name in ("machine", "shared"):
+        using = [item for item in items if name in getattr(item, "fixturenames", ())]
+        if using:
+            using[-1].add_marker(pytest.mark.last_of(name))
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown(item: pytest.Item) -> None:
-    """The shared machine is ended once nobody needs it: an idle one takes others' time."""
-    if item.get_closest_marker("last_of_the_shared_machine"):
-        for machine in _shared:
-            machine.end()
+    """A machine is ended once nobody needs it: an idle one takes others' time."""
+    for marker in item.iter_markers("last_of"):
+        for name in set(marker.args) & _running.keys():
+            _running.pop(name).end()
 
 
 def _lateness(item: pytest.Item) -> int:
@@ -88,7 +89,7 @@ def machine(image: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[M
             pytest.fail(f"the kept machine cannot be brought up to date: {error}")
         machine.lift_bans()
         if not kept:
-            _shared.append(machine)
+            _running["machine"] = machine
         yield machine
     finally:
         if not kept:
@@ -123,6 +124,8 @@ def shared(image: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sh
         elif (error := machine.upgrade(bundle("local").data, "--back")["error"]) is not None:
             pytest.fail(f"the kept machine cannot be brought up to date: {error}")
         machine.lift_bans()
+        if not kept:
+            _running["shared"] = machine
         yield machine
     finally:
         if not kept:
