@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from infra.model.problems import Problem
+from infra.model.text import brief
 
 StackOption = Annotated[
     str | None,
@@ -40,6 +42,17 @@ class UnfitError(typer.BadParameter):
     def __init__(self, problem: Problem, option: str) -> None:
         super().__init__(problem.what, param_hint=option)
         self.problem = problem
+
+
+def one_of(words: Collection[str]) -> Callable[[str], str]:
+    """A parser of one of these words. It raises typer.BadParameter for another."""
+
+    def parse(text: str) -> str:
+        if text not in words:
+            raise typer.BadParameter(f"'{brief(text)}' is not one of {', '.join(map(repr, words))}")
+        return text
+
+    return parse
 
 
 def file_name(text: str) -> Path:

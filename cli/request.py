@@ -17,7 +17,14 @@ import typer
 from cli import targets
 from cli.files import write_new
 from cli.keys import read_keys
-from cli.options import JsonOption, ResearcherArgument, StackOption, echo_json, file_name
+from cli.options import (
+    JsonOption,
+    ResearcherArgument,
+    StackOption,
+    echo_json,
+    file_name,
+    one_of,
+)
 from cli.project import TARGET, Stack, check_researcher, choose_stack, command, pulumi, shown
 from cli.scaffold import OPTIONS
 from cloudinit.guest.methods import METHODS
@@ -25,7 +32,7 @@ from infra.checks import check_stack
 from infra.factors import DEFAULT, of
 from infra.model.problems import Problem, ProblemsError
 from infra.model.shares import free_gpus, gpus_of
-from infra.model.text import brief, visible
+from infra.model.text import visible
 
 _OWN_KEYS = ("id_ed25519.pub", "id_ed25519_sk.pub", "id_ecdsa.pub", "id_ecdsa_sk.pub", "id_rsa.pub")
 _PLAIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9./+=@_:-]| (?=[^#\s]))*(?<!:)")
@@ -52,13 +59,6 @@ enrollment: "{enrollment}"
 """
 
 
-def _method(text: str) -> str:
-    """A method that was typed. Raises typer.BadParameter for what is none."""
-    if text not in METHODS:
-        raise typer.BadParameter(f"'{brief(text)}' is not one of {', '.join(map(repr, METHODS))}")
-    return text
-
-
 KeyOption = Annotated[
     Path | None,
     typer.Option(
@@ -74,7 +74,7 @@ FactorsOption = Annotated[
     typer.Option(
         "--factors",
         metavar="|".join(METHODS),
-        parser=_method,
+        parser=one_of(METHODS),
         help="What a login asks for besides the address.",
     ),
 ]

@@ -7,12 +7,18 @@ from typing import Annotated
 import typer
 
 from cli import authenticators
-from cli.options import DeviceOption, JsonOption, ResearcherArgument, StackOption, echo_json
+from cli.options import (
+    DeviceOption,
+    JsonOption,
+    ResearcherArgument,
+    StackOption,
+    echo_json,
+    one_of,
+)
 from cli.project import Stack, check_researcher, choose_stack, command, pulumi, shown
 from cli.retired import checked, request_of
 from infra.files import write_whole
 from infra.model.retired import DELETE
-from infra.model.text import brief
 
 _BECOMES = {
     "keep": "stays, for when they come back: --home archive or delete does otherwise",
@@ -21,19 +27,12 @@ _BECOMES = {
 }
 
 
-def _home(text: str) -> str:
-    """A word of `--home`. Raises typer.BadParameter for another."""
-    if text not in _BECOMES:
-        raise typer.BadParameter(f"'{brief(text)}' is none of {', '.join(_BECOMES)}")
-    return text
-
-
 HomeOption = Annotated[
     str | None,
     typer.Option(
         "--home",
         metavar="keep|archive|delete",
-        parser=_home,
+        parser=one_of(_BECOMES),
         help="What becomes of their home on a shared machine: it stays there (the default), goes"
         " where root alone comes, or is deleted.",
         show_default=False,

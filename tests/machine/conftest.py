@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 
@@ -21,7 +22,7 @@ from tests.support.machine import BOOT, Machine
 from tests.support.shared import SEATS, SharedMachine
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from tests.support.client import Client
     from tests.support.people import Person
@@ -73,27 +74,36 @@ def image() -> None:
         pytest.fail(f"no machine to boot: {made.stdout[-2000:]}{made.stderr[-2000:]}")
 
 
-@pytest.fixture(scope="session")
-def machine(image: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    """One booted machine that many researchers share, for all tests that leave it running."""
-    kept = os.environ.get("SECONDLOCK_TEST_KEEP")
-    place = Path(kept) if kept else tmp_path_factory.mktemp("machine")
-    machine = Machine(place, keep=bool(kept))
+_M = TypeVar("_M", bound=Machine)
+
+
+@contextmanager
+def _booted(name: str, machine: _M, pool: Mapping[str, int], *, keep: bool) -> Iterator[_M]:
+    """The machine with so many people of each method; a kept one is brought up to date."""
     try:
         if not machine.running:
             machine.boot()
-            for factors, count in POOL.items():
+            for factors, count in pool.items():
                 machine.enlist(factors, count)
             machine.apply()
         elif (error := machine.upgrade(bundle("local").data, "--back")["error"]) is not None:
             pytest.fail(f"the kept machine cannot be brought up to date: {error}")
         machine.lift_bans()
-        if not kept:
-            _running["machine"] = machine
+        if not keep:
+            _running[name] = machine
         yield machine
     finally:
-        if not kept:
+        if not keep:
             machine.end()
+
+
+@pytest.fixture(scope="session")
+def machine(image: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    """One booted machine that many researchers share, for all tests that leave it running."""
+    kept = os.environ.get("SECONDLOCK_TEST_KEEP")
+    place = Path(kept) if kept else tmp_path_factory.mktemp("machine")
+    with _booted("machine", Machine(place, keep=bool(kept)), POOL, keep=bool(kept)) as machine:
+        yield machine
 
 
 @pytest.fixture
@@ -115,21 +125,9 @@ def shared(image: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sh
     """One booted machine for twenty people with a share each, for tests that leave it running."""
     kept = os.environ.get("SECONDLOCK_TEST_KEEP_SHARED")
     place = Path(kept) if kept else tmp_path_factory.mktemp("shared")
-    machine = SharedMachine(place, keep=bool(kept))
-    try:
-        if not machine.running:
-            machine.boot()
-            machine.enlist("key+totp", SEATS)
-            machine.apply()
-        elif (error := machine.upgrade(bundle("local").data, "--back")["error"]) is not None:
-            pytest.fail(f"the kept machine cannot be brought up to date: {error}")
-        machine.lift_bans()
-        if not kept:
-            _running["shared"] = machine
-        yield machine
-    finally:
-        if not kept:
-            machine.end()
+    pool = {"key+totp": SEATS}
+    with _booted("shared", SharedMachine(place, keep=bool(kept)), pool, keep=bool(kept)) as shared:
+        yield shared
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.gpu import APPEAR
 from tests.support.shared import until
 
 if TYPE_CHECKING:
@@ -23,11 +24,8 @@ MIB = 1024 * 1024
 
 # Two GPUs as the PCI bus, the devices' folder and NVIDIA's list would show them, in all of NVIDIA's
 # names: each device by its number, and all.
-GPUS = """
-mkdir -p /run/pci/0000:00:1e.0 /run/cdi
-echo 0x10de >/run/pci/0000:00:1e.0/vendor
-echo 0x030200 >/run/pci/0000:00:1e.0/class
-mount --bind /run/pci /sys/bus/pci/devices
+GPUS = f"""{APPEAR}
+mkdir -p /run/cdi
 for number in 0 1; do mknod -m 666 /dev/nvidia$number c 195 $number; done
 cat >/run/cdi/nvidia.yaml <<'END'
 cdiVersion: "0.6.0"
@@ -35,13 +33,13 @@ kind: nvidia.com/gpu
 devices:
 - name: "0"
   containerEdits:
-    deviceNodes: [{path: /dev/nvidia0}]
+    deviceNodes: [{{path: /dev/nvidia0}}]
 - name: "1"
   containerEdits:
-    deviceNodes: [{path: /dev/nvidia1}]
+    deviceNodes: [{{path: /dev/nvidia1}}]
 - name: all
   containerEdits:
-    deviceNodes: [{path: /dev/nvidia0}, {path: /dev/nvidia1}]
+    deviceNodes: [{{path: /dev/nvidia0}}, {{path: /dev/nvidia1}}]
 END
 """
 SEEN = "cd /dev; ls -d nvidia* 2>/dev/null | paste -sd,"

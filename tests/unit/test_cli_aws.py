@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import boto3
 import pytest
@@ -56,7 +57,7 @@ ADDRESSES = "L-0263D0A3"
 
 
 @pytest.fixture
-def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A project with the stack `gpu` on aws, and a person without credentials."""
     monkeypatch.setattr(project, "ROOT", tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
@@ -64,7 +65,8 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     configure(tmp_path)
-    return tmp_path
+    with patch.dict(os.environ):  # a command takes what the stack's own file says into its own
+        yield tmp_path
 
 
 def configure(root: Path, **values: Any) -> None:

@@ -6,7 +6,8 @@ each (RFC 3021), and its Jupyter's port has one of the machine's loopback.
 
 import ipaddress
 
-FIRST_UID = 20001
+from guest.roster.state import FIRST_UID
+
 WORKSPACES = ipaddress.ip_network("100.64.0.0/10")
 JUPYTERS = ipaddress.ip_network("127.64.0.0/10")
 MOST = 2**21 - 1

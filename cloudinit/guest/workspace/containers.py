@@ -40,8 +40,6 @@ RESERVED_MEMORY = 512 * MIB
 STOPPED = 30  # seconds
 # Of the processors' time, where services have 1024: all that they leave, and little more.
 SHARES = 64
-
-
 # Where the machine's name servers stand (systemd-resolved.service(8)): its own answers on the
 # loopback are not those of a workspace with a network of its own.
 RESOLVERS = "/run/systemd/resolve/resolv.conf"
@@ -169,10 +167,15 @@ def _limits(mine: Share) -> dict[str, int]:
     }
 
 
+def _gpus(user: str) -> tuple[int, ...] | None:
+    """Which of the machine's are this person's, by number; None: all."""
+    of_machine = share.of(user)
+    return None if of_machine is None else of_machine.gpus
+
+
 def _devices(user: str) -> list[str]:
     """The CDI names of what this person's workspace shall have."""
-    of_machine = share.of(user)
-    return devices.offered(None if of_machine is None else of_machine.gpus)
+    return devices.offered(_gpus(user))
 
 
 def _inspect(user: str) -> Any:
@@ -241,9 +244,7 @@ def _runtime(container: str) -> Path | None:
 
 def complaint(user: str) -> str | None:
     """What the researcher has to know of the workspace that they enter."""
-    of_machine = share.of(user)
-    given = _remembered(user)[1]
-    return devices.complaint(given, None if of_machine is None else of_machine.gpus)
+    return devices.complaint(_remembered(user)[1], _gpus(user))
 
 
 def _is_outdated(user: str, container: Any) -> bool:
