@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench import aws, bundle, login, many, names, plan, upgrade
+from bench import aws, bundle, login, many, names, plan, shared, upgrade
 from bench.table import Row, markdown, terminal
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -22,6 +22,7 @@ MEASURES = {
     "login": login.measure,
     "many": many.measure,
     "names": names.measure,
+    "shared": shared.measure,
     "upgrade": upgrade.measure,
 }
 

@@ -1,4 +1,7 @@
-"""Preview: time and memory for many requests, against a bare program with as many resources."""
+"""Preview: time and memory for many requests, against a bare program with as many resources.
+
+For machines of one person each, and for machines that twenty share.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +28,9 @@ COUNTS = {1: 5, 100: 3, 1000: 1}
 """Requests, and how often their preview is measured: short ones are soon disturbed."""
 
 GOAL = 1.2
+
+SHARED, SEATS, SHARED_GOAL = 50, 20, 1.1
+"""Machines that many share, people on each, and the goal."""
 
 # In a module of its own, so that it is pickled by reference: Pulumi's SDK 3.272.0 nests a wrapper
 # at each dynamic resource and fails at about the thousandth that is pickled by value.
@@ -53,14 +59,15 @@ class Group(pulumi.ComponentResource):
         )
         Thing(Provider(), name, {
             "data": data.id, "set_up": "x" * 200, "directory": "x" * 80,
-            "roster": pulumi.Output.secret("x" * 1500), "cpus": 2, "memory": 4, "port": None,
+            "roster": pulumi.Output.secret("x" * 1500 * SEATS),
+        "cpus": 2, "memory": 4, "port": None,
         }, inside)
 
 host = Thing(Provider(), "host", {"directory": "x" * 80})
 for number in range(COUNT):
     Group(f"r{number}")
 pulumi.export("enrollments", pulumi.Output.secret({
-    f"r{number}": {"uri": "x" * 150, "codes": ["12345678"] * 5} for number in range(COUNT)
+    f"r{number}": {"uri": "x" * 150, "codes": ["12345678"] * 5} for number in range(COUNT * SEATS)
 }))
 """
 
@@ -76,6 +83,18 @@ def measure(counts: Mapping[int, int] = COUNTS) -> list[Row]:
             seconds[count] = ours[0]
             rows.append(_row(f"preview of {count}, seconds", ours[0], bare[0], "{:.1f}"))
             rows.append(_row(f"preview of {count}, MiB at most", ours[1], bare[1], "{:.0f}"))
+        ours, bare = _medians(
+            _shared_lab(Path(folder) / "shared"), _bare(Path(folder) / "apart", SHARED, SEATS), 3
+        )
+    rows.append(
+        Row(
+            f"preview of {SHARED} machines that {SEATS} people share each, seconds",
+            f"{ours[0]:.1f}",
+            f"{bare[0]:.1f} (bare program)",
+            ours[0] / bare[0],
+            SHARED_GOAL,
+        )
+    )
     few, many = sorted(counts)[-2:]
     slope = (seconds[many] / seconds[few]) / (many / few)
     growth = Row(
@@ -95,14 +114,30 @@ def _row(what: str, ours: float, bare: float, form: str) -> Row:
 def _lab(place: Path, count: int) -> Project:
     project = Project(place)
     for number in range(count):
-        request = {
-            "researcher": f"r{number}",
-            "ssh_keys": [_public_key()],
-            "allowed_from": ["127.0.0.0/8"],
-            "enrollment": secrets.token_hex(16),
-        }
-        (project.requests / f"r{number}.yaml").write_text(yaml.safe_dump(request))
+        _request(project, number)
     return project
+
+
+def _shared_lab(place: Path) -> Project:
+    project = Project(place)
+    (project.requests / "machines").mkdir()
+    for machine in range(SHARED):
+        file = project.requests / "machines" / f"m{machine}.yaml"
+        file.write_text(f"seats: {SEATS}\ncpus: 2\nmemory_gib: 16\nhome_disk_gib: 40\n")
+        for number in range(SEATS):
+            _request(project, machine * SEATS + number, machine=f"m{machine}")
+    return project
+
+
+def _request(project: Project, number: int, **values: str) -> None:
+    request = {
+        "researcher": f"r{number}",
+        "ssh_keys": [_public_key()],
+        "allowed_from": ["127.0.0.0/8"],
+        "enrollment": secrets.token_hex(16),
+        **values,
+    }
+    (project.requests / f"r{number}.yaml").write_text(yaml.safe_dump(request))
 
 
 def _public_key() -> str:
@@ -111,11 +146,13 @@ def _public_key() -> str:
     return public.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
 
 
-def _bare(place: Path, count: int) -> Project:
+def _bare(place: Path, count: int, seats: int = 1) -> Project:
     project = Project(place)
     (project.place / "things.py").write_text(PROVIDER)
     (project.place / "__main__.py").unlink()
-    (project.place / "__main__.py").write_text(BARE.replace("COUNT", str(count)))
+    (project.place / "__main__.py").write_text(
+        BARE.replace("COUNT", str(count)).replace("SEATS", str(seats))
+    )
     return project
 
 

@@ -45,7 +45,6 @@ def check_requests(asked: Requests, settings: AwsSettings) -> list[Problem]:
     return [
         *(problem for machine in machines for problem in _foreign(machine)),
         *(problem for machine in machines for problem in _elsewhere(machine, settings)),
-        *(problem for machine in machines for problem in _hidden(machine)),
         *(problem for machine in machines for problem in _small(machine, settings)),
         *(problem for machine in machines for problem in _crowded(machine)),
         *(problem for person in asked.people for problem in _unreachable(person)),
@@ -68,13 +67,6 @@ def _elsewhere(machine: MachineRequest, settings: AwsSettings) -> Iterator[Probl
         what = f"`{zone}` is none of the stack's zones: {', '.join(settings.zones)}"
         mend = "take one of them, or add it to secondlock:zones"
         yield machine.problem(("machine", "zone"), what, mend)
-
-
-def _hidden(machine: MachineRequest) -> Iterator[Problem]:
-    """IAM lets a researcher's tunnel go to the machine that bears their name as its tag."""
-    if machine.shared is not None and not machine.size.public:
-        what = "a shared machine cannot be private yet: a tunnel is one researcher's"
-        yield machine.problem(("machine", "public"), what, "remove it")
 
 
 def _small(machine: MachineRequest, settings: AwsSettings) -> Iterator[Problem]:

@@ -21,7 +21,11 @@ MACHINE_TAG = "secondlock:machine"
 """On a machine's role: it says which roster and which log streams the role is for."""
 
 _OWN_MACHINE = f"${{aws:PrincipalTag/{MACHINE_TAG}}}"
+SHARED_TAG = "secondlock:shared-machine"
+"""On a person: the machine that they share; whose own machine they reach says RESEARCHER_TAG."""
+
 _OWN_RESEARCHER = f"${{aws:PrincipalTag/{RESEARCHER_TAG}}}"
+_OWN_SHARE = f"${{aws:PrincipalTag/{SHARED_TAG}}}"
 # What the key does for a service that holds data encrypted with it.
 _USE = ("kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey*", "kms:ReEncrypt*")
 
@@ -157,15 +161,22 @@ def machine_policy(facts: Facts, stack: str, key_arn: str) -> Document:
 
 
 def researcher_policy(facts: Facts, stack: str) -> Document:
-    """SSH over Session Manager, to instances that carry the caller's own researcher tag.
+    """SSH over Session Manager, to the instance that bears a name which the caller is tagged with.
+
+    The two tags have a statement each: where a caller lacks one, IAM may take a statement that
+    names it for invalid as a whole (IAM User Guide, "Variables and tags").
 
     The document check stands in every statement that allows StartSession, as Session Manager
     wants it; without it a call that names no document opens a root shell (Systems Manager User
     Guide, "Start a session with a document").
     """
-    own = {f"ssm:resourceTag/{RESEARCHER_TAG}": _OWN_RESEARCHER}
+    instances = _arn(facts, "ec2", "instance/*")
+    own, shared = (
+        {f"ssm:resourceTag/{RESEARCHER_TAG}": name} for name in (_OWN_RESEARCHER, _OWN_SHARE)
+    )
     return document(
-        _start("SshToOwnMachine", _arn(facts, "ec2", "instance/*"), stack, own),
+        _start("SshToOwnMachine", instances, stack, own),
+        _start("SshToSharedMachine", instances, stack, shared),
         _start("SshDocument", _aws_document(facts, "AWS-StartSSHSession")),
         *_own_sessions(facts),
     )

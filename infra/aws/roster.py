@@ -13,6 +13,7 @@ import pulumi_aws as aws
 
 from cloudinit.bundle import bundle
 from infra.aws.policies import roster_name
+from infra.aws.tags import BUNDLE_TAG
 from infra.model.problems import Problem
 from infra.roster import to_json
 
@@ -58,10 +59,13 @@ class Rosters(pulumi.ComponentResource):
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__("secondlock:aws:Rosters", stack, None, opts)
+        say = pulumi.ResourceHookOptions(on_dry_run=True)
+        upgrades = pulumi.ResourceHook("upgrades", _tell_if_upgraded, say)
 
         def parameter(
             machine: MachinePlan, part: str, value: pulumi.Output[str], size: int, *first: Any
         ) -> aws.ssm.Parameter:
+            runs = {} if part else {BUNDLE_TAG: bundle("aws").digest}
             return aws.ssm.Parameter(
                 f"{machine.name}{part}",
                 name=f"{roster_name(stack, machine.name)}{part}",
@@ -73,13 +77,14 @@ class Rosters(pulumi.ComponentResource):
                 # One that a crashed `up` made is taken over.
                 overwrite=True,
                 region=facts.region,
-                tags=dict(tags_of(machine)),
+                tags={**tags_of(machine), **runs},
                 opts=pulumi.ResourceOptions(
                     parent=self,
                     depends_on=first,
                     additional_secret_outputs=["value"],
                     # The tier cannot be lowered in place, and the name is taken until then.
                     delete_before_replace=True,
+                    hooks=pulumi.ResourceHookBinding(before_update=[upgrades]),
                 ),
             )
 
@@ -127,6 +132,19 @@ def roster_problems(machines: Sequence[MachinePlan]) -> list[Problem]:
         for machine in machines
         if _size(machine) > MOST
     ]
+
+
+def _tell_if_upgraded(args: pulumi.ResourceHookArgs) -> None:
+    """What a plan does to a machine that lives on."""
+    was, shall_be = (
+        ((each or {}).get("tags") or {}).get(BUNDLE_TAG)
+        for each in (args.old_inputs, args.new_inputs)
+    )
+    if was != shall_be:
+        pulumi.log.info(
+            f"{args.name}: what runs there will be brought up to this Secondlock; sessions and "
+            "workspaces go on"
+        )
 
 
 def _pieces(machine: MachinePlan) -> list[tuple[str, str]]:

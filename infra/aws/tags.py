@@ -24,6 +24,9 @@ that it copied to encrypt them."""
 MADE_WITH_TAG = "secondlock:made-with"
 """What a machine was made with: a digest of its user-data and image."""
 
+BUNDLE_TAG = "secondlock:bundle"
+"""On a machine's parameter: the bundle that its roster names, which is what the machine runs."""
+
 
 def security_group_name(stack: str, machine: str) -> str:
     """Of a machine's door: by it a spot request, which has no tags, tells whose it is."""

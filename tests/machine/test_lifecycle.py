@@ -27,7 +27,6 @@ from infra.local.agent import AwayError, GuestAgent
 from infra.local.qmp import monitor
 from tests.support.bundles import LIBRARY
 from tests.support.project import (
-    ROOT,
     STACK,
     Project,
     exists,
@@ -216,11 +215,7 @@ def test_a_changed_bundle_reaches_running_machines_and_one_of_before_does_not(
     stack: Project,
 ) -> None:
     boots = {name: _boot_id(stack, name) for name in ("alice", "bob")}
-    first, ours = _bundle(stack, "alice"), stack.place / "cloudinit"
-    ours.unlink()
-    shutil.copytree(ROOT / "cloudinit", ours)
-    issue = ours / "guest/ssh/issue.j2"
-    issue.write_text(f"Of a later day. {issue.read_text()}")
+    first, ours = _bundle(stack, "alice"), stack.later_day()
     # It understands less than the one before it.
     parser = ours / "guest/roster/document.py"
     line = "    envelope = _read(text)\n"
@@ -237,8 +232,7 @@ def test_a_changed_bundle_reaches_running_machines_and_one_of_before_does_not(
     assert after == {name: serial + 1 for name, serial in serials.items()}
 
     # A colleague's clone, not pulled since.
-    shutil.rmtree(ours)
-    ours.symlink_to(ROOT / "cloudinit")
+    stack.today()
     code, out = stack.run("up", "--yes", "--skip-preview")
     assert code != 0
     assert "replaced here by a newer one" in out

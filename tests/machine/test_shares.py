@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import statistics
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from threading import Barrier
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support.gpu import APPEAR
-from tests.support.shared import until
+from tests.support.shared import SEATS, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,6 +69,47 @@ def gpus(shared: SharedMachine) -> Iterator[None]:
         yield
     finally:
         shared.succeed("umount /sys/bus/pci/devices; rm -rf /run/cdi /run/pci /dev/nvidia[01]")
+
+
+def test_twenty_come_in_at_the_same_instant(shared: SharedMachine) -> None:
+    people = [shared.person(name) for name in shared.lab.requests][:SEATS]
+    together = Barrier(len(people), timeout=300)
+
+    def comes(person: Person) -> bool:
+        # An emergency code: one of the app's may be over by the time that it is looked at.
+        code = person.emergency_codes[-1]
+        together.wait()
+        return shared.client.login(person, code=code, timeout=600).entered
+
+    with ThreadPoolExecutor(len(people)) as pool:
+        assert list(pool.map(comes, people)) == [True] * SEATS
+
+
+def test_who_comes_goes_or_is_frozen_disturbs_nobody(shared: SharedMachine) -> None:
+    calm, changes = shared.researcher(), shared.researcher()
+    with shared.client.session(calm) as work, shared.client.session(changes) as other:
+        work.succeed("setsid -f sleep 3600 >/dev/null 2>&1 </dev/null", timeout=300)
+        other.succeed("true", timeout=300)
+        here = "hostname; pgrep -x sleep; ip -brief address show scope global"
+        was = work.succeed(here)
+
+        changes = shared.rotate(changes, end_sessions=True)
+        other.wait_closed()
+        assert work.succeed(here) == was
+
+        assert shared.client.login(changes).entered
+        spent = f"/var/lib/secondlock/spent/{changes.name}.json"
+        shared.succeed(f'sed -i \'s/"frozen": false/"frozen": true/\' {spent}')
+        shared.apply()
+        assert shared.person_status(changes)["frozen"]
+        assert shared.client.login(changes, code=lambda: changes.code(1)).denied
+        assert work.succeed(here) == was
+
+        shared.leave(changes, "keep")
+        (newcomer,) = shared.add()
+        shared.apply()
+        assert shared.client.login(newcomer, "true", timeout=300).exit == 0
+        assert work.succeed(here) == was
 
 
 def test_each_has_their_own_gpu_and_no_other(shared: SharedMachine) -> None:

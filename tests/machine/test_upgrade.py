@@ -7,18 +7,21 @@ import random
 import secrets
 import tarfile
 import time
+from contextlib import closing, contextmanager
+from http.client import HTTPConnection
 from typing import TYPE_CHECKING
 
 import pytest
 
 from cloudinit.bundle import bundle
 from tests.support.bundles import LIBRARY, SSHD, VERIFY, changed, sha256
+from tests.support.client import free_port
 from tests.support.project import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-    from tests.support.client import Client
+    from tests.support.client import Client, Session
     from tests.support.machine import Machine
 
 CURRENT = f"basename $(readlink /{LIBRARY}/current)"
@@ -47,20 +50,43 @@ def day_before(machine: Machine) -> Iterator[str]:
     machine.lift_bans()
 
 
+@contextmanager
+def _jupyter(session: Session) -> Iterator[Callable[[], str]]:
+    """What Jupyter says by one connection that stays open: where it ends, nothing."""
+    near = free_port()
+    assert session.forward("-L", f"127.0.0.1:{near}:127.0.0.1:8888").exit == 0
+    with closing(HTTPConnection("127.0.0.1", near, timeout=300)) as connection:
+        connection.connect()
+        connection.auto_open = 0
+
+        def says() -> str:
+            connection.request("GET", "/api")
+            with connection.getresponse() as answer:
+                assert answer.status == 200
+                return answer.read().decode()
+
+        yield says
+
+
 @pytest.mark.usefixtures("day_before")
 def test_it_ends_no_session_no_training_and_no_ban(machine: Machine, client: Client) -> None:
     person = machine.researcher()
     machine.succeed("fail2ban-client set sshd banip 192.0.2.7")
-    with client.session(person) as session:
+    machine.succeed(f"systemctl start secondlock-jupyter-proxy@{person.name}.socket")
+    with client.session(person) as session, _jupyter(session) as jupyter:
         session.succeed("cat >train.py", stdin=TRAINING.encode())
         session.succeed("nohup python3 train.py >/dev/null 2>&1 & echo $!")
         wait_until(lambda: session.run("cat steps").exit == 0, "the training ran")
         container = session.succeed("hostname")
+        first = jupyter()
         later = changed(SSHD, "MaxAuthTries 4", f"# {secrets.token_hex()}\nMaxAuthTries 3")
+        later = changed(VERIFY, "Any fault", f"{secrets.token_hex()} Any fault", of=later)
         assert machine.upgrade(later)["error"] is None
+        assert jupyter() == first
         steps = int(session.succeed("cat steps"))
         wait_until(lambda: int(session.succeed("cat steps") or 0) > steps, "the training went on")
         assert session.succeed("hostname") == container
+    machine.succeed(f"systemctl stop secondlock-jupyter-proxy@{person.name}.socket")
     assert "maxauthtries 3" in machine.succeed("sshd -T")
     assert "192.0.2.7" in machine.succeed("fail2ban-client get sshd banip")
     assert client.login(person, code=person.emergency_codes[0]).entered
@@ -98,8 +124,12 @@ def test_ten_kills_leave_one_whole_version_and_the_upgrade_ends(
             (f"{LIBRARY}/guest/workspace/enter.py", "import json", "import jsonn", "do not load"),
             (f"{LIBRARY}/bundle.json", "local", "aws", "another target's"),
         ),
-        # What no look at the files tells: after the switch no code would open the door.
-        ((VERIFY, "syslog.openlog(", "sys.exit(7); syslog.openlog(", "codes could not be judged"),),
+        # What no look at the files tells: after the switch no code would open the door, or it
+        # would be another one.
+        (
+            (VERIFY, "syslog.openlog(", "sys.exit(7); syslog.openlog(", "could not be judged"),
+            (SSHD, "MaxAuthTries 4", "MaxAuthTries 4\nPort 2222", "sshd did not answer"),
+        ),
     ],
     ids=["seen before the switch", "seen after it"],
 )

@@ -331,8 +331,11 @@ def test_two_who_share_a_machine_have_one_of_everything(tmp_path: Path) -> None:
     assert list(json.loads(sent["value"])["researchers"]) == ["alice", "bob"]
     hidden = "instance_type: g5.12xlarge\npublic: false\nseats: 2\n"
     (tmp_path / "machines" / "gpu1.yaml").write_text(hidden)
-    (problem,) = _faults(_plan(tmp_path, people))
-    assert str(problem).startswith(f"{tmp_path}/machines/gpu1.yaml:2: public: ")
+    plan, engine = _plan(tmp_path, people), Engine(FACTS).install()
+    assert _faults(plan) == []
+    settled(lambda: Aws(plan))
+    assert engine.of("SecurityGroup")["gpu1"]["ingress"] == []
+    assert engine.of("Instance")["gpu1"]["tags"]["secondlock:researcher"] == "gpu1"
 
 
 def test_private_machines_get_a_way_out_and_no_address(tmp_path: Path) -> None:

@@ -352,6 +352,14 @@ def test_all_that_happens_to_a_lab(lab_of_its_own: Lab) -> None:
     assert "bob is behind" in out
     assert "until `rebuild:` in its request is raised from 0" in out
 
+    # What runs there goes on to that of a later day, in this preview and in no other.
+    brought_up = "what runs there will be brought up to this Secondlock"
+    assert brought_up not in out
+    project.later_day()
+    out = project.succeed("preview")
+    assert {name for name in was if f"{name}: {brought_up}" in out} == {"alice", "bob"}
+    project.today()
+
     # A home can only grow.
     project.request("alice", machine={"home_disk_gib": 10})
     code, out = project.run("preview")

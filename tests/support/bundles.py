@@ -15,11 +15,13 @@ SSHD = "etc/ssh/sshd_config.d/00-secondlock.conf"
 VERIFY = f"{LIBRARY}/guest/totp/verify.py"
 
 
-def changed(path: str, old: str, new: str, target: Target = "local") -> bytes:
-    """Today's bundle with other words in one file: that of a later day."""
+def changed(
+    path: str, old: str, new: str, target: Target = "local", of: bytes | None = None
+) -> bytes:
+    """A bundle (today's) with other words in one file: that of a later day."""
     packed = io.BytesIO()
     with (
-        tarfile.open(fileobj=io.BytesIO(bundle(target).data)) as before,
+        tarfile.open(fileobj=io.BytesIO(of or bundle(target).data)) as before,
         tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as after,
     ):
         for member in before:

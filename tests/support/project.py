@@ -6,6 +6,7 @@ import json
 import os
 import re
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
@@ -139,6 +140,21 @@ class Project(Program):
         request |= values
         path.write_text(yaml.safe_dump(request))
         return request
+
+    def later_day(self) -> Path:
+        """Give it programs of machines as of a later day: a copy of ours, which is given back."""
+        ours = self.place / "cloudinit"
+        ours.unlink()
+        shutil.copytree(ROOT / "cloudinit", ours)
+        issue = ours / "guest/ssh/issue.j2"
+        issue.write_text(f"Of a later day. {issue.read_text()}")
+        return ours
+
+    def today(self) -> None:
+        """Give it ours again."""
+        ours = self.place / "cloudinit"
+        shutil.rmtree(ours)
+        ours.symlink_to(ROOT / "cloudinit")
 
     def secondlock(self, *words: str) -> None:
         """A command of `./secondlock` that has to work, on this project's files."""

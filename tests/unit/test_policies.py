@@ -256,11 +256,15 @@ SSH, SHELL = "AWS-StartSSHSession", "SSM-SessionManagerRunShell"
 class _Person:
     """Someone's StartSession and the like, as Systems Manager has them checked."""
 
-    def __init__(self, facts: Facts, policy: Document, researcher: str | None) -> None:
+    def __init__(
+        self, facts: Facts, policy: Document, researcher: str | None, shared: str | None = None
+    ) -> None:
         self.facts, self.policies = facts, [policy]
         self.context = {"aws:userid": "AIDA1", "aws:username": "alice"}
         if researcher is not None:
             self.context["aws:PrincipalTag/secondlock:researcher"] = researcher
+        if shared is not None:
+            self.context["aws:PrincipalTag/secondlock:shared-machine"] = shared
 
     def may(self, action: str, resource: str, **context: str) -> bool:
         return allows(self.policies, Request(action, resource, {**self.context, **context}))
@@ -321,9 +325,30 @@ def test_a_researcher_starts_ssh_to_their_own_machine_and_nothing_else(
     assert researcher.may_start(instance, document) is allowed
 
 
+@pytest.mark.parametrize(
+    ("instance", "document", "allowed"),
+    [
+        ("gpu1", SSH, True),
+        ("gpu1", SHELL, False),
+        ("gpu1", None, False),
+        ("gpu2", SSH, False),
+        ("bob", SSH, False),
+    ],
+)
+@pytest.mark.parametrize("researcher", [None, "alice"])
+def test_who_shares_a_machine_starts_ssh_to_it(
+    facts: Facts, researcher: str | None, instance: str, document: str | None, allowed: bool
+) -> None:
+    someone = _Person(facts, policies.researcher_policy(facts, STACK), researcher, "gpu1")
+    there = {"secondlock:stack": STACK, "secondlock:researcher": instance}
+    assert someone.may_start(there, document) is allowed
+    assert not someone.may_start({**there, "secondlock:stack": "production"}, document)
+    assert someone.may_start(OWN, SSH) is (researcher == "alice")
+
+
 @pytest.mark.parametrize("tag", [None, "", "*", "${aws:username}"])
 def test_a_principal_that_is_no_researcher_starts_nothing(facts: Facts, tag: str | None) -> None:
-    someone = _Person(facts, policies.researcher_policy(facts, STACK), tag)
+    someone = _Person(facts, policies.researcher_policy(facts, STACK), tag, tag)
     instances: list[dict[str, str]] = [OWN, {"secondlock:stack": STACK}, {}]
     for instance in instances:
         assert not someone.may_start(instance, SSH)
