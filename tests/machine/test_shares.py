@@ -44,6 +44,13 @@ devices:
     deviceNodes: [{{path: /dev/nvidia0}}, {{path: /dev/nvidia1}}]
 END
 """
+HOLD = """
+import time
+held = bytearray(b"1") * (150 << 20)
+open("holds", "w")
+time.sleep(600)
+"""
+HOLDS = "until test -e holds; do sleep 0.2; done"
 SEEN = "cd /dev; ls -d nvidia* 2>/dev/null | paste -sd,"
 # Whether any of them can be used whose node one finds: each that opens is printed. There is
 # no such device (ENXIO): whoever may use it is told that, and not that they may not (EPERM).
@@ -151,7 +158,14 @@ def test_a_share_that_changes_holds_at_once_and_ends_nothing(shared: SharedMachi
         assert (memory, pids) == (300 * MIB, 400)
         used, _, period = cpu.partition(" ")
         assert int(used) / int(period) == 0.5
+        # Less than what runs there holds: it is not ended for that, and the rest is held to it.
+        session.succeed(f"setsid -f python3 -c '{HOLD}' >/dev/null 2>&1 </dev/null; {HOLDS}")
+        shared.give(person, memory=120, pids=300)
+        shared.apply()
+        assert limits(shared, person)[:2] == (300 * MIB, 300)
+        session.succeed("pgrep -x sleep && pkill -x python3")
         session.succeed("pgrep -x sleep")
+        assert limits(shared, person)[:2] == (120 * MIB, 300)
 
 
 def limits(shared: SharedMachine, person: Person) -> tuple[int, int, str]:

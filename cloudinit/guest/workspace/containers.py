@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -217,11 +218,12 @@ def _remember(user: str, container: Any) -> None:
 def running(user: str) -> str | None:
     """The container's id, when what runs it says that it is there: spares Docker a question.
 
-    None also where its devices are not those of the machine.
+    None also where its devices are not those of the machine, or its limits not those of its share.
     """
     found, given = _remembered(user)
     there = bool(found) and _runtime(found) is not None and _is_joined(user)
-    return found if there and given == _devices(user) else None
+    as_shall_be = there and given == _devices(user) and not _owed(user).exists()
+    return found if as_shall_be else None
 
 
 def _is_joined(user: str) -> bool:
@@ -305,6 +307,9 @@ def ensure(account: pwd.struct_passwd) -> str:
             path = f"/containers/create?name={container_name(user)}"
             docker.call("POST", path, _definition(account, image))
             found = _inspect(user)
+        of_machine = share.of(user)
+        if of_machine is not None and _owed(user).exists():
+            _limit(user, found, of_machine)
         docker.call("POST", f"/containers/{found['Id']}/start")
         if not _is_joined(user):
             run("systemctl", "start", f"secondlock-network@{user}.service")
@@ -369,18 +374,44 @@ def remove(user: str) -> None:
 def take_share(user: str, of_machine: Share | None) -> bool:
     """Have a workspace get what its person's share is now, also while it runs; True for a change.
 
-    Other devices it gets when it is empty (`ensure`). Raises GuestError where what runs in it holds
-    more than it may from now on: that counts when it starts anew.
+    Other devices it gets when it is empty (`ensure`). Memory that is in use it keeps, since the
+    kernel would end who uses it: each login asks for that again.
     """
     if not share.keep(user, of_machine):
         return False
     with _alone(user):
         # The next login looks at everything again.
         (paths.RUN / "workspaces" / f"{user}.id").unlink(missing_ok=True)
-        if of_machine is not None and _inspect(user) is not None:
-            path = f"/containers/{container_name(user)}/update"
-            docker.call("POST", path, _limits(of_machine))
+        found = _inspect(user)
+        if of_machine is not None and found is not None:
+            _limit(user, found, of_machine)
     return True
+
+
+def _limit(user: str, container: Any, of_machine: Share) -> None:
+    """Hold it to the share, as far as that ends nothing."""
+    can_be = _can_be(of_machine, container)
+    docker.call("POST", f"/containers/{container['Id']}/update", _limits(can_be))
+    if can_be == of_machine:
+        _owed(user).unlink(missing_ok=True)
+    else:
+        _owed(user).touch()
+
+
+def _owed(user: str) -> Path:
+    """Where a workspace has more memory than its share until it can be without."""
+    return paths.WORKSPACES / user / "owed"
+
+
+def _can_be(of_machine: Share, container: Any) -> Share:
+    """The share, with the memory of before where what runs holds more than it has."""
+    before = container["HostConfig"]["Memory"] // MIB
+    if not container["State"]["Running"] or of_machine.memory >= before:
+        return of_machine
+    with suppress(OSError):  # it has just ended
+        if limits.held(container["Id"]) + limits.MEMORY > of_machine.memory * MIB:
+            return replace(of_machine, memory=before)
+    return of_machine
 
 
 def enter_command(

@@ -22,12 +22,18 @@ def used_up(container: str) -> str | None:
         running, most = (_number(place / f"pids.{name}") for name in ("current", "max"))
         if running + PROCESSES > most:
             return f"of the {most} processes that may run in it, {running} do"
-        held, limit = (_number(place / f"memory.{name}") for name in ("current", "max"))
-        if held + MEMORY > limit and held - _given_back(place) + MEMORY > limit:
+        limit = _number(place / "memory.max")
+        if _number(place / "memory.current") + MEMORY > limit and held(container) + MEMORY > limit:
             return f"its memory of {limit // MIB} MiB is used up"
     except (OSError, ValueError):  # no such limit
         return None
     return None
+
+
+def held(container: str) -> int:
+    """Memory that the kernel cannot take back and end nothing, bytes; OSError where none runs."""
+    place = CGROUPS / group(container)
+    return _number(place / "memory.current") - _given_back(place)
 
 
 def _number(file: Path) -> int:
