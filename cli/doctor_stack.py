@@ -11,7 +11,7 @@ from cli.findings import Finding, note, ok, stop, wrong
 from cli.project import Stack, pulumi
 from cli.ssh_config import outdated
 from cli.status import reports_of
-from infra.checks import SEED, Checked, check_stack
+from infra.checks import Checked, check_stack
 from infra.model.problems import ProblemsError
 from infra.model.reading import expanded
 from infra.model.text import shell_word
@@ -30,15 +30,15 @@ def look(stack: Stack) -> tuple[Checked, list[Finding]]:
     Where Pulumi does not decrypt the configuration, all that can be said without the seed.
     """
     found: list[Finding] = []
-    secret: bool | None = None
+    encrypted: set[str] | None = None
     try:
         values = config_values(stack)
     except ProblemsError as error:
         found, config = wrong("plan", error), stack.values()
     else:
         config = {key: one.value for key, one in values.items()}
-        secret = SEED in values and values[SEED].secret
-    checked = check_stack(stack.name, stack.root, config, seed_is_secret=secret)
+        encrypted = {key for key, one in values.items() if one.secret}
+    checked = check_stack(stack.name, stack.root, config, encrypted=encrypted)
     many = f"{len(checked.asked.people)}, without a fault"
     found += wrong("settings", ProblemsError(checked.in_settings)) or [
         ok("settings", str(stack.config))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 from pydantic import AfterValidator, BaseModel, ConfigDict, FiniteFloat, ValidationError
 
 from cli.engine import Machine
-from cli.project import Stack, command
+from cli.project import Stack, command, pulumi
 from cli.targets import target_of
 from infra.model.problems import Problem
 from infra.model.text import brief, shell_word
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 CODES_BEAR = 20.0
 """Seconds that a machine's clock may be off: beyond that it looks at no code of an app."""
+
+FULL = 0.9
+"""Of a disk: what there is to tell of it begins here."""
 
 SHUT = "shut"
 BANNED = "ADDRESS"
@@ -93,6 +96,13 @@ class Bundle(_Said):
     """Files of it that count from the next boot on."""
 
 
+class Alerts(_Said):
+    """What the lab's webhook was told."""
+
+    error: Word | None
+    """Why the last message did not arrive."""
+
+
 class GuestStatus(_Said):
     """What `secondlock-status` says on the machine, once a minute."""
 
@@ -104,6 +114,10 @@ class GuestStatus(_Said):
     door: Word | None = None
     """`open` where sshd listens, else `shut`; None on a machine that does not say so yet."""
     bans: tuple[Word, ...]
+    disks: dict[Word, FiniteFloat] = {}
+    """The used part of each, 0 to 1: `system`, `state` and `homes`."""
+    alerts: Alerts | None = None
+    """None where the stack has no webhook."""
     gpu: Gpu | None = None
     researchers: dict[Word, Researcher]
 
@@ -157,6 +171,8 @@ def guest_problems(
         *_set_up(name, machine, guest, mends),
         *_door(name, guest, mends),
         *_clock(name, guest.clock, mends),
+        *_disks(name, guest),
+        *_alerts(stack, name, guest),
         *_workspaces(name, guest, mends),
         *_people(stack, name, guest),
     ]
@@ -202,6 +218,20 @@ def _door(name: str, guest: GuestStatus, mends: Mends) -> Iterator[Problem]:
         else:
             what = f"{name} has banned {address}: no new login from there gets in"
             yield Problem(None, None, what, mend, "note")
+
+
+def _disks(name: str, guest: GuestStatus) -> Iterator[Problem]:
+    for place, used in guest.disks.items():
+        if used >= FULL:
+            what = f"{name}'s disk `{place}` is full to {used:.0%}"
+            yield Problem(None, None, what, None, "note")
+
+
+def _alerts(stack: Stack, name: str, guest: GuestStatus) -> Iterator[Problem]:
+    if guest.alerts and guest.alerts.error:
+        what = f"{name} cannot tell anybody what is wrong there: {guest.alerts.error}"
+        set_it = "config", "set", "--secret", "secondlock:alertWebhook"
+        yield Problem(None, None, what, pulumi(*set_it, stack=stack), "note")
 
 
 def _clock(name: str, clock: Clock, mends: Mends) -> Iterator[Problem]:

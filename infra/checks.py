@@ -13,17 +13,25 @@ from infra.enrollment import pin_fault, seed_fault
 from infra.model.folder import Requests, read_folder
 from infra.model.person import problem_at
 from infra.model.problems import Problem, ProblemsError
-from infra.model.settings import PREFIX, SEED_KEY, Settings, ours, read_settings
+from infra.model.settings import (
+    PREFIX,
+    SEED_KEY,
+    WEBHOOK_KEY,
+    Settings,
+    ours,
+    read_settings,
+)
 from infra.model.shares import share_problems
 from infra.plan import Plan, make_plan
 from infra.record import needless_words
 from infra.targets import target_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-SEED = PREFIX + SEED_KEY
-"""Where the configuration has it."""
+SEED, WEBHOOK = PREFIX + SEED_KEY, PREFIX + WEBHOOK_KEY
+SECRETS = (SEED, WEBHOOK)
+"""Where the configuration has what it has to keep encrypted."""
 
 _STACKS = Path("stacks")
 
@@ -54,22 +62,24 @@ def check_stack(
     root: Path,
     config: Mapping[str, str],
     *,
-    seed_is_secret: bool | None = None,
+    encrypted: Collection[str] | None = None,
     instead: Mapping[Path, str] | None = None,
 ) -> Checked:
     """What is asked of a stack of the project in `root`, and all that is wrong with it.
 
-    `config` is the whole configuration. `seed_is_secret` says whether the seed in it is kept
-    encrypted; None where nobody has decrypted it: then there is no word on it, and no plan.
-    `instead` is as for `read_folder`.
+    `config` is the whole configuration. `encrypted` are the keys whose values it keeps encrypted;
+    None where nobody has decrypted it: then there is no word on secrets, and no plan. `instead` is
+    as for `read_folder`.
     """
     values = ours(config)
     settings, in_settings = read_settings(stack, values)
     asked, in_requests = read_folder(root / _STACKS / stack, instead)
     seed = None
-    if seed_is_secret is not None:
-        seed, found = _seed(settings, values.get(SEED_KEY, ""), is_secret=seed_is_secret)
+    if encrypted is not None:
+        seed, found = _seed(settings, values.get(SEED_KEY, ""), is_secret=SEED in encrypted)
         in_settings += found
+        if values.get(WEBHOOK_KEY) and WEBHOOK not in encrypted:
+            in_settings.append(_readable_webhook(stack))
     in_requests += _too_long(asked, settings)
     plan: Plan | None = None
     in_plan: list[Problem] = []
@@ -84,13 +94,13 @@ def check_stack(
 
 
 def checked_plan(
-    stack: str, config: Mapping[str, str], *, seed_is_secret: bool, root: Path = Path()
+    stack: str, config: Mapping[str, str], *, encrypted: Collection[str], root: Path = Path()
 ) -> Plan:
     """The plan of a stack in which nothing is wrong, as `check_stack` looks at it.
 
     Raises ProblemsError with everything that is.
     """
-    checked = check_stack(stack, root, config, seed_is_secret=seed_is_secret)
+    checked = check_stack(stack, root, config, encrypted=encrypted)
     if checked.plan is None or checked.problems:
         raise ProblemsError(checked.problems)
     return checked.plan
@@ -111,6 +121,12 @@ def _in_clear(stack: str) -> Problem:
     what = "the enrollment seed stands there in clear: whoever has read it can be anyone"
     anew = f"pulumi config set --secret {SEED} --stack {stack}"
     return Problem(_STACKS / f"Pulumi.{stack}.yaml", None, what, f"openssl rand -hex 32 | {anew}")
+
+
+def _readable_webhook(stack: str) -> Problem:
+    what = "the webhook stands there in clear: whoever has read it can post as a machine"
+    mend = f"make another one, then: pulumi config set --secret {WEBHOOK} --stack {stack}"
+    return Problem(_STACKS / f"Pulumi.{stack}.yaml", None, what, mend)
 
 
 def _too_long(asked: Requests, settings: Settings) -> Iterator[Problem]:

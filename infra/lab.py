@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pulumi
 from pulumi.runtime import config
 
-from infra.checks import SEED, checked_plan
+from infra.checks import SECRETS, checked_plan
 from infra.model.networks import is_world_open
 from infra.model.problems import ProblemsError
 from infra.register import SAID_WHY, Register
@@ -75,8 +75,8 @@ async def make_lab() -> dict[str, Any]:
 def _checked_plan() -> Plan:
     """The plan of the stack that runs. Raises ProblemsError."""
     values = {**config.get_config_env(), **config.CONFIG.get()}
-    secret = config.is_config_secret(SEED)
-    plan = checked_plan(pulumi.get_stack(), values, seed_is_secret=secret)
+    encrypted = [key for key in SECRETS if config.is_config_secret(key)]
+    plan = checked_plan(pulumi.get_stack(), values, encrypted=encrypted)
     if not pulumi.runtime.is_dry_run():
         target_of(plan.settings.target).check_ready()
     _warn_of_open_doors(plan.asked.people)

@@ -57,6 +57,7 @@ def build_roster(
             for request in requests
         },
         **({"homes": left} if left else {}),
+        **({"webhook": settings.alert_webhook} if settings.alert_webhook else {}),
     }
 
 

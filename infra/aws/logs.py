@@ -55,6 +55,20 @@ _WATCHES = (
         "A researcher is frozen after 30 wrong codes in a day: someone else may hold the key. "
         "secondlock status names them.",
     ),
+    _Watch(
+        "error",
+        '{ $.error = "*" }',
+        3,
+        1,
+        "A machine refuses its roster, or has a disk that is full. secondlock status names it.",
+    ),
+    _Watch(
+        "disk",
+        "{ ($.disks.system >= 0.9) || ($.disks.state >= 0.9) || ($.disks.homes >= 0.9) }",
+        3,
+        2,
+        "A disk of a machine is full to nine tenths. secondlock status names it.",
+    ),
     # One line or two are a machine that starts.
     _Watch(
         "clock",

@@ -34,11 +34,15 @@ PREFIX = "secondlock:"
 """Of our keys in a stack's configuration."""
 
 SEED_KEY = "enrollmentSeed"
-"""The one secret; `infra.enrollment` takes it, the settings never hold it."""
+"""A secret; `infra.enrollment` takes it, the settings never hold it."""
+
+WEBHOOK_KEY = "alertWebhook"
+"""Another secret, which the settings do hold: the rosters take it to the machines."""
 
 INSTANCE_TYPE = "g4dn.xlarge"
 """The EC2 instance type of a stack that names none."""
 
+_WEBHOOK = r"https://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[!-~]{0,1000})?"
 _MAIL = "[!-+\\--?A-~]{1,64}"  # what is seen of ASCII, less the comma and the @
 _FINGERPRINT_PATTERN = "^[0-9a-f]{16}$"
 _WORD = r"[a-z0-9_-]+@[A-Za-z0-9._/-]+"
@@ -172,6 +176,12 @@ class Settings(BaseModel):
     """Whether machines may go back to programs of ours that they have gone on from."""
     tensorflow_image: Annotated[str | None, _read(check_image)] = None
     """The workspaces' image, `name@sha256:digest`; without it, the golden image's own."""
+    alert_webhook: Annotated[
+        str,
+        _read(_matches(f"^({_WEBHOOK})?$", "a URL that begins with https://")),
+        Field(repr=False),
+    ] = ""
+    """Where each machine posts what is wrong with it; to be set with `--secret`."""
 
     _unknown: frozenset[str] = PrivateAttr(frozenset())
 
@@ -228,7 +238,7 @@ class AwsSettings(Settings):
     log_retention_days: Annotated[int, _read(_days)] = 180
     """How long logs are kept: half a year, as China's Cybersecurity Law (article 21) asks."""
     alarms: _Flag = True
-    """Whether CloudWatch tells of guessing, frozen people, wrong clocks and silent machines."""
+    """Whether CloudWatch tells of guessing, frozen people, wrong clocks, full disks, silence."""
     alert_email: Annotated[
         str, _read(_matches(rf"^({_MAIL}@{_MAIL}\.{_MAIL})?$", "one e-mail address"))
     ] = ""
@@ -320,7 +330,8 @@ def setting_problems(stack: str, key: str, value: str) -> list[Problem]:
         _adapter(_KEYS[key]).validate_python(value, strict=True)
     except Invalid as error:
         (fault,) = error.errors(include_url=False, include_input=False)
-        mend = f"pulumi config set secondlock:{key} VALUE --stack {stack}"
+        secret = "--secret " if key == WEBHOOK_KEY else ""
+        mend = f"pulumi config set {secret}secondlock:{key} VALUE --stack {stack}"
         return [Problem(None, None, f"secondlock:{key}: {fault['msg']}", mend)]
     return []
 

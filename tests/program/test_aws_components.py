@@ -27,8 +27,8 @@ from infra.aws.machine import AwsMachine
 from infra.aws.network import Network
 from infra.aws.roster import naming_bundle
 from infra.aws.stack import Aws
+from infra.checks import SECRETS, check_stack
 from infra.checks import SEED as SEED_SETTING
-from infra.checks import check_stack
 from infra.enrollment import fingerprint
 from infra.model.problems import Problem, ProblemsError
 from infra.model.settings import AwsSettings
@@ -439,6 +439,6 @@ def test_a_roster_too_large_for_ssm_is_told_with_all_the_rest(
     _plan(folder, [{"researcher": "alice", "ssh_keys": keys, "remember_hours": 5}])
     config = {f"secondlock:{name}": value for name, value in VALUES.items()}
     config |= {SEED_SETTING: SEED, "secondlock:colour": "red", "aws:region": "us-east-1"}
-    found = check_stack("trial", tmp_path, config, seed_is_secret=True).problems
+    found = check_stack("trial", tmp_path, config, encrypted=SECRETS).problems
     parts = ("unknown setting", "aws:region is us-east-1", "remember_hours", "and SSM holds 8192")
     assert [part in str(one) for part, one in zip(parts, found, strict=True)] == [True] * 4

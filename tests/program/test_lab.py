@@ -13,7 +13,7 @@ import pytest
 from pulumi.runtime.rpc import _special_secret_sig, _special_sig_key
 
 from cloudinit.boot import render_user_data
-from infra.checks import checked_plan
+from infra.checks import SECRETS, checked_plan
 from infra.enrollment import fingerprint
 from infra.lab import Lab
 from infra.model.problems import ProblemsError
@@ -157,7 +157,7 @@ def test_the_problems_of_every_part_are_named(tmp_path: Path) -> None:
     folder.joinpath("retired.yaml").write_text("retired: nobody\n")
     config = {"secondlock:newSeed": "perhaps"}
     with pytest.raises(ProblemsError) as caught:
-        checked_plan("trial", config, seed_is_secret=False, root=tmp_path)
+        checked_plan("trial", config, encrypted=(), root=tmp_path)
     text = str(caught.value)
     assert all(part in text for part in ("alice.yaml", "retired.yaml", "newSeed", "no enrollment"))
 
@@ -170,7 +170,7 @@ def test_what_the_target_objects_to_is_told_with_all_the_rest(tmp_path: Path) ->
     folder.joinpath("bob.yaml").write_text("allowed_from: [10.0.0.0/8]\nmachine: {spot: true}\n")
     config = {"secondlock:colour": "red", "aws:region": "eu-west-1"}
     with pytest.raises(ProblemsError) as caught:
-        checked_plan("trial", config, seed_is_secret=True, root=tmp_path)
+        checked_plan("trial", config, encrypted=SECRETS, root=tmp_path)
     text = str(caught.value)
     told = [
         "alice.yaml:2: not valid YAML",

@@ -63,6 +63,7 @@ class Lab:
     retired: list[RetiredEnrollment] = field(default_factory=list)
     fresh: list[str] = field(default_factory=list)
     made: int = 0
+    webhook: str = ""
 
     @classmethod
     def load(cls, path: Path) -> Lab:
@@ -337,7 +338,7 @@ class Machine:
         """The next roster as the program would deliver it."""
         people = list(self.lab.requests.values())
         roster = build_roster(
-            settings=Settings(stack=STACK),
+            settings=Settings(stack=STACK, alert_webhook=self.lab.webhook),
             machine=NAME,
             requests=people,
             enrollments={one.researcher: self._person(one).enrollment for one in people},
@@ -466,12 +467,12 @@ class Machine:
         self.succeed("mkdir -p -m 755 /etc/secondlock/security_keys")
         find = f"cd / && find {' '.join(places)} -type f -exec stat -c '%n %i %Z' {{}} +"
 
-        def seen() -> list[str]:
-            return sorted(self.succeed(find).splitlines())
+        def seen() -> set[str]:
+            return set(self.succeed(find).splitlines())
 
         before = seen()
         yield
-        assert seen() == before
+        assert sorted(seen() ^ before) == []
 
     def _person(self, request: InstanceRequest) -> Person:
         enrollment = enroll(request, self.lab.seed, STACK, NAME)

@@ -12,7 +12,7 @@ from cli import project
 from cli.__main__ import main
 from cli.project import Stack
 from cli.request import faults
-from infra.checks import SEED, checked_plan
+from infra.checks import SECRETS, SEED, WEBHOOK, checked_plan
 from infra.enrollment import fingerprint
 from infra.model.problems import ProblemsError
 from infra.model.settings import MODELS
@@ -69,10 +69,10 @@ def ask(root: Path, name: str, number: int, **fields: str) -> Path:
     return file
 
 
-def told(root: Path, config: dict[str, str], *, seed_is_secret: bool = True) -> list[str]:
+def told(root: Path, config: dict[str, str], *, encrypted: tuple[str, ...] = SECRETS) -> list[str]:
     """All that one run says is wrong."""
     with pytest.raises(ProblemsError) as caught:
-        checked_plan(STACK, config, seed_is_secret=seed_is_secret, root=root)
+        checked_plan(STACK, config, encrypted=encrypted, root=root)
     return [str(one).replace(f"{root}/stacks/{STACK}/", "") for one in caught.value.problems]
 
 
@@ -106,7 +106,7 @@ def test_one_run_tells_every_mistake(root: Path, alice: str, setting: str, seed:
     elif seed != "good":
         config[SEED] = seed
         expected.append("is a pattern, not random" if seed else "has no enrollment seed")
-    found = told(root, config, seed_is_secret=seed != "in clear")
+    found = told(root, config, encrypted=() if seed == "in clear" else SECRETS)
     of_alice = [one for one in found if one.startswith("alice.yaml")]
     assert bool(of_alice) == bool(alice)
     agree([one for one in found if one not in of_alice], expected)
@@ -127,6 +127,7 @@ def test_one_run_tells_every_mistake(root: Path, alice: str, setting: str, seed:
         ("olderBundle", "yes"),
         ("seedFingerprint", "0123"),
         ("newSeed", "yes"),
+        ("alertWebhook", "http://chat.example.org/x"),
     ],
 )
 def test_a_setting_that_is_wrong_is_told_once_and_hides_nothing(
@@ -142,6 +143,16 @@ def test_a_setting_that_is_wrong_is_told_once_and_hides_nothing(
     agree(told(root, config), [f"secondlock:{key}", "alice.yaml:5: unknown field `colour`"])
 
 
+def test_a_webhook_in_clear_is_told_and_not_shown(root: Path) -> None:
+    ask(root, "alice", 0, allowed_from="[127.0.0.0/8]")
+    config = {**LOCAL, WEBHOOK: "https://chat.example.org/hook/s3cret"}
+    found = told(root, config, encrypted=(SEED,))
+    agree(found, ["the webhook stands there in clear"])
+    assert "s3cret" not in found[0]
+    plan = checked_plan(STACK, config, encrypted=SECRETS, root=root)
+    assert "s3cret" not in repr(plan)
+
+
 def test_what_only_a_plan_shows_is_told_with_what_hinders_it(root: Path) -> None:
     data = root / ".secondlock" / STACK / "data" / "carol"
     data.mkdir(parents=True)
@@ -155,7 +166,7 @@ def test_what_only_a_plan_shows_is_told_with_what_hinders_it(root: Path) -> None
         "unknown setting secondlock:colour",
         f"secondlock:deleteData names bob@{HERE}",
     ]
-    agree(told(root, config, seed_is_secret=False), [*expected, "stands there in clear"])
+    agree(told(root, config, encrypted=()), [*expected, "stands there in clear"])
     config[SEED] = secrets.token_hex(32)
     agree(told(root, config), [*expected, "is not the one pinned"])
 

@@ -99,6 +99,7 @@ def test_a_state_volume_of_before_brings_no_certificate_back(machine: Path) -> N
 
 def test_who_is_frozen_is_let_in_by_no_certificate_however_it_came(machine: Path) -> None:
     _apply(_researcher())
+    first = _open()
     spent = Path(codes.SPENT, f"{NAME}.json")
     slate = json.loads(spent.read_text())
     spent.write_text(json.dumps(slate | {"frozen": True}))
@@ -106,6 +107,14 @@ def test_who_is_frozen_is_let_in_by_no_certificate_however_it_came(machine: Path
     assert _open() is None
     person.boot()
     assert _open() is None
+    kept = (person.STATE / f"{NAME}.json").stat()
+    _apply(_researcher())
+    assert (person.STATE / f"{NAME}.json").stat() == kept  # nothing was written again
+    spent.write_text(json.dumps(slate))
+    person.boot()
+    assert _open() is None
+    _apply(_researcher())
+    assert _open() not in {None, first}
     _apply(_researcher(enrollment="0d" * 16))
     assert _open() is not None
     # Damaged: nobody knows how many wrong codes there were.

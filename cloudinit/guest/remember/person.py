@@ -42,8 +42,8 @@ def open_again(researcher: Researcher) -> list[str]:
         forget(name)
         return []
     known, generation = grants.allowed(name), secrets.token_hex(16)
-    if known is not None and _is_noted(name, known["generation"]):
-        generation = known["generation"]
+    if known is not None and (_is_noted(name, known["generation"]) or _frozen(name)):
+        generation = known["generation"]  # of who is frozen, it lets nobody in
     else:
         (STATE / f"{name}.until").unlink(missing_ok=True)
     _make_ca()

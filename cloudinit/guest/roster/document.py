@@ -20,6 +20,7 @@ HOST_KEY = re.compile(
     r"-----BEGIN OPENSSH PRIVATE KEY-----\n[A-Za-z0-9+/=\n]+\n-----END OPENSSH PRIVATE KEY-----\n"
 )
 NETWORK = re.compile(r"[0-9a-f.:]+/[0-9]{1,3}")
+WEBHOOK = re.compile(r"https://[!-~]{1,2000}")
 PLACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 MAX_BYTES = 1024 * 1024  # of what arrives; a roster of a hundred people has a tenth
 DEEPEST = 8  # a roster has five levels
@@ -71,6 +72,8 @@ class Roster:
     researchers: dict[str, Researcher]
     homes: dict[str, str]
     """What becomes of the homes of some who have left: `archive` or `delete`."""
+    webhook: str | None = field(repr=False, default=None)
+    """Where to post what is wrong with the machine. Secret."""
 
     def bound_before(self, issued: str) -> bool:
         """Whether an earlier roster of this machine may have carried this id."""
@@ -121,6 +124,10 @@ def _homes(value: Any, researchers: Collection[str]) -> dict[str, str]:
         need(word in ("archive", "delete"), "what becomes of a home is malformed")
         need(name not in researchers, "the home of one who stays would go")
     return dict(value)
+
+
+def _webhook(value: Any) -> str | None:
+    return None if value is None else reading.text(value, WEBHOOK, "the webhook")
 
 
 def _check_shares(researchers: Collection[Researcher]) -> None:
@@ -209,4 +216,5 @@ def parse(text: str | bytes) -> Roster:
         retired=frozenset(texts(roster.get("retired"), ENROLLMENT, "a retired enrollment")),
         researchers=researchers,
         homes=_homes(roster.get("homes", {}), researchers),
+        webhook=_webhook(roster.get("webhook")),
     )

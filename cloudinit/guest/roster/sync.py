@@ -16,6 +16,7 @@ import time
 from typing import Any
 
 from guest import kept, paths, services
+from guest.alerts import watch as alerts
 from guest.firewall import rules
 from guest.jupyter import port
 from guest.remember import person as remembered
@@ -111,6 +112,7 @@ def _apply(roster: Roster) -> list[str]:
             accounts.remove(name)
             changed.append(f"{name}: removed")
     changed += leavers.settle(roster.homes)
+    alerts.keep(roster.webhook)
     people = {name: (each, known.uid(name)) for name, each in sorted(roster.researchers.items())}
     made = accounts.make(people)
     for name, (researcher, uid) in people.items():

@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 from guest import paths, services
+from guest.alerts import watch as alerts
 from guest.bans import report as bans
 from guest.clock import report as clock
 from guest.gpu import devices
@@ -18,6 +19,7 @@ from guest.status import logins
 from guest.system import GuestError, write
 from guest.totp import report as totp
 from guest.upgrade import change
+from guest.volumes import room
 from guest.workspace import containers
 
 
@@ -98,6 +100,8 @@ def collect() -> dict[str, Any]:
         "clock": clock.report(),
         "door": ssh.door(),
         "bans": bans.report(),
+        "disks": room.report(),
+        "alerts": alerts.report(),
         "gpu": devices.report(),
         "researchers": {
             name: _researcher(

@@ -1,0 +1,1 @@
+"""What is wrong with the machine, told to someone who does not look."""
