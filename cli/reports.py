@@ -103,6 +103,14 @@ class Alerts(_Said):
     """Why the last message did not arrive."""
 
 
+class Closing(_Said):
+    """From when on nobody is on a machine."""
+
+    at: Word
+    closed: bool
+    """Whether that is so by now."""
+
+
 class GuestStatus(_Said):
     """What `secondlock-status` says on the machine, once a minute."""
 
@@ -118,6 +126,8 @@ class GuestStatus(_Said):
     """The used part of each, 0 to 1: `system`, `state` and `homes`."""
     alerts: Alerts | None = None
     """None where the stack has no webhook."""
+    closes: Closing | None = None
+    """None for a machine that stays open."""
     gpu: Gpu | None = None
     researchers: dict[Word, Researcher]
 
@@ -173,6 +183,7 @@ def guest_problems(
         *_clock(name, guest.clock, mends),
         *_disks(name, guest),
         *_alerts(stack, name, guest),
+        *_closing(name, guest),
         *_workspaces(name, guest, mends),
         *_people(stack, name, guest),
     ]
@@ -225,6 +236,13 @@ def _disks(name: str, guest: GuestStatus) -> Iterator[Problem]:
         if used >= FULL:
             what = f"{name}'s disk `{place}` is full to {used:.0%}"
             yield Problem(None, None, what, None, "note")
+
+
+def _closing(name: str, guest: GuestStatus) -> Iterator[Problem]:
+    if guest.closes:
+        what = "is closed since" if guest.closes.closed else "closes at"
+        mend = "`closed_from` says so; without it people come in again"
+        yield Problem(None, None, f"{name} {what} {guest.closes.at}", mend, "note")
 
 
 def _alerts(stack: Stack, name: str, guest: GuestStatus) -> Iterator[Problem]:

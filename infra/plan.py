@@ -106,6 +106,7 @@ def _machine(
         host_key=host_key,
         retired=retired,
         shares=of_each,
+        closed_from=machine.closed_from,
     )
     return MachinePlan(
         name=name,

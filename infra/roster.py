@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -27,6 +28,7 @@ def build_roster(
     host_key: HostKey,
     retired: Sequence[RetiredEnrollment],
     shares: Mapping[str, MemberShare] | None = None,
+    closed_from: dt.datetime | None = None,
 ) -> dict[str, Any]:
     """The roster of a machine for the requests that share it.
 
@@ -57,6 +59,7 @@ def build_roster(
             for request in requests
         },
         **({"homes": left} if left else {}),
+        **({"closes": int(closed_from.timestamp())} if closed_from else {}),
         **({"webhook": settings.alert_webhook} if settings.alert_webhook else {}),
     }
 

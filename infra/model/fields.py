@@ -34,6 +34,10 @@ OWN, SHARED = "<size>", "<name>"
 """Pydantic's names for what `machine` may be: it tells faults of a field behind one of them."""
 
 _DAY = "expected a day, such as 2026-11-22"
+_MOMENT = "expected a time with its zone, such as 2026-12-18T12:00+08:00"
+_MOMENT_PATTERN = (
+    "[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}(:[0-9]{2})?([Zz]|[+-][0-9]{2}:[0-9]{2})"
+)
 _ENROLLMENT_PATTERN = "^[0-9a-f]{32}$"
 _KEY_PATTERN = f"^({'|'.join(KEY_TYPES)}) [A-Za-z0-9+/]+=*( .*)?$".replace(".com", "[.]com")
 
@@ -107,6 +111,19 @@ def _day(value: object) -> object:
     raise custom(RefusedError(_DAY))
 
 
+def _moment(value: object) -> object:
+    """Only with a time zone: what is noon depends on who reads it."""
+    if value is None or isinstance(value, dt.datetime):
+        return value
+    text = value if isinstance(value, str) else ""
+    try:
+        if re.fullmatch(_MOMENT_PATTERN, text):
+            return dt.datetime.fromisoformat(text.replace("Z", "+00:00").replace("z", "+00:00"))
+    except ValueError:
+        pass
+    raise custom(RefusedError(_MOMENT))
+
+
 def _pattern(pattern: str) -> Any:
     """For editors, that know only the schema; the real check says more."""
     return Field(json_schema_extra={"pattern": pattern})
@@ -140,5 +157,12 @@ MachineImage = Annotated[
 ]
 Payer = Annotated[
     CostCentre | None, Field(description="Who pays, as a tag; without it, the stack's.")
+]
+ClosedFrom = Annotated[
+    Annotated[dt.datetime, BeforeValidator(_moment)] | None,
+    Field(
+        description="From then on nobody is on the machine, until this goes: with its time zone,"
+        " such as 2026-12-18T12:00+08:00."
+    ),
 ]
 LastDay = Annotated[Day | None, Field(description="Last day that the machine is wanted, as a tag.")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field, PrivateAttr
 
 from infra.model.fields import (
+    ClosedFrom,
     InstanceType,
     LastDay,
     MachineImage,
@@ -99,9 +100,10 @@ class SharedMachine(MachineSize):
     tensorflow_image: MachineImage = None
     cost_centre: Payer = None
     until: LastDay = None
+    closed_from: ClosedFrom = None
 
     _document: Document | None = PrivateAttr(default=None)
 
 
-OF_THE_MACHINE = ("rebuild", "tensorflow_image", "cost_centre", "until")
+OF_THE_MACHINE = ("rebuild", "tensorflow_image", "cost_centre", "until", "closed_from")
 """What a request says of its researcher's own machine, and a shared machine's file of that one."""

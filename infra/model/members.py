@@ -24,6 +24,7 @@ class MachineRequest:
     tensorflow_image: str | None = None
     cost_centre: str | None = None
     until: dt.date | None = None
+    closed_from: dt.datetime | None = None
     shared: SharedMachine | None = None
     """Its own file, if it has one."""
 

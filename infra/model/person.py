@@ -24,6 +24,7 @@ from infra.model.fields import (
     OWN,
     SHARED,
     AuthenticatorName,
+    ClosedFrom,
     EnrollmentId,
     Gpu,
     Key,
@@ -111,6 +112,7 @@ class InstanceRequest(Model):
     )
     cost_centre: Payer = None
     until: LastDay = None
+    closed_from: ClosedFrom = None
 
     _document: Document | None = PrivateAttr(default=None)
 

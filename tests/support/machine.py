@@ -91,6 +91,8 @@ class Machine:
     """One machine in the folder `place`; a machine that runs there already is adopted."""
 
     memory_mib = 4096
+    closed_from: dt.datetime | None = None
+    """From when on nobody is to be there; `apply` brings it to the machine."""
     patience = BOOT
     """Seconds for a boot."""
 
@@ -345,6 +347,7 @@ class Machine:
             host_key=self.host_key,
             retired=self.lab.retired,
             shares=dict(self._shares(people)),
+            closed_from=self.closed_from,
         )
         new = qemu.data_is_new(self.data)
         return {"serial": self.lab.serial + 1, "new_volumes": new, "roster": roster, **changes}

@@ -145,6 +145,10 @@ def test_security_keys_may_be_all_that_a_login_takes(folder: Path, method: str) 
         ({"machine": "{spot: perhaps}"}, "5: machine.spot: expected true or false"),
         ({"cost_centre": "a;b"}, "5: cost_centre: not a tag's value"),
         ({"until": "tomorrow"}, "5: until: expected a day, such as 2026-11-22"),
+        *(
+            ({"closed_from": when}, "5: closed_from: expected a time with its zone, such as")
+            for when in ("2026-12-18", "2026-12-18T12:00", "noon", "1766000000", "2026-12-18T25:00Z")
+        ),
         ({"rebuild": "1\nrebuild: 2"}, "6: `rebuild` stands here twice, first in line 5"),
     ],
 )
@@ -402,7 +406,12 @@ def test_cutting_a_network_up_does_not_make_it_smaller(start: int, prefix: int, 
 def test_the_fields_of_aws(folder: Path) -> None:
     machine = "{instance_type: g5.2xlarge, spot: true, public: false, zone: eu-west-1b}"
     (folder / "alice.yaml").write_text(
-        request_text(machine=machine, cost_centre="42", until="2027-01-31").replace("42", "'42'")
+        request_text(
+            machine=machine,
+            cost_centre="42",
+            until="2027-01-31",
+            closed_from="2027-01-20T12:00+08:00",
+        ).replace("42", "'42'")
     )
     (alice,) = load_folder(folder).people
     size = alice.machine
@@ -410,6 +419,7 @@ def test_the_fields_of_aws(folder: Path) -> None:
     assert (size.instance_type, size.zone) == ("g5.2xlarge", "eu-west-1b")
     assert (size.spot, size.public) == (True, False)
     assert (alice.cost_centre, alice.until) == ("42", dt.date(2027, 1, 31))
+    assert alice.closed_from == dt.datetime(2027, 1, 20, 4, tzinfo=dt.timezone.utc)
     found = [str(one) for one in local.check_requests(load_folder(folder))]
     assert [one.split(": ")[1] for one in found] == [
         f"machine.{name}" for name in ("instance_type", "spot", "public", "zone")

@@ -74,6 +74,8 @@ class Roster:
     """What becomes of the homes of some who have left: `archive` or `delete`."""
     webhook: str | None = field(repr=False, default=None)
     """Where to post what is wrong with the machine. Secret."""
+    closes: int | None = None
+    """From when on nobody is on the machine (seconds since 1970); None: it stays open."""
 
     def bound_before(self, issued: str) -> bool:
         """Whether an earlier roster of this machine may have carried this id."""
@@ -128,6 +130,11 @@ def _homes(value: Any, researchers: Collection[str]) -> dict[str, str]:
 
 def _webhook(value: Any) -> str | None:
     return None if value is None else reading.text(value, WEBHOOK, "the webhook")
+
+
+def _closes(value: Any) -> int | None:
+    need(value is None or (is_number(value, (int,)) and value < 2**33), "its closing is malformed")
+    return None if value is None else int(value)
 
 
 def _check_shares(researchers: Collection[Researcher]) -> None:
@@ -217,4 +224,5 @@ def parse(text: str | bytes) -> Roster:
         researchers=researchers,
         homes=_homes(roster.get("homes", {}), researchers),
         webhook=_webhook(roster.get("webhook")),
+        closes=_closes(roster.get("closes")),
     )

@@ -17,6 +17,7 @@ from typing import Any
 
 from guest import kept, paths, services
 from guest.alerts import watch as alerts
+from guest.closing import closing
 from guest.firewall import rules
 from guest.jupyter import port
 from guest.remember import person as remembered
@@ -80,6 +81,18 @@ def _allot(roster: Roster, known: State) -> None:
         state.save(known)
 
 
+def _shut_out(roster: Roster, known: State) -> list[str]:
+    """Whoever is not in the roster; what changed, in words.
+
+    By the accounts too: a roster that was cut off may have made some that nothing remembers.
+    """
+    others = sorted((set(known.uids) | accounts.everybody()) - set(roster.researchers))
+    active = [name for name in others if accounts.is_active(name)]
+    for name in active:
+        accounts.remove(name)
+    return [f"{name}: removed" for name in active]
+
+
 def _bound_before(researcher: Researcher, roster: Roster, known: State) -> frozenset[str]:
     """The person's ids that were bound before, by this volume's own memory.
 
@@ -105,12 +118,7 @@ def _apply(roster: Roster) -> list[str]:
     accounts.make_groups()
     _retire_replaced(roster, known)
     _allot(roster, known)
-    changed = []
-    # By the accounts too: a roster that was cut off may have made some that nothing remembers.
-    for name in sorted((set(known.uids) | accounts.everybody()) - set(roster.researchers)):
-        if accounts.is_active(name):
-            accounts.remove(name)
-            changed.append(f"{name}: removed")
+    changed = _shut_out(roster, known)
     changed += leavers.settle(roster.homes)
     alerts.keep(roster.webhook)
     people = {name: (each, known.uid(name)) for name, each in sorted(roster.researchers.items())}
@@ -128,6 +136,8 @@ def _apply(roster: Roster) -> list[str]:
     members = [uid for researcher, uid in people.values() if researcher.share is not None]
     if rules.let_in(roster.allowed_from, machine["target"], members):
         changed.append("firewall")
+    if closing.keep(roster.closes, roster.researchers):
+        changed.append("closing")
     if door.open_door(roster.host_key):
         changed.append("host key")
     first = services.prepare()

@@ -10,6 +10,7 @@ from guest import paths, services
 from guest.alerts import watch as alerts
 from guest.bans import report as bans
 from guest.clock import report as clock
+from guest.closing import closing
 from guest.gpu import devices
 from guest.remember import grants
 from guest.remember import person as remembered
@@ -102,6 +103,7 @@ def collect() -> dict[str, Any]:
         "bans": bans.report(),
         "disks": room.report(),
         "alerts": alerts.report(),
+        "closes": closing.report(),
         "gpu": devices.report(),
         "researchers": {
             name: _researcher(
