@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 watch: Any = importlib.import_module("guest.alerts.watch")
 faults: Any = importlib.import_module("guest.alerts.faults")
-document: Any = importlib.import_module("guest.roster.document")
 system: Any = importlib.import_module("guest.system")
 
 NOW = "2026-11-27T12:00:00Z"
@@ -170,14 +169,6 @@ def test_without_a_webhook_nobody_is_told(lab: Webhook) -> None:
     watch.keep(None)
     assert watch.report() is None
     assert not watch.WEBHOOK.exists()
-
-
-@pytest.mark.parametrize(
-    "webhook", ["http://a.example/", "https://a b", "https://", "https://a/\n", 7, ["https://a"]]
-)
-def test_a_roster_with_another_webhook_is_refused(webhook: Any) -> None:
-    with pytest.raises(system.GuestError, match="the webhook is malformed"):
-        document._webhook(webhook)
 
 
 def test_the_webhook_can_be_read_by_root_alone(lab: Webhook) -> None:

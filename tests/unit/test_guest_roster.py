@@ -82,6 +82,11 @@ def test_what_is_no_roster(text: str | bytes) -> None:
         envelope(host_key="-----BEGIN OPENSSH PRIVATE KEY-----\n; rm\n"),
         envelope(researchers=[]),
         envelope(retired="f" * 32),
+        *(envelope(closes=when) for when in ("noon", -1, 1.5, True, 2**33)),
+        *(
+            envelope(webhook=url)
+            for url in ("http://a/", "https://a b", "https://", 7, ["https://a"])
+        ),
         *(
             envelope(allowed_from=[network])
             for network in (

@@ -147,7 +147,13 @@ def test_security_keys_may_be_all_that_a_login_takes(folder: Path, method: str) 
         ({"until": "tomorrow"}, "5: until: expected a day, such as 2026-11-22"),
         *(
             ({"closed_from": when}, "5: closed_from: expected a time with its zone, such as")
-            for when in ("2026-12-18", "2026-12-18T12:00", "noon", "1766000000", "2026-12-18T25:00Z")
+            for when in (
+                "2026-12-18",
+                "2026-12-18T12:00",
+                "noon",
+                "1766000000",
+                "2026-12-18T25:00Z",
+            )
         ),
         ({"rebuild": "1\nrebuild: 2"}, "6: `rebuild` stands here twice, first in line 5"),
     ],
