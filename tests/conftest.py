@@ -21,7 +21,7 @@ ON_AWS = ("test_aws", "test_ship", "test_spot")
 """Files in tests/machine that share a machine of the target aws."""
 OF_MANY = ("test_neighbours", "test_network", "test_shares")
 """Those that share a machine for twenty people."""
-OF_THEIR_OWN = (*ON_AWS, *OF_MANY, "test_bans", "test_lifecycle")
+OF_THEIR_OWN = (*ON_AWS, *OF_MANY, "test_bans", "test_lifecycle", "test_tutorial")
 """Those that leave the machine of all others alone; it is ended before they start theirs."""
 
 
