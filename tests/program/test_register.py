@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from tests.support.project import STACK
+from tests.support.project import STACK, programs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -234,3 +236,20 @@ def test_on_aws_too_and_another_region_takes_no_data_unasked(lab: AwsProject) ->
     lab.succeed("config", "rm", "secondlock:deleteData")
     lab.succeed("preview", "--expect-no-changes")
     lab.succeed("destroy", "--yes", "--skip-preview")
+
+
+def test_a_program_that_the_engine_interrupts_says_nothing(unbootable: Project) -> None:
+    """It does so where a plan is refused, at any moment: what is wrong has been told by then."""
+    for number in range(20):
+        unbootable.request(f"r{number}")
+    for _ in range(3):
+        process = unbootable.start("preview")
+        assert process.stdout is not None
+        while "pulumi:pulumi:Stack" not in process.stdout.readline():
+            assert process.poll() is None
+        for pid in programs(process.pid):
+            os.kill(pid, signal.SIGINT)
+        said, _ = process.communicate()
+        assert process.returncode != 0
+        assert "Traceback" not in said
+        assert "KeyboardInterrupt" not in said

@@ -192,6 +192,12 @@ def providers(pid: int) -> list[int]:
     return _children_and_theirs(pid, "pulumi-resource-pulumi-python", "pulumi.dynamic")
 
 
+def programs(pid: int) -> list[int]:
+    """The processes of the Pulumi programs that the command `pid` runs."""
+    hosts = _children(pid, "pulumi-language-python")
+    return [program for host in hosts for program in _children(host, "-python-exec")]
+
+
 def wait_until(ready: Any, what: str, seconds: float = 120) -> None:
     """Wait for something that has to happen."""
     deadline = time.monotonic() + seconds
