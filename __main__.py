@@ -7,7 +7,7 @@ import signal
 # What a plan is made of, libraries included, lives until its end: looking for garbage takes a
 # seventh of the time.
 gc.disable()
-# Whom the engine interrupts has nothing more to say, least of all Python's traceback. With this exit
+# Whom the engine interrupts has nothing more to say, least of all Python's traceback. By this exit
 # code Pulumi adds no line of its own (infra.register.SAID_WHY).
 signal.signal(signal.SIGINT, lambda *_: os._exit(32))
 
