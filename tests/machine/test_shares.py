@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -134,6 +135,10 @@ def test_each_has_their_own_gpu_and_no_other(shared: SharedMachine) -> None:
         shared.succeed("systemctl daemon-reload", timeout=300)
         for session, own in ((first, 1), (second, 0)):
             assert session.succeed(f"python3 -c '{USABLE}'") == f"[{own}]"
+            assert by_sftp(session) == [f"/dev/nvidia{own}"]
+        # As Jupyter and its terminals are started.
+        by_docker = f"docker exec --user $(id -u {one.name}) workspace-{one.name}"
+        assert shared.succeed(f"{by_docker} python3 -c '{USABLE}'", timeout=120) == "[1]\n"
         # One comes, another goes: nobody's changes.
         shared.give(none, gpus=())
         shared.apply()
@@ -143,6 +148,15 @@ def test_each_has_their_own_gpu_and_no_other(shared: SharedMachine) -> None:
         assert [status[each.name]["gpu"] for each in (one, other, none)] == [True, True, False]
     for person in (one, other):
         shared.succeed(f"docker rm --force workspace-{person.name}")
+
+
+def by_sftp(session: Session) -> list[str]:
+    """The GPUs that sftp lists."""
+    argv = ["sftp", "-q", "-F", "none", "-o", f"ControlPath={session.control}", "-b", "-", "there"]
+    done = subprocess.run(
+        argv, input="ls /dev/nvidia*\n", capture_output=True, text=True, timeout=90
+    )
+    return [line.strip() for line in done.stdout.splitlines() if line.startswith("/dev")]
 
 
 def test_a_share_that_changes_holds_at_once_and_ends_nothing(shared: SharedMachine) -> None:
