@@ -268,10 +268,14 @@ def serial() -> int:
 
 
 def settle() -> int:
-    """Make a dedicated machine's workspace before the first login asks for it; start the rest."""
-    people = [*state.load().enrollments]
+    """Make a dedicated machine's workspace before the first login asks for it; open Jupyter's ports
+    and start the rest."""
+    known = state.load()
+    people = [*known.enrollments]
     try:
-        if len(people) == 1 and share.of(people[0]) is None:
+        if any(share.of(name) is not None for name in people):
+            port.offer({name: known.uids[name] for name in people})
+        elif len(people) == 1:
             containers.ensure(pwd.getpwnam(people[0]))
             port.offer({people[0]: None})
     finally:
