@@ -42,8 +42,9 @@ test: ## Everything: lint, unit, program and machine tests
 proofs: setup image ## What takes too long for `test`, for nights: two hours, Go and Node
 	@$(IN_VENV) pytest tests/proofs --verbose $(ARGS)
 	@$(IN_VENV) pytest tests/machine -m long --verbose
-	@$(IN_VENV) SECONDLOCK_WAITING=20 SECONDLOCK_ROUNDS=50 \
-		pytest tests/machine/test_totp.py -k answer_one_code_together
+	@$(IN_VENV) SECONDLOCK_WAITING=20 SECONDLOCK_ROUNDS=50 SECONDLOCK_KILLS=10 \
+		pytest tests/machine/test_totp.py tests/machine/test_upgrade.py \
+		-k 'answer_one_code_together or kills_leave'
 
 .PHONY: clients
 clients: setup image ## Every SSH client people use, against a booted machine (Go, Node and Java: theirs too)
