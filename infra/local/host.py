@@ -37,6 +37,11 @@ def data_folder(home: Path) -> Path:
     return home / "data"
 
 
+def audit_folder(home: Path) -> Path:
+    """Where the records of its machines lie, of those too that are gone."""
+    return home / "audit"
+
+
 @dataclass(frozen=True)
 class Place:
     """Where one machine of a stack lies.
@@ -68,6 +73,11 @@ class Place:
     def data(self) -> Path:
         """The folder of its data disks."""
         return data_folder(self.home) / self.name
+
+    @property
+    def audit(self) -> Path:
+        """The record of who did what there: it outlives the machine and its disks."""
+        return audit_folder(self.home) / f"{self.name}.jsonl"
 
     def sent(self) -> set[str]:
         """Which enrollments were ever brought there, as its data knows."""

@@ -16,6 +16,7 @@ import time
 from typing import Any
 
 from guest import kept, paths, services
+from guest.audit import store as audit
 from guest.firewall import rules
 from guest.jupyter import port
 from guest.remember import person as remembered
@@ -149,10 +150,13 @@ def _take(text: str | bytes) -> int:
         except (GuestError, OSError) as error:
             if write(paths.ERROR, f"{error}\n", 0o644):  # told once, however often it comes
                 kept.roster(f"refused: {error}")
+                audit.note("change", f"roster: {error}", "refused")
             print(json.dumps({"applied": False, "error": str(error)}))
             return 1
         paths.ERROR.unlink(missing_ok=True)
-        kept.roster(f"{roster.serial} applied: {', '.join(changed) or 'nothing changed'}")
+        what = f"{roster.serial} applied: {', '.join(changed) or 'nothing changed'}"
+        kept.roster(what)
+        audit.note("change", f"roster {what}", "done")
         print(json.dumps({"applied": True, "serial": roster.serial, "changed": changed}))
     return 0
 

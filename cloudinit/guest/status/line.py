@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 from guest import paths, services
+from guest.audit import report as audit
 from guest.bans import report as bans
 from guest.clock import report as clock
 from guest.gpu import devices
@@ -98,6 +99,7 @@ def collect() -> dict[str, Any]:
         "clock": clock.report(),
         "door": ssh.door(),
         "bans": bans.report(),
+        "audit": audit.report(),
         "gpu": devices.report(),
         "researchers": {
             name: _researcher(

@@ -1,0 +1,50 @@
+"""Text files that others add to and rotate: read on from where it was last left."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+LARGEST = 4 * 1024 * 1024  # bytes at once
+
+
+class Tail:
+    """A file, and what rotation has made of it: `audit.log`, then `audit.log.1`, the newest first.
+
+    A place is an inode and an offset in it.
+    """
+
+    def __init__(self, file: Path, place: tuple[int, int] | None = None) -> None:
+        self._file = file
+        self.place = place
+        self.gone = False
+        """Whether what was not read yet is not there any more."""
+
+    def lines(self) -> Iterator[tuple[tuple[int, int], str]]:
+        """The next whole lines, without their ends, each with the place where it begins."""
+        left = LARGEST
+        for file in self._files():
+            with file.open("rb") as opened:
+                inode = os.fstat(opened.fileno()).st_ino
+                if self.place is None or self.place[0] != inode:
+                    self.place = (inode, 0)
+                offset = self.place[1]
+                opened.seek(offset)
+                for line in opened:
+                    if not line.endswith(b"\n"):
+                        break
+                    yield (inode, offset), line[:-1].decode(errors="backslashreplace")
+                    offset += len(line)
+                    self.place = (inode, offset)
+                    left -= len(line)
+                    if left <= 0:
+                        return
+
+    def _files(self) -> list[Path]:
+        """From the one where it was left on, oldest first."""
+        files = [self._file, *(Path(f"{self._file}.{number}") for number in range(1, 10))]
+        there = [each for each in files if each.exists()]
+        inodes = [each.stat().st_ino for each in there]
+        if self.place is not None and self.place[0] in inodes:
+            return there[inodes.index(self.place[0]) :: -1]
+        self.gone = self.gone or self.place is not None
+        return there[::-1]
