@@ -19,6 +19,7 @@ _NAME = (
 )
 # `--password` and the like, whose next word it is; -u and -U of programs that speak to servers.
 _OPTION = re.compile(rf"--?{_NAME}|-[uU]", re.IGNORECASE)
+_SCHEMES = {"basic", "bearer", "digest", "token"}  # RFC 9110, 11.1: the secret comes after
 _OF_SERVERS = {"curl", "wget", "http", "https"}
 # --token=X, PASSWORD=X, "password: X"; a variable, alone or behind `--env=`; a header.
 _SET = re.compile(rf"(?s)((?i:-{{0,2}}{_NAME})\s*[=:]|(?:--?[a-z-]+=)?[A-Z_][A-Z0-9_]*=)(?!$).+")
@@ -50,8 +51,8 @@ def _cleaned(words: Sequence[str]) -> Iterator[str]:
         if place == 0 or _ends_command(words[place - 1]):
             program = word.strip("'\"(").rpartition("/")[2]
         if hide and not word.startswith("-"):
-            hide = False
-            yield REMOVED
+            hide = word.lower() in _SCHEMES
+            yield word if hide else REMOVED
             continue
         hide = _announces(word, program)
         # What has blanks is a command line in itself, such as `sh -c` takes.
@@ -67,7 +68,7 @@ def _ends_command(word: str) -> bool:
 def _announces(word: str, program: str) -> bool:
     """Whether the next word is a secret."""
     bare = word.strip("'\"")
-    if re.fullmatch(rf"(?i){_NAME}:|authorization:|bearer|basic", bare):
+    if re.fullmatch(rf"(?i){_NAME}:", bare):
         return True
     found = _OPTION.fullmatch(bare)
     return found is not None and (len(bare) > 2 or program in _OF_SERVERS)

@@ -1,4 +1,4 @@
-"""secondlock-ship: authentication, status and sync lines to CloudWatch Logs, for good.
+"""secondlock-ship: authentication, status and sync lines, and who did what, to CloudWatch Logs.
 
 The journal is the buffer: a cursor for each stream moves on only when AWS has taken the lines.
 """
@@ -6,11 +6,13 @@ The journal is the buffer: a cursor for each stream moves on only when AWS has t
 import json
 import re
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from guest import paths
+from guest.audit import store
 from guest.aws import api
 from guest.system import GuestError, folder, run, write
 
@@ -106,6 +108,27 @@ def _ship(client: Any, machine: dict[str, Any], stream: str) -> None:
         write(cursor, entries[-1]["__CURSOR"], 0o600)
 
 
+def _ship_record(client: Any, machine: dict[str, Any]) -> None:
+    """Who did what, to a group of its own. By the time at which it is sent: AWS takes nothing that
+    is much older or newer than its own clock."""
+    place = {"logGroupName": f"{machine['log_group']}/audit", "logStreamName": machine["machine"]}
+    cursor = CURSORS / "record"
+    following = store.Following(_sent(cursor))
+    while lines := following.lines(BYTES // 2):
+        now = int(time.time() * 1000)
+        events = [Event(now, line.decode(errors="replace").rstrip("\n")) for line in lines]
+        for batch in batches(events):
+            _put(client, place, batch)
+        write(cursor, str(following.seq), 0o600)
+
+
+def _sent(cursor: Path) -> int:
+    try:
+        return int(cursor.read_text())
+    except (OSError, ValueError):
+        return 0
+
+
 def main() -> int:
     """Ship what is new; what AWS does not take now is tried again later."""
     from botocore.exceptions import BotoCoreError, ClientError
@@ -117,6 +140,7 @@ def main() -> int:
     machine = json.loads(paths.MACHINE.read_text())
     try:
         client = api.client("logs", machine)
+        _ship_record(client, machine)
         for stream in STREAMS:
             _ship(client, machine, stream)
     except (BotoCoreError, ClientError, GuestError) as error:
