@@ -119,8 +119,12 @@ def _trails(stack: Stack, since: str | None, ends: bool) -> list[Trail]:
 
 def _merged(trails: Iterable[Trail]) -> Iterator[dict[str, Any]]:
     """All machines' records by time."""
-    each = (({**record, "machine": trail.machine} for record in trail.once()) for trail in trails)
-    return heapq.merge(*each, key=lambda record: record["time"])
+    yield from heapq.merge(*map(_named, trails), key=lambda record: record["time"])
+
+
+def _named(trail: Trail) -> Iterator[dict[str, Any]]:
+    for record in trail.once():
+        yield {**record, "machine": trail.machine}
 
 
 def _verify(stack: Stack, trails: Iterable[Trail], as_json: bool) -> None:
