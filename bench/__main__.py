@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench import aws, bundle, login, many, names, plan, upgrade
+from bench import audit, aws, bundle, login, many, names, plan, upgrade
 from bench.table import Row, markdown, terminal
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -23,6 +23,7 @@ MEASURES = {
     "many": many.measure,
     "names": names.measure,
     "upgrade": upgrade.measure,
+    "audit": audit.measure,
 }
 
 
