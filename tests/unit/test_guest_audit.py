@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 events: Any = importlib.import_module("guest.audit.events")
+kernel: Any = importlib.import_module("guest.audit.kernel")
 recorder: Any = importlib.import_module("guest.audit.recorder")
 words: Any = importlib.import_module("guest.audit.words")
 
@@ -198,6 +202,41 @@ def test_a_long_word_comes_in_pieces() -> None:
     reader.take(f'{head} a1[1]={_hex("d ef")} a2="g"')
     (event,) = reader.finished(set())
     assert event.argv == ["echo", "ab cd ef", "g"]
+
+
+def test_what_was_pushed_out_before_it_was_read_is_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = tmp_path / "audit.log"
+    monkeypatch.setattr(kernel, "RAW", raw)
+    monkeypatch.setattr(kernel, "AUDITCTL", tmp_path / "none")
+    how = {"auid": 20001, "ses": 1, "exe": "/bin/x", "container": True}
+
+    def write(file: Path, *serials: int) -> None:
+        with file.open("a") as log:
+            for serial in serials:
+                log.write("".join(f"{line}\n" for line in _command(serial, ["x"], **how)))
+            # auditd's own events have numbers of their own, which are the kernel's too.
+            log.write(f"type=DAEMON_ROTATE msg=audit(1.000:{serials[-1]}): op=rotate-logs auid=0\n")
+
+    def read(known: dict[str, Any]) -> tuple[list[int], int, dict[str, Any]]:
+        there = kernel.Kernel(known)
+        found = [event.serial for _ in range(3) for event in there.events()]
+        lost = sum(one["lost"] for one in there.losses())
+        return found, lost, there.places()
+
+    write(raw, 1, 2, 3)
+    assert read({})[:2] == ([1, 2, 3], 0)
+    places = read({})[2]
+    raw.rename(tmp_path / "audit.log.1")  # what auditd does when it is full
+    write(tmp_path / "audit.log.1", 4)
+    write(raw, 5, 6)
+    assert read(places)[:2] == ([4, 5, 6], 0)
+    (tmp_path / "audit.log.1").unlink()
+    assert read(places)[:2] == ([5, 6], 1)
+    raw.unlink()
+    write(raw, 9)
+    assert read(places)[:2] == ([9], 5)
 
 
 _LINES = st.sampled_from(

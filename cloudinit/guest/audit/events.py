@@ -15,6 +15,7 @@ _LINE = re.compile(r"type=(\w+) msg=audit\((\d{1,12})\.(\d{3}):(\d{1,20})\): ?(.
 _FIELD = re.compile(r'(\w+)=("[^"]*"|\S+)')
 _SUBJECT = re.compile(r" subj=(.+?)(?: key=|$)")
 _PIECES = re.compile(r"a(\d+)(?:\[(\d+)\])?")
+_KINDS = {"SYSCALL", "EXECVE", "LOGIN"}
 _MOST_WORDS = 4096  # of one command; the kernel has a longest command line too
 CONTAINER = "docker-default"
 """The AppArmor profile of whatever runs in a workspace (Docker's own)."""
@@ -90,6 +91,8 @@ class Reader:
             self.unread += bool(line.strip())
             return None
         kind, seconds, thousandths, serial, said = found.groups()
+        if kind not in _KINDS:  # auditd counts its own events by itself
+            return None
         time = int(seconds) + int(thousandths) / 1000
         event = self._open.setdefault(int(serial), Event(int(serial), time))
         event.kinds.add(kind)

@@ -13,7 +13,7 @@ from guest.system import run
 
 RAW = Path("/run/secondlock-auditd/audit.log")
 AUDITCTL = Path("/usr/sbin/auditctl")
-MUCH = 1024 * 1024  # bytes of one round, after which the next comes at once
+MUCH = 512 * 1024  # bytes of one round, after which the next comes at once
 _STATUS = re.compile(r"^(enabled|pid|lost) (\d+)$", re.MULTILINE)
 
 
@@ -26,6 +26,8 @@ class Kernel:
         self._reader = Reader()
         self._begun: dict[int, tuple[int, int]] = {}
         self._lost = int(known.get("lost", 0))
+        self._last = int(known.get("last", 0))
+        self._missed = 0
         self.more = False
         """Whether there is more to read at once."""
 
@@ -33,7 +35,7 @@ class Kernel:
         """From where to read on: the first line of what is not given out yet."""
         waiting = self._reader.waiting
         place = self._begun[min(waiting)] if waiting else self._tail.place
-        return {"place": place, "lost": self._lost}
+        return {"place": place, "lost": self._lost, "last": self._last}
 
     def events(self) -> Iterator[Event]:
         """Those that are whole: of which no line came in this round."""
@@ -47,14 +49,17 @@ class Kernel:
         self.more = count > MUCH
         for event in self._reader.finished(fresh):
             del self._begun[event.serial]
+            # The kernel leaves no number out: what is not there was pushed out before it was read.
+            if 0 < self._last < event.serial - 1:
+                self._missed += event.serial - 1 - self._last
+            self._last = max(self._last, event.serial)
             yield event
 
     def losses(self) -> Iterator[dict[str, Any]]:
         """What was lost since the last look, by the kernel's own count and by ours."""
-        if self._tail.gone:
-            self._tail.gone = False
-            what = "what the kernel had said was pushed out before it was read"
-            yield _lost(what, 1)
+        if self._missed:
+            yield _lost("what the kernel had said was gone before it was read", self._missed)
+            self._missed = 0
         lost = _status().get("lost", 0)
         if lost > self._lost:
             yield _lost("the kernel had more to say than was taken", lost - self._lost)

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-LARGEST = 4 * 1024 * 1024  # bytes at once
+LARGEST = 1024 * 1024  # bytes at once
 
 
 class Tail:
@@ -16,8 +16,6 @@ class Tail:
     def __init__(self, file: Path, place: tuple[int, int] | None = None) -> None:
         self._file = file
         self.place = place
-        self.gone = False
-        """Whether what was not read yet is not there any more."""
 
     def lines(self) -> Iterator[tuple[tuple[int, int], str]]:
         """The next whole lines, without their ends, each with the place where it begins."""
@@ -43,8 +41,15 @@ class Tail:
         """From the one where it was left on, oldest first."""
         files = [self._file, *(Path(f"{self._file}.{number}") for number in range(1, 10))]
         there = [each for each in files if each.exists()]
-        inodes = [each.stat().st_ino for each in there]
-        if self.place is not None and self.place[0] in inodes:
-            return there[inodes.index(self.place[0]) :: -1]
-        self.gone = self.gone or self.place is not None
+        for number, each in enumerate(there):
+            if self._was_left_in(each):
+                return there[number::-1]
+        self.place = None
         return there[::-1]
+
+    def _was_left_in(self, file: Path) -> bool:
+        """Its inode may be another file's by now, which then may have less than was read."""
+        found = file.stat()
+        return self.place is not None and (
+            found.st_ino == self.place[0] and found.st_size >= self.place[1]
+        )
