@@ -1,5 +1,5 @@
-"""Who did what, as it stands in a file of the host's within a minute: each doing with its person, what
-is lost as a number, and no secret in it."""
+"""Who did what, in a file of the host's within a minute: whose doing it was, what was lost, and no
+secret."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ What the kernel and the door say is read on from where it was left, whatever end
 meanwhile. It goes on being there until it is recorded: a full disk holds it up and stops nobody.
 """
 
+import calendar
 import contextlib
 import json
 import pwd
@@ -32,7 +33,11 @@ BANS = Path("/var/log/fail2ban.log")
 PLACES = paths.RUN / "audit-places.json"  # for this boot, as is what it speaks of
 KEPT_PLACES = store.PLACE / "places.json"
 STATE = paths.RUN / "audit.json"
-_BAN = re.compile(r"NOTICE\s+\[([\w-]{1,40})\] (?:Restore )?(Ban|Unban) ([0-9a-fA-F.:]{2,45})$")
+# fail2ban's own log (fail2ban.actions), in the machine's time, which is UTC.
+_BAN = re.compile(
+    r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),\d{3} .* NOTICE +\[([\w-]{1,40})\] (Ban|Unban)"
+    r" ([0-9a-fA-F.:]{2,45})$"
+)
 
 
 class Follower:
@@ -122,10 +127,11 @@ class Follower:
 
 
 def _ban(line: str) -> Iterator[dict[str, Any]]:
-    if found := _BAN.search(line):
-        jail, what, address = found.groups()
+    if found := _BAN.match(line):
+        time_of_it, jail, what, address = found.groups()
+        when = calendar.timegm(time.strptime(time_of_it, "%Y-%m-%d %H:%M:%S"))
         kind, result = ("alert", "banned") if what == "Ban" else ("change", "lifted")
-        yield record(kind, time.time(), None, f"ban by {jail}", result, address=address)
+        yield record(kind, when, None, f"ban by {jail}", result, address=address)
 
 
 def _name_of(uid: int) -> str | None:

@@ -1,5 +1,6 @@
 """Text files that others add to and rotate: read on from where it was last left."""
 
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,11 @@ class Tail:
 
     def lines(self) -> Iterator[tuple[tuple[int, int], str]]:
         """The next whole lines, without their ends, each with the place where it begins."""
+        # What is renamed just now is there under its new name in the next round.
+        with contextlib.suppress(FileNotFoundError):
+            yield from self._lines()
+
+    def _lines(self) -> Iterator[tuple[tuple[int, int], str]]:
         left = LARGEST
         for file in self._files():
             with file.open("rb") as opened:
