@@ -27,8 +27,9 @@ class Trail:
 
     def once(self) -> Iterator[dict[str, Any]]:
         """Each once, though a machine may have sent it again."""
-        highest = 0
+        seen = set[tuple[int, str]]()
         for record in self.records():
-            if record["seq"] > highest:
-                highest = record["seq"]
+            mark = (record["seq"], record["hash"])
+            if mark not in seen:
+                seen.add(mark)
                 yield record

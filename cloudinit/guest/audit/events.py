@@ -14,7 +14,7 @@ UNSET = 4294967295
 _LINE = re.compile(r"type=(\w+) msg=audit\((\d{1,12})\.(\d{3}):(\d{1,20})\): ?(.*)", re.DOTALL)
 _FIELD = re.compile(r'(\w+)=("[^"]*"|\S+)')
 _SUBJECT = re.compile(r" subj=(.+?)(?: key=|$)")
-_PIECES = re.compile(r"a(\d+)(?:\[(\d+)\])?")
+_WORD = re.compile(r"(?<!\S)a(\d{1,6})(?:\[(\d{1,6})\])?=(\S+)", re.ASCII)
 _KINDS = {"SYSCALL", "EXECVE", "LOGIN"}
 _MOST_WORDS = 4096  # of one command; the kernel has a longest command line too
 CONTAINER = "docker-default"
@@ -118,14 +118,14 @@ class Reader:
 
 
 def _take_words(event: Event, said: str) -> None:
-    for name, value in re.findall(r"(a\d+(?:\[\d+\])?)=(\S+)", said):
-        found = _PIECES.fullmatch(name)
-        if found is None or int(found[1]) >= _MOST_WORDS:
+    """Whole words, and words that come in pieces: text with blanks stands in hexadecimal."""
+    for place, piece, value in _WORD.findall(said):
+        if int(place) >= _MOST_WORDS:
             continue
-        if found[2] is None:
-            event.words[int(found[1])] = value
+        if piece:
+            event.pieces.setdefault(int(place), {})[int(piece)] = value
         else:
-            event.pieces.setdefault(int(found[1]), {})[int(found[2])] = value
+            event.words[int(place)] = value
 
 
 def _text(raw: str) -> str:
