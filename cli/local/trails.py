@@ -28,16 +28,27 @@ def trails(
     stack: Stack, machines: Mapping[str, Machine], _since: str | None, *, ends: bool
 ) -> list[Trail]:
     """A trail of each file, and of each machine. With `ends`, machines that run are asked."""
-    folder = audit_folder(stack.state)
-    files = {path.stem: path for path in sorted(folder.glob("*.jsonl"))} if folder.is_dir() else {}
-    oldest = dt.datetime.now(dt.timezone.utc) - dt.timedelta(days=audit_days(stack.values()))
+    files = _files(stack)
+    prune(stack)
     found = []
     for name in sorted({*files, *machines}):
-        file = files.get(name, folder / f"{name}.jsonl")
-        audit.prune(file, f"{oldest:%Y-%m-%dT%H:%M:%S}.000Z")
+        file = files.get(name, audit_folder(stack.state) / f"{name}.jsonl")
         end = _end(machines[name], file) if ends and name in machines else None
         found.append(Trail(name, _Lines(file), end))
     return found
+
+
+def prune(stack: Stack) -> None:
+    """Give back what has run out, of all machines. Raises ProblemsError, OSError."""
+    oldest = dt.datetime.now(dt.timezone.utc) - dt.timedelta(days=audit_days(stack.values()))
+    for file in _files(stack).values():
+        audit.prune(file, f"{oldest:%Y-%m-%dT%H:%M:%S}.000Z")
+
+
+def _files(stack: Stack) -> dict[str, Path]:
+    """By machine."""
+    folder = audit_folder(stack.state)
+    return {path.stem: path for path in folder.glob("*.jsonl")} if folder.is_dir() else {}
 
 
 class _Lines:
