@@ -3,6 +3,7 @@
 The journal is the buffer: a cursor for each stream moves on only when AWS has taken the lines.
 """
 
+import functools
 import json
 import re
 import sys
@@ -131,7 +132,7 @@ def _sent(cursor: Path) -> int:
 
 def main() -> int:
     """Ship what is new; what AWS does not take now is tried again later."""
-    from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.exceptions import BotoCoreError
 
     patience = api.Patience("ship")
     if patience.waits():
@@ -139,13 +140,28 @@ def main() -> int:
     folder(CURSORS, 0o700)
     machine = json.loads(paths.MACHINE.read_text())
     try:
-        client = api.client("logs", machine)
-        _ship_record(client, machine)
-        for stream in STREAMS:
-            _ship(client, machine, stream)
-    except (BotoCoreError, ClientError, GuestError) as error:
+        refused = _ship_all(api.client("logs", machine), machine)
+    except (BotoCoreError, GuestError) as error:
+        refused = [error]
+    for each in refused:
+        print(each if isinstance(each, GuestError) else api.fault(each), file=sys.stderr)
+    if refused:
         patience.failed()
-        print(error if isinstance(error, GuestError) else api.fault(error), file=sys.stderr)
         return 1
     patience.worked()
     return 0
+
+
+def _ship_all(client: Any, machine: dict[str, Any]) -> list[Exception]:
+    """What AWS refuses of one stream keeps no other back. Raises where it is not reached."""
+    from botocore.exceptions import ClientError
+
+    jobs = [functools.partial(_ship_record, client, machine)]
+    jobs += [functools.partial(_ship, client, machine, stream) for stream in STREAMS]
+    refused: list[Exception] = []
+    for job in jobs:
+        try:
+            job()
+        except ClientError as error:
+            refused.append(error)
+    return refused
