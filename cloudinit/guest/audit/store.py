@@ -62,7 +62,7 @@ def append(said: Sequence[dict[str, Any]]) -> Head:
     with (PLACE / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         known = _known_head()
-        head = there = _end()
+        head = there = _end(mend=True)
         if there.seq < known.seq:
             gone = f"records {there.seq + 1} to {known.seq} are not on this machine any more"
             head = known
@@ -175,16 +175,17 @@ def _add(file: Path, data: bytes) -> None:
         os.close(descriptor)
 
 
-def _end() -> Head:
-    """The last whole record; half a line behind it is taken away."""
+def _end(mend: bool = False) -> Head:
+    """The last whole record. To `mend` is to take away half a line behind it, which only whoever has
+    the lock may: another's write may be under way."""
     for segment in reversed(_segments()):
-        with segment.open("rb+") as file:
+        with segment.open("rb+" if mend else "rb") as file:
             size = file.seek(0, os.SEEK_END)
             start = max(size - 2 * LONGEST, 0)
             file.seek(start)
             tail = file.read()
             whole = tail[: tail.rfind(b"\n") + 1]
-            if len(whole) < len(tail):
+            if mend and len(whole) < len(tail):
                 file.truncate(start + len(whole))
         for line in reversed(whole.splitlines()):
             if found := chain.parse(line):
