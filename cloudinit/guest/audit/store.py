@@ -176,8 +176,8 @@ def _add(file: Path, data: bytes) -> None:
 
 
 def _end(mend: bool = False) -> Head:
-    """The last whole record. To `mend` is to take away half a line behind it, which only whoever has
-    the lock may: another's write may be under way."""
+    """The last whole record. To `mend` is to take away half a line behind it, which only whoever
+    has the lock may: another's write may be under way."""
     for segment in reversed(_segments()):
         with segment.open("rb+" if mend else "rb") as file:
             size = file.seek(0, os.SEEK_END)
