@@ -46,7 +46,8 @@ keys, logs, access, rosters, network, data, machines, image = (
 )
 key = aws.kms.Key("bare", policy=POLICY, tags=tags(""), opts=keys)
 aws.kms.Alias("bare", name="alias/bare", target_key_id=key.key_id, opts=keys)
-aws.cloudwatch.LogGroup("bare", kms_key_id=key.arn, tags=tags(""), opts=logs)
+for name in ("bare", "audit"):
+    aws.cloudwatch.LogGroup(name, kms_key_id=key.arn, tags=tags(""), opts=logs)
 policies = [
     aws.iam.Policy(name, policy=POLICY, tags=tags(""), opts=access) for name in "abc"
 ]

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import typer
 from typer import TyperException
 
-from cli import doctor, enroll, init, machine, request, retire, ssh_config, status
+from cli import audit, doctor, enroll, init, machine, request, retire, ssh_config, status
 from cli.aws import admin_policy, images
 from cli.options import UnfitError, echo_json
 from infra.model.problems import FaultError, Problem, ProblemsError, problem_of
@@ -35,6 +35,7 @@ app.command("revoke")(retire.revoke)
 app.command("codes")(retire.codes)
 app.command("ssh-config")(ssh_config.ssh_config)
 app.command("status")(status.status)
+app.command("audit")(audit.audit)
 app.command("doctor")(doctor.doctor)
 app.command("admin-policy")(admin_policy.admin_policy)
 app.add_typer(images.app, name="image")

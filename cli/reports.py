@@ -111,6 +111,19 @@ class Closing(_Said):
     """Whether that is so by now."""
 
 
+class Audit(_Said):
+    """How the record of who did what stands."""
+
+    seq: int
+    """Its last record's number."""
+    hash: Word
+    sent: int | None = None
+    """How many are off the machine, where it sends them by itself."""
+    lost: int = 0
+    """What could not be recorded since the machine started."""
+    error: Word | None = None
+
+
 class GuestStatus(_Said):
     """What `secondlock-status` says on the machine, once a minute."""
 
@@ -128,6 +141,7 @@ class GuestStatus(_Said):
     """None where the stack has no webhook."""
     closes: Closing | None = None
     """None for a machine that stays open."""
+    audit: Audit | None = None
     gpu: Gpu | None = None
     researchers: dict[Word, Researcher]
 
@@ -186,6 +200,7 @@ def guest_problems(
         *_closing(name, guest),
         *_workspaces(name, guest, mends),
         *_people(stack, name, guest),
+        *_audit(stack, name, guest, mends),
     ]
 
 
@@ -211,7 +226,7 @@ def _set_up(name: str, machine: Machine, guest: GuestStatus, mends: Mends) -> It
 def _mend_of(error: str, mends: Mends) -> str:
     """What mends a fault that the machine tells; never in its own words: people type it."""
     if error.startswith(_SYSTEM_FULL):
-        return f"raise `rebuild` in the request, which keeps homes, then {mends.up}"
+        return _rebuilt(mends)
     if error.startswith(_STATE_FULL):
         return "make room in /var/lib/secondlock there, and report it: only Secondlock writes there"
     return mends.roster
@@ -282,6 +297,22 @@ def _workspaces(name: str, guest: GuestStatus, mends: Mends) -> Iterator[Problem
             again = "it is tried again every minute: look at `tensorflow_image`, and at the network"
             anew = f"raise `rebuild` in the request, then {mends.up}"
             yield Problem(None, None, what, again if _FAILED in state else anew)
+
+
+def _audit(stack: Stack, name: str, guest: GuestStatus, mends: Mends) -> Iterator[Problem]:
+    """What of people's doings is not recorded. Nobody is shut out for that."""
+    if guest.audit is None:  # a machine with programs of before
+        return
+    if guest.audit.error:
+        yield Problem(None, None, f"{name}: {guest.audit.error}", _rebuilt(mends), "note")
+    if guest.audit.lost:
+        what = f"{name} lost {guest.audit.lost} records of who did what since it started"
+        look = command("audit", "--kind", "alert", stack=stack)
+        yield Problem(None, None, what, look, "note")
+
+
+def _rebuilt(mends: Mends) -> str:
+    return f"raise `rebuild` in the request, which keeps homes, then {mends.up}"
 
 
 def _people(stack: Stack, name: str, guest: GuestStatus) -> Iterator[Problem]:

@@ -88,6 +88,7 @@ def _document(stack: Stack, report: Report) -> dict[str, Any]:
         "bundle": said["bundle"] if said else None,
         "clock": said["clock"] if said else None,
         "bans": said["bans"] if said else None,
+        "audit": said["audit"] if said else None,
         "gpu": said["gpu"] if said else None,
         "researchers": said["researchers"] if said else dict.fromkeys(machine.researchers),
         "time": said["time"] if said else None,

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from cli.findings import Finding
     from cli.project import Stack
     from cli.reports import Report
+    from cli.trails import Trail
     from infra.checks import Checked
 
 NAMES = tuple(MODELS)
@@ -58,6 +59,13 @@ class Target(Protocol):
 
     def others(self, stack: Stack, machines: Mapping[str, Machine]) -> list[Problem]:
         """What there is of the stack beside these machines. Raises ProblemsError."""
+
+    def trails(
+        self, stack: Stack, machines: Mapping[str, Machine], since: str | None, *, ends: bool
+    ) -> list[Trail]:
+        """The record of who did what of each machine, and of those that are gone as long as it is
+        kept. What is older than `since` may be left out; with `ends`, the machines are asked how
+        it ends. Raises ProblemsError."""
 
     def is_behind(self, applied: int, wanted: int) -> bool:
         """Whether a machine that applied this roster has not the one that was wanted last."""

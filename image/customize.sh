@@ -14,6 +14,11 @@ rm -f "$root"/etc/ssh/ssh_host_*
 enable docker.service containerd.service chrony.service systemd-networkd.service \
     systemd-resolved.service
 
+# Who did what is recorded by a unit of ours (cloudinit/guest/audit/). journald would keep what the
+# kernel says a second time, with whatever stands in arguments.
+disable auditd.service audit-rules.service
+mask systemd-journald-audit.socket
+
 # Nobody logs in at a console; there is no firmware log to keep and no LVM to check.
 mask getty@tty1.service serial-getty@ttyS0.service systemd-pstore.service \
     e2scrub_reap.service e2scrub_all.timer

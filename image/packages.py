@@ -36,6 +36,8 @@ PACKAGES: tuple[str, ...] = (
     "fail2ban",
     "python3-systemd",
     "sudo",
+    # Who did what
+    "auditd",
     # Time: one-time codes depend on it
     "chrony",
     "tzdata",

@@ -122,6 +122,14 @@ def _lines(
         return dict(zip(machines, pool.map(last, machines), strict=True))
 
 
+def last_lines(
+    stack: Stack, here: boto3.Session, machines: Mapping[str, Machine]
+) -> dict[str, str]:
+    """The last status line of each machine that has one. Raises ProblemsError."""
+    found = _lines(stack, here, machines)
+    return {name: line.text for name, line in found.items() if line is not None}
+
+
 def _last_line(logs: CloudWatchLogsClient, group: str, stream: str) -> _Line | None:
     """The stream's last line, or None where there is no line yet. Raises ClientError."""
     token: str | None = None

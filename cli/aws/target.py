@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from cli.findings import Finding
     from cli.project import Stack
     from cli.reports import Report
+    from cli.trails import Trail
     from infra.checks import Checked
     from infra.model.problems import Problem
 
@@ -99,6 +100,15 @@ def others(stack: Stack, machines: Mapping[str, Machine]) -> list[Problem]:
     from cli.aws import status
 
     return status.others(stack, machines)
+
+
+def trails(
+    stack: Stack, machines: Mapping[str, Machine], since: str | None, *, ends: bool
+) -> list[Trail]:
+    """Streams of CloudWatch Logs."""
+    from cli.aws import trails as of_target
+
+    return of_target.trails(stack, machines, since, ends=ends)
 
 
 def is_behind(applied: int, wanted: int) -> bool:

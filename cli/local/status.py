@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 
 from cli.engine import Machine
+from cli.local.trails import prune
 from cli.project import Stack, pulumi
 from cli.reports import GuestStatus, Mends, Report, guest_problems, read_status
 from infra.local.agent import AgentError, GuestAgent
@@ -24,7 +26,9 @@ _EVERYBODY = "10.0.2.2"
 
 
 def reports(stack: Stack, machines: Mapping[str, Machine]) -> list[Report]:
-    """A report of each machine, in the order of `machines`."""
+    """A report of each machine, in the order of `machines`; what has run out of records goes."""
+    with suppress(OSError):
+        prune(stack)
     with ThreadPoolExecutor(max_workers=16) as pool:
         return list(pool.map(lambda pair: _report(stack, *pair), machines.items()))
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from cli.findings import Finding
     from cli.project import Stack
     from cli.reports import Report
+    from cli.trails import Trail
     from infra.checks import Checked
     from infra.model.problems import Problem
 
@@ -82,6 +83,15 @@ def reports(stack: Stack, machines: Mapping[str, Machine]) -> list[Report]:
 def others(_stack: Stack, _machines: Mapping[str, Machine]) -> list[Problem]:
     """Nothing: what is of a machine here lies in its folder, which `up` takes over or removes."""
     return []
+
+
+def trails(
+    stack: Stack, machines: Mapping[str, Machine], since: str | None, *, ends: bool
+) -> list[Trail]:
+    """Files beside the machines."""
+    from cli.local import trails as of_target
+
+    return of_target.trails(stack, machines, since, ends=ends)
 
 
 def is_behind(applied: int, wanted: int) -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pulumi
 import pulumi_aws as aws
 
-from infra.aws.policies import log_group_name, topic_name, topic_policy
+from infra.aws.policies import audit_log_group_name, log_group_name, topic_name, topic_policy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -81,6 +81,33 @@ _WATCHES = (
         "secondlock status names it.",
     ),
 )
+
+
+class AuditLog(pulumi.ComponentResource):
+    """The log group of who did what. With `keep` it outlives the stack, until retention has emptied
+    it: then it is encrypted with CloudWatch's own key, since the stack's is gone a week after it.
+    """
+
+    def __init__(
+        self,
+        stack: str,
+        retention_days: int,
+        keep: bool,
+        *,
+        key: Keys,
+        tags: Mapping[str, str],
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        super().__init__("secondlock:aws:AuditLog", stack, None, opts)
+        aws.cloudwatch.LogGroup(
+            "audit",
+            name=audit_log_group_name(stack),
+            kms_key_id=None if keep else key.arn,
+            retention_in_days=retention_days,
+            tags=dict(tags),
+            opts=pulumi.ResourceOptions(parent=self, retain_on_delete=keep),
+        )
+        self.register_outputs({})
 
 
 class Logs(pulumi.ComponentResource):

@@ -80,6 +80,11 @@ def flow_log_group_name(stack: str) -> str:
     return f"/secondlock/{stack}/flows"
 
 
+def audit_log_group_name(stack: str) -> str:
+    """The log group of who did what; a stream is a machine's."""
+    return f"/secondlock/{stack}/audit"
+
+
 def topic_name(stack: str) -> str:
     """The SNS topic of the stack's alarms."""
     return f"secondlock-{stack}-alarms"
@@ -135,7 +140,10 @@ def machine_policy(facts: Facts, stack: str, key_arn: str) -> Document:
     own_roster = roster_arn(facts, stack, _OWN_MACHINE)
     # A long one is in parts (infra/aws/roster.py).
     with_parts = [own_roster, f"{own_roster}/{16 * '?'}"]
-    streams = f"log-group:{log_group_name(stack)}:log-stream:{_OWN_MACHINE}/*"
+    streams = (
+        f"log-group:{log_group_name(stack)}:log-stream:{_OWN_MACHINE}/*",
+        f"log-group:{audit_log_group_name(stack)}:log-stream:{_OWN_MACHINE}",
+    )
     return document(
         allow("OwnRoster", ["ssm:GetParameter"], with_parts),
         allow(
@@ -154,7 +162,7 @@ def machine_policy(facts: Facts, stack: str, key_arn: str) -> Document:
         allow(
             "OwnLogStreams",
             ["logs:CreateLogStream", "logs:PutLogEvents"],
-            _arn(facts, "logs", streams),
+            [_arn(facts, "logs", each) for each in streams],
         ),
         _session_manager(),
     )
@@ -194,7 +202,12 @@ def admin_policy(facts: Facts, stack: str) -> Document:
 
 def key_policy(facts: Facts, stack: str) -> Document:
     """The stack's key: for the account's IAM, its volumes, its log groups and its alarms alone."""
-    groups = (log_group_name(stack), bake_log_group_name(stack), flow_log_group_name(stack))
+    groups = (
+        log_group_name(stack),
+        bake_log_group_name(stack),
+        flow_log_group_name(stack),
+        audit_log_group_name(stack),
+    )
     by_volumes = {
         "kms:CallerAccount": facts.account_id,
         "kms:ViaService": _service(facts, "ec2"),

@@ -14,7 +14,7 @@ from infra.aws.facts import facts
 from infra.aws.flows import FlowLogs
 from infra.aws.image import Image
 from infra.aws.keys import Keys
-from infra.aws.logs import Logs
+from infra.aws.logs import AuditLog, Logs
 from infra.aws.machine import AwsMachine, Machines, Parts
 from infra.aws.network import Network
 from infra.aws.roster import Rosters, naming_bundle
@@ -42,6 +42,13 @@ class Aws:
             machines=machines,
             key=key,
             facts=known,
+            tags=tags,
+        )
+        AuditLog(
+            stack,
+            settings.audit_retention_days,
+            settings.audit_outlives_destroy,
+            key=key,
             tags=tags,
         )
         access = Access(

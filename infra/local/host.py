@@ -37,6 +37,11 @@ def data_folder(home: Path) -> Path:
     return home / "data"
 
 
+def audit_folder(home: Path) -> Path:
+    """Where the records of its machines lie, of those too that are gone."""
+    return home / "audit"
+
+
 @dataclass(frozen=True)
 class Place:
     """Where one machine of a stack lies.
@@ -69,6 +74,11 @@ class Place:
         """The folder of its data disks."""
         return data_folder(self.home) / self.name
 
+    @property
+    def audit(self) -> Path:
+        """The record of who did what there: it outlives the machine and its disks."""
+        return audit_folder(self.home) / f"{self.name}.jsonl"
+
     def sent(self) -> set[str]:
         """Which enrollments were ever brought there, as its data knows."""
         with suppress(FileNotFoundError):
@@ -96,10 +106,14 @@ def strays(home: Path, names: Iterable[str]) -> list[str]:
     return sorted(found - set(names))
 
 
-def sweep(home: Path) -> None:
-    """End every machine of the stack at once and remove every file of theirs."""
+def sweep(home: Path, keep_audit: bool = False) -> None:
+    """End every machine of the stack at once and remove every file of theirs.
+
+    With `keep_audit` the records of who did what stay.
+    """
     qemu.kill(machines_folder(home))
-    for folder in (machines_folder(home), data_folder(home)):
+    folders = (machines_folder(home), data_folder(home))
+    for folder in folders if keep_audit else (*folders, audit_folder(home)):
         shutil.rmtree(folder, ignore_errors=True)
     with suppress(OSError):
         home.rmdir()  # unless it holds more, as the demo's does
@@ -116,7 +130,7 @@ class _HostProvider(QuietProvider):
     def diff(self, _id: str, olds: Props, news: Props) -> dynamic.DiffResult:
         left = strays(Path(olds["home"]), news["machines"])
         return dynamic.DiffResult(
-            changes=bool(left or changed(olds, news, ("home", "machines"))),
+            changes=bool(left or changed(olds, news, ("home", "machines", "keep_audit"))),
             replaces=changed(olds, news, ("home",)),
             delete_before_replace=True,
         )
@@ -126,7 +140,7 @@ class _HostProvider(QuietProvider):
         return dynamic.UpdateResult(news)
 
     def delete(self, _id: str, props: Props) -> None:
-        sweep(Path(props["home"]))
+        sweep(Path(props["home"]), keep_audit=props.get("keep_audit", False))
 
 
 def _remove_strays(home: Path, names: Sequence[str]) -> None:
@@ -146,8 +160,11 @@ class LocalHost(dynamic.Resource, module="secondlock", name="Host"):
         name: str,
         home: Path,
         machines: Sequence[str],
+        keep_audit: bool,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         self.path = home
-        props = {"home": str(home), "machines": sorted(machines)}
+        props: Props = {"home": str(home), "machines": sorted(machines)}
+        if keep_audit:
+            props["keep_audit"] = True
         super().__init__(_HostProvider(), name, props, opts)

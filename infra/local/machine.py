@@ -69,6 +69,7 @@ class _Machine:
         self.name = self.place.name
         self.directory = self.place.machine.resolve()
         self.data = self.place.data.resolve()
+        self.audit = self.place.audit.resolve()
         self.agent = GuestAgent(self.directory)
         self.voice = _voice(self.place)
 
@@ -308,6 +309,7 @@ def _start(machine: _Machine, port: int) -> int:
             cpus=made_of["cpus"],
             memory_mib=made_of["memory_gib"] * 1024,
             ssh_port=port,
+            audit=machine.audit,
         )
     )
     # It boots meanwhile.

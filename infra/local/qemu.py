@@ -60,6 +60,9 @@ class MachineSpec:
     ssh_port: int = 0
     netdev: str | None = None  # in place of user-mode networking; must have id=net0
     launcher: tuple[str, ...] = ()  # e.g. ("ip", "netns", "exec", "lab")
+    audit: Path | None = (
+        None  # the file that its record is added to (cloudinit/guest/audit/port.py)
+    )
 
     @property
     def disk(self) -> Path:
@@ -180,6 +183,7 @@ def load_spec(directory: Path) -> MachineSpec:
         for name in ("data_directory", "kernel", "initrd"):
             values[name] = Path(values[name])
         values["launcher"] = tuple(values["launcher"])
+        values["audit"] = Path(values["audit"]) if values.get("audit") else None
         return MachineSpec(directory=directory, **values)
     except (OSError, ValueError, KeyError, TypeError):
         raise MachineError(f"{directory / 'machine.json'} is missing or damaged") from None
@@ -199,6 +203,8 @@ def start(spec: MachineSpec, timeout: float = 30.0) -> MachineSpec:
     for name in ("qmp.sock", "agent.sock"):
         (spec.directory / name).unlink(missing_ok=True)
     shorten_console(spec.directory)
+    if spec.audit is not None:
+        spec.audit.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     _write_spec(spec)
     process = _launch(spec, _arguments(spec, acceleration(spec.kernel)))
     deadline = time.monotonic() + timeout
@@ -428,9 +434,18 @@ def _arguments(spec: MachineSpec, accel: Acceleration) -> Iterator[str]:
     yield from ("-chardev", "socket,id=agent,path=agent.sock,server=on,wait=off")
     yield from ("-device", "virtio-serial-pci")
     yield from ("-device", "virtserialport,chardev=agent,name=org.qemu.guest_agent.0")
+    if spec.audit is not None:
+        # The guest can add to it, and neither read nor change what is there.
+        yield from ("-chardev", f"file,id=audit,path={_quoted(spec.audit)},append=on")
+        yield from ("-device", "virtserialport,chardev=audit,name=secondlock.audit")
 
 
 def _disk(name: str, file: str, form: str, more: str = "") -> Iterator[str]:
-    escaped = file.replace(",", ",,")  # QEMU's own quoting of a comma in a value
-    yield from ("-drive", f"if=none,id={name},format={form},discard=unmap,file={escaped}{more}")
+    path = _quoted(file)
+    yield from ("-drive", f"if=none,id={name},format={form},discard=unmap,file={path}{more}")
     yield from ("-device", f"virtio-blk-pci,drive={name},serial=sl-{name}")
+
+
+def _quoted(path: Path | str) -> str:
+    """A value with a comma in it, as QEMU reads it."""
+    return str(path).replace(",", ",,")

@@ -25,7 +25,9 @@ class Local:
 
     def __init__(self, settings: Settings, machines: Sequence[str]) -> None:
         self._image, self._back = _image(), settings.older_bundle
-        self._host = LocalHost("host", home(settings.stack), machines)
+        self._host = LocalHost(
+            "host", home(settings.stack), machines, settings.audit_outlives_destroy
+        )
 
     def machine(self, plan: MachinePlan) -> LocalMachine:
         """The machine of `plan`."""

@@ -97,6 +97,15 @@ def _check_vpc(value: str) -> str:
     return value
 
 
+def audit_days(values: Mapping[str, str]) -> int:
+    """`auditRetentionDays` of a configuration whose keys have their prefix; the usual where it is
+    wrong, which is told elsewhere."""
+    try:
+        return _days(values[f"{PREFIX}auditRetentionDays"])
+    except (KeyError, RefusedError):
+        return int(Settings.model_fields["audit_retention_days"].default)
+
+
 def _truth(value: str) -> bool:
     return _one_of("true", "false")(value) == "true"
 
@@ -174,6 +183,11 @@ class Settings(BaseModel):
     """For how many hours (at most 12) a code may stand for the next; 0: each login takes one."""
     older_bundle: _Flag = False
     """Whether machines may go back to programs of ours that they have gone on from."""
+    audit_retention_days: Annotated[int, _read(_days)] = 180
+    """How long the record of who did what is kept: half a year, as China's Cybersecurity Law
+    (article 21) asks."""
+    audit_outlives_destroy: _Flag = False
+    """Whether `pulumi destroy` leaves it until then."""
     tensorflow_image: Annotated[str | None, _read(check_image)] = None
     """The workspaces' image, `name@sha256:digest`; without it, the golden image's own."""
     alert_webhook: Annotated[

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from cli import authenticators, edit, engine, ssh_config
+from cli import audit, authenticators, edit, engine, ssh_config
 from cli.keys import read_keys
 from cli.project import Stack
+from cli.trails import Trail
+from cloudinit.guest.audit import chain
 from infra.model.folder import load_folder
 from infra.model.images import check_image
 from infra.model.networks import check_cidr, collapse, is_world_open
@@ -39,9 +41,33 @@ from tests.support.request_files import (
 sys.path.insert(0, str(Path(__file__).parents[2] / "cloudinit"))
 _roster: Any = importlib.import_module("guest.roster.document")
 _key: Any = importlib.import_module("guest.key.factor")
+_events: Any = importlib.import_module("guest.audit.events")
+_recorder: Any = importlib.import_module("guest.audit.recorder")
 _GuestError: Any = importlib.import_module("guest.system").GuestError
 
 _CASES = Path(__file__).parents[1] / "unit"
+
+
+def _trail(data: bytes, _: Path) -> None:
+    """What a machine in other hands sends as its record."""
+    trail = Trail("lab", data.split(b"\n"))
+    for record in audit._merged([trail]):
+        for text in (audit._line(record), *map(audit._cell, record.values())):
+            assert first_hidden(text) is None, "something unseen"
+    for found in audit._breaks(trail)[1]:
+        assert 0 < found.first <= found.last
+
+
+def _auditd(data: bytes, _: Path) -> None:
+    """Lines of auditd and of the door, on the machine."""
+    reader, recorder = _events.Reader(), _recorder.Recorder({20001: "alice"}.get)
+    for line in data.decode(errors="backslashreplace").split("\n"):
+        reader.take(line)
+        list(recorder.heard(1.0, 700, line))
+    for event in reader.finished(set()):
+        for record in recorder.seen(event):
+            assert record["person"] == "alice"
+            json.dumps(record)
 
 
 def _request(data: bytes, place: Path) -> None:
@@ -233,6 +259,26 @@ _RECORD = {
     "retired": {IDS[2]: "carol"},
 }
 
+_AUDITD = """\
+type=LOGIN msg=audit(1764258896.000:6): pid=700 uid=0 old-auid=4294967295 auid=20001 ses=7 res=1
+type=SYSCALL msg=audit(1764258896.123:7): arch=c000003e syscall=59 success=yes exit=0 ppid=1 pid=2 \
+auid=20001 uid=20001 ses=7 comm="curl" exe="/usr/bin/curl" subj=docker-default (enforce) key=(null)
+type=EXECVE msg=audit(1764258896.123:7): argc=4 a0="curl" a1="-u" a2=6D653A78 a3_len=4 a3[0]=7878
+Accepted publickey for alice from 192.0.2.7 port 5 ssh2: ED25519 SHA256:abc
+code of alice from 192.0.2.7: wrong (30 wrong in a day, frozen)
+"""
+
+
+def _sealed() -> list[bytes]:
+    """A record of three, and one of them as JSON with blanks."""
+    said = {"time": "2026-11-27T12:00:00.000Z", "kind": "login", "person": "alice", "what": "login"}
+    head, lines = chain.Head(), []
+    for number in range(3):
+        line, head = chain.seal(head, {**said, "result": f"{number}", "address": "192.0.2.7"})
+        lines.append(line)
+    return encoded("\n".join(lines), json.dumps(json.loads(lines[0])))
+
+
 TARGETS: dict[str, Target] = {
     "request": Target(_REQUESTS, _request),
     "rotate": Target(_REQUESTS, _rotate),
@@ -263,6 +309,8 @@ TARGETS: dict[str, Target] = {
         encoded(json.dumps({"machines": _MACHINES, "enrollments": _ENROLLMENTS}, indent=1)),
         _outputs,
     ),
+    "trail": Target(_sealed(), _trail),
+    "auditd": Target(encoded(_AUDITD), _auditd),
     "record": Target(encoded(json.dumps(_RECORD)), _record),
     **answers.TARGETS,
 }  # fmt: skip

@@ -16,7 +16,7 @@ import pytest
 
 from cloudinit.bundle import bundle
 from infra.local import qemu
-from tests.support.aws_machine import GROUP, AwsMachine
+from tests.support.aws_machine import GROUP, RECORD, AwsMachine
 from tests.support.cloud import Cloud
 from tests.support.machine import BOOT, Machine
 from tests.support.shared import SEATS, SharedMachine
@@ -140,7 +140,8 @@ def aws(image: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AwsMa
     """
     cloud = Cloud(tmp_path_factory.mktemp("cloud"))
     try:
-        cloud.client("logs").create_log_group(logGroupName=GROUP)
+        for group in (GROUP, RECORD):
+            cloud.client("logs").create_log_group(logGroupName=group)
         machine = AwsMachine(tmp_path_factory.mktemp("aws"), cloud)
         try:
             qemu.create_data(machine.data, 5)

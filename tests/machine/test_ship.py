@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import TYPE_CHECKING
 
+from cloudinit.guest.audit import chain
 from tests.support.aws_machine import DENIED, answering
 from tests.support.machine import NAME
 
@@ -43,3 +45,21 @@ def test_no_line_is_shipped_twice(aws: AwsMachine) -> None:
     again = aws.lines("sync")
     assert again[: len(lines)] == lines
     assert not [line for line in again[len(lines) :] if '"applied": true' in line]
+
+
+def test_who_did_what_leaves_the_machine_as_a_chain(
+    aws: AwsMachine, aws_people: list[Person]
+) -> None:
+    person = aws_people[1]
+    assert aws.client.login(person, code=person.emergency_codes[3]).entered
+    deadline = time.monotonic() + 60
+    while not [one for one in aws.record() if one.get("person") == person.name]:
+        assert time.monotonic() < deadline
+        time.sleep(1)
+    records = aws.record()
+    assert [one["seq"] for one in records] == list(range(1, len(records) + 1))
+    assert list(chain.verify(records)) == []
+    (login,) = (one for one in records if one.get("person") == person.name)
+    assert (login["kind"], login["device"]) == ("login", "emergency code")
+    said = aws.status()["audit"]
+    assert (said["error"], said["seq"] >= len(records)) == (None, True)

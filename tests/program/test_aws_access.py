@@ -25,7 +25,7 @@ from infra.aws.facts import Facts
 from infra.aws.image import Image
 from infra.aws.keys import Keys
 from infra.aws.limits import ROOT_GIB
-from infra.aws.logs import Logs
+from infra.aws.logs import AuditLog, Logs
 from infra.aws.policies import bake_log_group_name
 from infra.aws.roster import ADVANCED, MOST_PARTS, STANDARD, Rosters, roster_problems
 from infra.aws.strays import Strays
@@ -251,6 +251,16 @@ def _logs(machines: int, *, alarms: bool = True, email: str = "a@b.example") -> 
     plans = [_machine(f"m{number}") for number in range(machines)]
     keys = Keys(STACK, TAGS, CHINA)
     return Logs(STACK, 90, alarms, email, machines=plans, key=keys, facts=CHINA, tags=TAGS)
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_the_record_can_outlive_the_stack_and_then_needs_no_key_of_it(
+    engine: Engine, keep: bool
+) -> None:
+    settled(lambda: AuditLog(STACK, 180, keep, key=Keys(STACK, TAGS, CHINA), tags=TAGS))
+    group = engine.of("LogGroup")["audit"]
+    assert (group["name"], group["retentionInDays"]) == (f"/secondlock/{STACK}/audit", 180)
+    assert ("kmsKeyId" in group) is not keep
 
 
 def test_logs_are_encrypted_and_end(engine: Engine) -> None:

@@ -218,7 +218,7 @@ def test_everything_at_rest_is_encrypted_with_the_stacks_key(lab: Lab) -> None:
     assert len(ours) == 2
     assert all(each["KeyId"] == key["Arn"] for each in ours)
     groups = lab.logs.describe_log_groups()["logGroups"]
-    names = {f"/secondlock/{STACK}", f"/secondlock/{STACK}/flows"}
+    names = {f"/secondlock/{STACK}{part}" for part in ("", "/flows", "/audit")}
     assert {group["logGroupName"] for group in groups} == names
     for group in groups:
         assert (group["kmsKeyId"], group["retentionInDays"]) == (key["Arn"], 180)

@@ -15,7 +15,7 @@ import pytest
 
 from cloudinit import install
 from infra.local import qemu
-from tests.support.aws_machine import EC2, GATEWAY, GROUP, AwsMachine, boothook
+from tests.support.aws_machine import EC2, GATEWAY, GROUP, RECORD, AwsMachine, boothook
 from tests.support.cloud import Cloud
 from tests.support.gpu import APPEAR
 from tools.steps import Step
@@ -84,7 +84,8 @@ def machine(
     script = stand_ins.in_place(install.render_install(None), GATEWAY)
     cloud = Cloud(tmp_path_factory.mktemp("cloud"))
     try:
-        cloud.client("logs").create_log_group(logGroupName=GROUP)
+        for group in (GROUP, RECORD):
+            cloud.client("logs").create_log_group(logGroupName=group)
         machine = FirstBoot(tmp_path_factory.mktemp("first"), cloud, installed.image, script)
         try:
             with aloud():

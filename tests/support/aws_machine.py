@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 PARAMETER = f"/secondlock/{STACK}/roster/{NAME}"
 GROUP = f"/secondlock/{STACK}"
+RECORD = f"{GROUP}/audit"
 GATEWAY = "10.0.2.2"  # QEMU's user network: this computer's loopback, and all that comes from it
 DISK = "nvme-Amazon_Elastic_Block_Store_vol0123456789abcdef0"
 DIGEST = bundle("aws").digest
@@ -191,9 +192,16 @@ class AwsMachine(Machine):
 
     def lines(self, stream: str) -> list[str]:
         """The messages of one of the machine's log streams, shipped until now."""
+        return self._shipped(GROUP, f"{NAME}/{stream}")
+
+    def record(self) -> list[dict[str, Any]]:
+        """Who did what, shipped until now."""
+        return [json.loads(line) for line in self._shipped(RECORD, NAME)]
+
+    def _shipped(self, group: str, stream: str) -> list[str]:
         self.succeed(ANEW.format("ship"))
         events = self.logs.get_log_events(
-            logGroupName=GROUP, logStreamName=f"{NAME}/{stream}", startFromHead=True
+            logGroupName=group, logStreamName=stream, startFromHead=True
         )["events"]
         return [str(event["message"]) for event in events]
 

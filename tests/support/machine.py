@@ -98,6 +98,7 @@ class Machine:
 
     def __init__(self, place: Path, network: Network | None = None, keep: bool = False) -> None:
         self.directory, self.data, self._keys = place / NAME, place / "data", place / "keys"
+        self.audit = place / "audit" / f"{NAME}.jsonl"
         self._network, self._keep, self._file = network, keep, place / "people.json"
         for folder in (self.directory, self._keys):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -176,6 +177,7 @@ class Machine:
                 memory_mib=self.memory_mib,
                 netdev=network.netdev if network else None,
                 launcher=launcher,
+                audit=self.audit,
             )
         )
         behind = clock.rtc_behind(self.directory)

@@ -37,6 +37,7 @@ from cli.aws import status as status_aws
 from cli.aws.session import session
 from cli.engine import Machine
 from cli.project import Stack
+from cloudinit.guest.audit import chain
 from infra.aws import plugin
 from infra.model.problems import ProblemsError
 from tests.support.documents import ALICE, STATUS
@@ -246,6 +247,36 @@ def test_status_is_the_machines_last_line(
     assert alice["problems"] == []
 
 
+def test_the_record_is_read_from_its_own_log_group_and_ends_as_the_machine_says(
+    stack: dict[str, Machine], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("cli.audit.machines", lambda _: stack)
+    logs = boto3.client("logs", region_name=REGION)
+    logs.create_log_group(logGroupName=f"{GROUP}/audit")
+    head, lines = chain.Head(), []
+    for number in range(30):
+        said = {"time": f"2026-11-27T12:00:{number:02}.000Z", "kind": "command", "person": "alice"}
+        line, head = chain.seal(head, {**said, "what": f"run {number}", "result": "started"})
+        lines.append({"timestamp": int(time.time() * 1000), "message": line})
+    for name in ("alice", "gone"):
+        place = {"logGroupName": f"{GROUP}/audit", "logStreamName": name}
+        logs.create_log_stream(**place)
+        for first in range(0, 30, 10):
+            logs.put_log_events(**place, logEvents=lines[first : first + 10])  # type: ignore[arg-type]
+    say("alice", {**STATUS, "audit": {"seq": 30, "hash": head.hash}})
+    assert main(["audit", "--stack", "gpu", "--json", "--person", "alice"]) == 0
+    records = json.loads(capsys.readouterr().out)["records"]
+    assert [each["machine"] for each in records].count("alice") == 30
+    assert len(records) == 60
+    assert main(["audit", "--stack", "gpu", "--verify"]) == 0
+    said_all = capsys.readouterr().out
+    assert "alice: 30 records, the chain holds\n" in said_all
+    assert "gone: 30 records, the chain holds; the machine was not asked" in said_all
+    say("alice", {**STATUS, "audit": {"seq": 31, "hash": "ab" * 32}})
+    assert main(["audit", "--stack", "gpu", "--verify"]) == 1
+    assert "alice: record 31 is missing" in capsys.readouterr().err
+
+
 def test_what_a_first_up_left_is_named_though_the_stack_is_not_up(
     root: Path, aws: Any, debian: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -372,6 +403,14 @@ FAULTS: list[tuple[dict[str, Any], tuple[str, str, str] | None]] = [
     ),
     ({"clock": {"synchronised": False, "offset_seconds": None}}, ("stop", "nothing set", "chrony")),
     ({"clock": {"synchronised": True, "offset_seconds": None}}, ("note", "not known", "chrony")),
+    (
+        {"audit": {"seq": 7, "hash": "", "error": "auditd does not run"}},
+        ("note", "auditd does not run", "rebuild"),
+    ),
+    (
+        {"audit": {"seq": 7, "hash": "", "lost": 12}},
+        ("note", "lost 12 records", "audit --kind alert"),
+    ),
     ({"door": "shut"}, ("stop", "sshd does not run", "journalctl -u ssh")),
     ({"bans": ["192.0.2.9"]}, ("note", "banned 192.0.2.9", "unban 192.0.2.9")),
     ({"bans": ["1; rm -r /"]}, ("note", "banned 1; rm", "unban '1; rm -r /'")),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from image.store import fresh_folder, image_folder
-from infra.local import machine, qemu
+from infra.local import host, machine, qemu
 from infra.local.host import Place
 from infra.local.image import golden_image
 
@@ -187,3 +187,15 @@ def test_a_machine_that_goes_for_good_leaves_nothing(
     assert told == [[]]
     assert not place.machine.exists()
     assert not place.data.exists()
+
+
+def test_the_record_goes_with_its_stack_unless_it_is_to_stay(tmp_path: Path) -> None:
+    for keep in (False, True):
+        place = Place(tmp_path / "lab", "gpu1")
+        for folder in (place.machine, place.data, place.audit.parent):
+            folder.mkdir(parents=True)
+        place.audit.touch()
+        host._remove_strays(place.home, [])
+        assert place.audit.exists()  # of a machine that is gone, while its stack is there
+        host.sweep(place.home, keep_audit=keep)
+        assert place.audit.exists() is keep

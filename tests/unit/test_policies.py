@@ -208,6 +208,20 @@ def test_a_machine_writes_its_own_log_streams_alone(alice: _Machine, facts: Fact
     assert not alice.may("logs:CreateLogGroup", _arn(facts, "logs", group))
 
 
+def test_a_machine_adds_to_its_own_record_and_neither_reads_nor_shortens_it(
+    alice: _Machine, facts: Facts
+) -> None:
+    group = f"log-group:{policies.audit_log_group_name(STACK)}"
+    own = _arn(facts, "logs", f"{group}:log-stream:alice")
+    for action in ("logs:CreateLogStream", "logs:PutLogEvents"):
+        assert alice.may(action, own)
+        for other in ("bob", "alice/x", "alice2", "*"):
+            assert not alice.may(action, _arn(facts, "logs", f"{group}:log-stream:{other}")), other
+    for action in ("GetLogEvents", "DeleteLogStream", "DeleteLogGroup", "PutRetentionPolicy"):
+        assert not alice.may(f"logs:{action}", own)
+        assert not alice.may(f"logs:{action}", _arn(facts, "logs", group))
+
+
 def test_break_glass_needs_the_agents_channels(alice: _Machine, facts: Facts) -> None:
     for action in (
         "ssm:UpdateInstanceInformation",
@@ -416,6 +430,7 @@ def test_the_key_encrypts_the_stacks_log_groups_and_no_other(facts: Facts) -> No
         (f"/secondlock/{STACK}", True),
         (policies.bake_log_group_name(STACK), True),
         (policies.flow_log_group_name(STACK), True),
+        (policies.audit_log_group_name(STACK), True),
         (f"/secondlock/{STACK}/other", False),
         ("/aws/imagebuilder/another", False),
         ("/secondlock/production", False),

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import struct
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -78,3 +81,29 @@ def test_what_a_machine_says_on_its_console_does_not_grow_for_ever(spec: qemu.Ma
     finally:
         qemu.kill(spec.directory)
     assert "newer" in qemu.tail(console, 3)
+
+
+def test_a_record_is_added_to_and_its_folder_is_its_owners_alone(
+    spec: qemu.MachineSpec, tmp_path: Path
+) -> None:
+    record = tmp_path / "audit, of all" / "m.jsonl"
+    record.parent.mkdir(mode=0o700)
+    record.write_bytes(b"before\n")
+    spec = replace(spec, audit=record)
+    try:
+        qemu.start(spec)
+        (pid,) = qemu.processes(spec.directory)
+        opened = [entry for entry in Path(f"/proc/{pid}/fd").iterdir() if _leads_to(entry, record)]
+        flags = Path(f"/proc/{pid}/fdinfo/{opened[0].name}").read_text()
+        assert qemu.load_spec(spec.directory).audit == record
+    finally:
+        qemu.kill(spec.directory)
+    (mode,) = (line.split()[1] for line in flags.splitlines() if line.startswith("flags:"))
+    assert int(mode, 8) & os.O_APPEND
+    assert record.read_bytes() == b"before\n"
+
+
+def _leads_to(entry: Path, file: Path) -> bool:
+    with suppress(OSError):
+        return entry.readlink() == file
+    return False

@@ -17,6 +17,7 @@ from typing import Any
 
 from guest import kept, paths, services
 from guest.alerts import watch as alerts
+from guest.audit import store as audit
 from guest.closing import closing
 from guest.firewall import rules
 from guest.jupyter import port
@@ -161,10 +162,13 @@ def _take(text: str | bytes) -> int:
         except (GuestError, OSError) as error:
             if write(paths.ERROR, f"{error}\n", 0o644):  # told once, however often it comes
                 kept.roster(f"refused: {error}")
+                audit.note("change", f"roster: {error}", "refused")
             print(json.dumps({"applied": False, "error": str(error)}))
             return 1
         paths.ERROR.unlink(missing_ok=True)
-        kept.roster(f"{roster.serial} applied: {', '.join(changed) or 'nothing changed'}")
+        what = f"{roster.serial} applied: {', '.join(changed) or 'nothing changed'}"
+        kept.roster(what)
+        audit.note("change", f"roster {what}", "done")
         print(json.dumps({"applied": True, "serial": roster.serial, "changed": changed}))
     return 0
 

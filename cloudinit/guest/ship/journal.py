@@ -1,16 +1,19 @@
-"""secondlock-ship: authentication, status and sync lines to CloudWatch Logs, for good.
+"""secondlock-ship: authentication, status and sync lines, and who did what, to CloudWatch Logs.
 
 The journal is the buffer: a cursor for each stream moves on only when AWS has taken the lines.
 """
 
+import functools
 import json
 import re
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from guest import paths
+from guest.audit import store
 from guest.aws import api
 from guest.system import GuestError, folder, run, write
 
@@ -106,9 +109,30 @@ def _ship(client: Any, machine: dict[str, Any], stream: str) -> None:
         write(cursor, entries[-1]["__CURSOR"], 0o600)
 
 
+def _ship_record(client: Any, machine: dict[str, Any]) -> None:
+    """Who did what, to a group of its own. By the time at which it is sent: AWS takes nothing that
+    is much older or newer than its own clock."""
+    place = {"logGroupName": f"{machine['log_group']}/audit", "logStreamName": machine["machine"]}
+    cursor = CURSORS / "record"
+    following = store.Following(_sent(cursor))
+    while lines := following.lines(BYTES // 2):
+        now = int(time.time() * 1000)
+        events = [Event(now, line.decode(errors="replace").rstrip("\n")) for line in lines]
+        for batch in batches(events):
+            _put(client, place, batch)
+        write(cursor, str(following.seq), 0o600)
+
+
+def _sent(cursor: Path) -> int:
+    try:
+        return int(cursor.read_text())
+    except (OSError, ValueError):
+        return 0
+
+
 def main() -> int:
     """Ship what is new; what AWS does not take now is tried again later."""
-    from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.exceptions import BotoCoreError
 
     patience = api.Patience("ship")
     if patience.waits():
@@ -116,12 +140,28 @@ def main() -> int:
     folder(CURSORS, 0o700)
     machine = json.loads(paths.MACHINE.read_text())
     try:
-        client = api.client("logs", machine)
-        for stream in STREAMS:
-            _ship(client, machine, stream)
-    except (BotoCoreError, ClientError, GuestError) as error:
+        refused = _ship_all(api.client("logs", machine), machine)
+    except (BotoCoreError, GuestError) as error:
+        refused = [error]
+    for each in refused:
+        print(each if isinstance(each, GuestError) else api.fault(each), file=sys.stderr)
+    if refused:
         patience.failed()
-        print(error if isinstance(error, GuestError) else api.fault(error), file=sys.stderr)
         return 1
     patience.worked()
     return 0
+
+
+def _ship_all(client: Any, machine: dict[str, Any]) -> list[Exception]:
+    """What AWS refuses of one stream keeps no other back. Raises where it is not reached."""
+    from botocore.exceptions import ClientError
+
+    jobs = [functools.partial(_ship_record, client, machine)]
+    jobs += [functools.partial(_ship, client, machine, stream) for stream in STREAMS]
+    refused: list[Exception] = []
+    for job in jobs:
+        try:
+            job()
+        except ClientError as error:
+            refused.append(error)
+    return refused

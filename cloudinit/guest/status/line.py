@@ -8,6 +8,7 @@ from typing import Any
 
 from guest import paths, services
 from guest.alerts import watch as alerts
+from guest.audit import report as audit
 from guest.bans import report as bans
 from guest.clock import report as clock
 from guest.closing import closing
@@ -104,6 +105,7 @@ def collect() -> dict[str, Any]:
         "disks": room.report(),
         "alerts": alerts.report(),
         "closes": closing.report(),
+        "audit": audit.report(),
         "gpu": devices.report(),
         "researchers": {
             name: _researcher(

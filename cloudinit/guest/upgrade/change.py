@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from guest import paths, services
+from guest.audit import store as audit
 from guest.system import GuestError, alone, run, write
 from guest.upgrade import versions
 
@@ -88,6 +89,9 @@ def work(digest: str, *flags: str) -> int:
             told["refused"] = isinstance(fault, RefusedError)
             told["lacking"] = isinstance(fault, LackingError)
             _drop(digest)
+        error = told["error"]
+        what = f"bundle {digest}" + (f": {error}" if error else "")
+        audit.note("change", what, "refused" if error else "done")
         write(paths.UPGRADED, json.dumps({**told, "next_boot": _next_boot()}) + "\n", 0o644)
     print(json.dumps({"bundle": versions.current(), **told}))
     return 0

@@ -1,0 +1,165 @@
+"""Records out of what the kernel and the door say: who it was, how they came, what they did.
+
+The two are joined by the number that the kernel gives to each login (its session): it tells which
+process was given a login uid, and sshd's lines in the journal have that process too.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from guest import paths
+from guest.audit import words
+from guest.audit.events import UNSET, Event
+from guest.audit.store import record
+from guest.remember import grants
+from guest.roster import document
+from guest.roster.state import FIRST_UID
+
+MOST = 4096  # logins and sessions that are remembered
+ENTER = "/usr/local/lib/secondlock/enter"
+JUPYTER = "/usr/local/share/secondlock/workspace/secondlock-jupyter"
+CRUN = {"/usr/bin/crun", "/usr/sbin/runc"}
+ADDRESS = r"[0-9a-fA-F:.]{2,45}"
+NAME = document.NAME.pattern
+DAY = re.escape(grants.SUFFIX)
+# sshd's log_auth (auth.c): the method's own words come last.
+_DOOR = re.compile(
+    rf"(?P<how>Accepted|Partial|Failed) (?P<method>\S+) for (?P<name>{NAME})(?P<day>{DAY})?"
+    rf" from (?P<address>{ADDRESS}) port \d+ ssh2(?:: (?P<key>[A-Z0-9-]+ SHA256:[\w+/=]+))?"
+)
+# guest/totp/verify.py, `_log`.
+_CODE = re.compile(
+    rf"code of (?P<name>{NAME}) from (?P<address>{ADDRESS})?: (?P<verdict>[a-z ]+)"
+    r"(?:, by (?P<device>[\w .-]{1,64}))? \((?P<count>\d+) wrong in a day(?P<frozen>, frozen)?\)"
+)
+_SUPPRESSED = re.compile(r"Suppressed (\d{1,9}) messages from (\S{1,80})")
+# Verdicts that are no guess and no login: what is malformed was most often the wrong field.
+_TOLD = {"wrong", "used", "emergency used", "late", "early", "void"}
+
+
+class Recorder:
+    """What it has heard of logins and sessions, to tell of each command whose it is.
+
+    `name_of` gives the name of a uid, None where there is none.
+    """
+
+    def __init__(self, name_of: Callable[[int], str | None]) -> None:
+        self._name_of = name_of
+        self._keys: dict[int, str] = {}
+        self._devices: dict[str, str] = {}
+        self.logins: dict[int, dict[str, Any]] = {}
+        """By sshd's process: `way`, `key`, `device`, `address`."""
+        self.sessions: dict[int, dict[str, Any]] = {}
+        """By the kernel's number: how who is in it has come, or `process`, which was given it."""
+
+    def known(self) -> dict[str, Any]:
+        """All of it, as JSON has it."""
+        return {"logins": self.logins, "sessions": self.sessions}
+
+    def know(self, known: dict[str, Any]) -> None:
+        """What `known` said earlier in this boot."""
+        for mine, its in ((self.logins, "logins"), (self.sessions, "sessions")):
+            mine |= {int(key): dict(one) for key, one in known.get(its, {}).items()}
+
+    def heard(self, when: float, process: int, message: str) -> Iterator[dict[str, Any]]:
+        """The records of a line of root's in the journal."""
+        if found := _DOOR.match(message):
+            yield from self._door(when, process, found)
+        elif found := _CODE.fullmatch(message):
+            yield from self._code(when, found)
+        elif found := _SUPPRESSED.fullmatch(message):
+            what = f"{found[1]} lines of {found[2]} were too many for the journal"
+            yield record("alert", when, None, what, "lost", lost=int(found[1]))
+
+    def _door(self, when: float, process: int, found: re.Match[str]) -> Iterator[dict[str, Any]]:
+        name = found["name"]
+        if found["key"]:
+            _remember(self._keys, process, found["key"])
+        if found["how"] == "Failed":
+            return  # of a key among several, or of whoever uses the name: bans tell of those
+        if found["how"] == "Accepted":
+            by_code = found["method"] != "publickey"
+            device = self._devices.pop(name, None) if by_code else None
+            if found["day"]:
+                device = "remembered"
+            login = {
+                "way": "ssh",
+                "key": self._keys.pop(process, None),
+                "device": device,
+                "address": found["address"],
+            }
+            _remember(self.logins, process, login)
+            yield record("login", when, name, "login", "let in", **login)
+
+    def _code(self, when: float, found: re.Match[str]) -> Iterator[dict[str, Any]]:
+        name, verdict = found["name"], found["verdict"]
+        if verdict == "right":
+            _remember(self._devices, name, found["device"] or "")
+        elif verdict in _TOLD:
+            what = f"code: {verdict}"
+            yield record("login", when, name, what, "refused", way="ssh", address=found["address"])
+        if found["frozen"] and verdict == "wrong":
+            what = f"frozen after {found['count']} wrong codes in a day"
+            yield record("alert", when, name, what, "frozen", address=found["address"])
+
+    def seen(self, event: Event) -> Iterator[dict[str, Any]]:
+        """The records of an event of the kernel's."""
+        session = event.number("ses")
+        if event.is_login and session != UNSET:
+            if event.number("auid") >= FIRST_UID:
+                _remember(self.sessions, session, {"process": event.number("pid")})
+        elif event.is_command:
+            yield from self._command(event, session)
+
+    def _command(self, event: Event, session: int) -> Iterator[dict[str, Any]]:
+        person = self._name_of(event.person)
+        if person is None:
+            return
+        argv, program = event.argv, event.text("exe")
+        come = self._come(session)
+        if not event.in_container and self._is_way_in(argv, program):
+            if program in CRUN and not come.get("way"):
+                come["way"] = "workspace"  # Docker's doing, by guest/audit/runtime
+            return
+        if come.get("way") == "workspace" and argv[1:3] == [JUPYTER, "serve"]:
+            come["way"] = "jupyter"
+        how = {key: come[key] for key in ("way", "key", "device", "address") if come.get(key)}
+        yield record(
+            "command",
+            event.time,
+            person,
+            words.recorded(argv),
+            "started",
+            program=program[:200],
+            where="workspace" if event.in_container else "machine",
+            session=None if session == UNSET else session,
+            **({"way": "workspace" if event.in_container else "machine"} | how),
+        )
+
+    def _come(self, session: int) -> dict[str, Any]:
+        """How who is in this session has come."""
+        known = self.sessions.get(session)
+        if known is None:
+            return {}
+        if "process" in known and (login := self.logins.get(known["process"])):
+            known = self.sessions[session] = dict(login)
+        return known
+
+    @staticmethod
+    def _is_way_in(argv: list[str], program: str) -> bool:
+        """Whether it is what leads every login into its workspace, outside of it."""
+        ours = {str(paths.SHELL), ENTER, f"{ENTER}-otherwise"}
+        if program in CRUN or program == "/usr/bin/setpriv":
+            return True
+        return program.startswith(("/usr/bin/dash", "/usr/bin/sudo", "/usr/bin/python3")) and any(
+            word in ours for word in argv[1:4]
+        )
+
+
+def _remember(known: dict[Any, Any], key: Any, value: Any) -> None:
+    """The newest so many: the oldest goes."""
+    known.pop(key, None)
+    known[key] = value
+    while len(known) > MOST:
+        del known[next(iter(known))]

@@ -1,0 +1,328 @@
+"""Records of what auditd and the door say: whose a command is, and what of it is kept."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+events: Any = importlib.import_module("guest.audit.events")
+kernel: Any = importlib.import_module("guest.audit.kernel")
+recorder: Any = importlib.import_module("guest.audit.recorder")
+words: Any = importlib.import_module("guest.audit.words")
+
+NAMES = {20001: "alice", 20002: "bob"}
+KEY = "ED25519 SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU"
+
+
+def _syscall(serial: int, *, auid: int, ses: int, exe: str, container: bool, uid: int = 0) -> str:
+    subject = "docker-default (enforce)" if container else "unconfined"
+    return (
+        f"type=SYSCALL msg=audit(1764258896.123:{serial}): arch=c000003e syscall=59 success=yes"
+        f" exit=0 a0=55d3 a1=55d4 a2=55d5 a3=8 items=2 ppid=900 pid=901 auid={auid}"
+        f" uid={uid or auid} gid=20001 euid=20001 suid=20001 fsuid=20001 egid=20001 sgid=20001"
+        f' fsgid=20001 tty=pts0 ses={ses} comm="x" exe="{exe}" subj={subject} key=(null)'
+    )
+
+
+def _hex(word: str) -> str:
+    return word.encode().hex().upper()
+
+
+def _execve(serial: int, *argv: str) -> str:
+    said = " ".join(
+        f'a{place}="{word}"' if not word or (word.isascii() and word.isalnum()) else
+        f"a{place}={_hex(word)}"
+        for place, word in enumerate(argv)
+    )  # fmt: skip
+    return f"type=EXECVE msg=audit(1764258896.123:{serial}): argc={len(argv)} {said}"
+
+
+def _login(serial: int, process: int, auid: int, ses: int) -> str:
+    return (
+        f"type=LOGIN msg=audit(1764258890.000:{serial}): pid={process} uid=0 old-auid=4294967295"
+        f" auid={auid} tty=(none) old-ses=4294967295 ses={ses} res=1"
+    )
+
+
+def _command(serial: int, argv: list[str], **how: Any) -> list[str]:
+    return [_syscall(serial, **how), _execve(serial, *argv)]
+
+
+class Told:
+    """A recorder, told lines."""
+
+    def __init__(self) -> None:
+        self._reader = events.Reader()
+        self._recorder = recorder.Recorder(NAMES.get)
+
+    def kernel(self, *lines: str) -> list[dict[str, Any]]:
+        """What the kernel says."""
+        for line in lines:
+            self._reader.take(line)
+        return [
+            each for event in self._reader.finished(set()) for each in self._recorder.seen(event)
+        ]
+
+    def door(self, process: int, *messages: str) -> list[dict[str, Any]]:
+        """What a process of sshd's says, or the judge of codes."""
+        return [each for text in messages for each in self._recorder.heard(1.0, process, text)]
+
+
+def test_a_command_has_its_person_and_how_they_came() -> None:
+    told = Told()
+    (login,) = told.door(
+        700,
+        f"Partial publickey for alice from 192.0.2.7 port 50022 ssh2: {KEY}",
+        "code of alice from 192.0.2.7: right, by phone (0 wrong in a day)",
+        "Accepted keyboard-interactive/pam for alice from 192.0.2.7 port 50022 ssh2",
+    )
+    came = {"way": "ssh", "key": KEY, "device": "phone", "address": "192.0.2.7"}
+    assert came.items() <= login.items()
+    assert (login["kind"], login["person"], login["result"]) == ("login", "alice", "let in")
+    machine = {"auid": 20001, "ses": 12, "container": False}
+    way_in = ["/bin/sh", "/usr/local/lib/secondlock/shell", "-c", "python3 train.py"]
+    records = told.kernel(
+        _login(1, 700, 20001, 12),
+        *_command(2, way_in, exe="/usr/bin/dash", **machine),
+        *_command(3, ["sudo", "-n", recorder.ENTER], exe="/usr/bin/sudo", **machine),
+        *_command(4, ["/usr/bin/crun", "exec"], exe="/usr/bin/crun", **machine),
+        *_command(
+            5, ["python3", "train.py"], auid=20001, ses=12, exe="/usr/bin/python3.9", container=True
+        ),
+    )
+    (command,) = records
+    assert came.items() <= command.items()
+    assert (command["what"], command["where"]) == ("python3 train.py", "workspace")
+    assert (command["kind"], command["person"], command["session"]) == ("command", "alice", 12)
+
+
+def test_what_docker_starts_is_its_persons_and_jupyters_is_told_apart() -> None:
+    told = Told()
+    crun = ["/usr/bin/crun", "--root", "/run/docker/runtime-runc/moby", "create"]
+    inside = {"auid": 20002, "container": True}
+    first, *_ = told.kernel(
+        _login(1, 800, 20002, 13),
+        *_command(2, crun, auid=20002, ses=13, exe="/usr/bin/crun", container=False),
+        *_command(3, ["sleep", "infinity"], ses=13, exe="/usr/bin/sleep", **inside),
+    )
+    assert (first["person"], first["way"], first["what"]) == ("bob", "workspace", "sleep infinity")
+    serve = ["/bin/sh", recorder.JUPYTER, "serve"]
+    records = told.kernel(
+        _login(4, 810, 20002, 14),
+        *_command(5, crun, auid=20002, ses=14, exe="/usr/bin/crun", container=False),
+        *_command(6, serve, ses=14, exe="/usr/bin/dash", **inside),
+        *_command(7, ["id"], ses=14, exe="/usr/bin/id", **inside),
+    )
+    assert [(each["what"], each["way"]) for each in records][1] == ("id", "jupyter")
+
+
+def test_nobody_by_ssh_passes_for_jupyter() -> None:
+    told = Told()
+    told.door(700, "Accepted publickey for alice from 192.0.2.7 port 5 ssh2: " + KEY)
+    serve = ["/bin/sh", recorder.JUPYTER, "serve"]
+    (command,) = told.kernel(
+        _login(1, 700, 20001, 12),
+        *_command(2, serve, auid=20001, ses=12, exe="/usr/bin/dash", container=True),
+    )
+    assert command["way"] == "ssh"
+
+
+def test_what_has_no_login_uid_is_its_uids() -> None:
+    (command,) = Told().kernel(
+        *_command(
+            1, ["id"], auid=events.UNSET, ses=events.UNSET, uid=20002, exe="/usr/bin/id",
+            container=True,
+        )
+    )  # fmt: skip
+    assert (command["person"], command["way"]) == ("bob", "workspace")
+    assert "session" not in command
+
+
+def test_who_became_root_on_the_machine_is_told() -> None:
+    (command,) = Told().kernel(
+        *_command(
+            1, ["cat", "/etc/shadow"], auid=20001, ses=12, uid=0, exe="/usr/bin/cat",
+            container=False,
+        )
+    )  # fmt: skip
+    assert (command["person"], command["where"]) == ("alice", "machine")
+
+
+def test_wrong_codes_and_a_freeze_are_told_and_strangers_words_are_not() -> None:
+    told = Told()
+    records = told.door(
+        1,
+        "code of alice from 192.0.2.7: wrong (29 wrong in a day)",
+        "code of alice from 192.0.2.7: wrong (30 wrong in a day, frozen)",
+        "code of alice from 192.0.2.7: frozen (30 wrong in a day, frozen)",
+        "code of alice from 192.0.2.7: malformed (3 wrong in a day)",
+        "Invalid user hunter2 from 192.0.2.7 port 5",
+        "Failed password for invalid user hunter2 from 192.0.2.7 port 5 ssh2",
+        "Suppressed 300 messages from ssh.service",
+    )
+    assert [(each["kind"], each["result"]) for each in records] == [
+        ("login", "refused"),
+        ("login", "refused"),
+        ("alert", "frozen"),
+        ("alert", "lost"),
+    ]
+    assert "hunter2" not in str(records)
+
+
+def test_a_certificate_of_the_day_is_its_persons() -> None:
+    (login,) = Told().door(
+        7,
+        "Accepted publickey for alice.day from 2001:db8::1 port 5 ssh2: ED25519-CERT SHA256:abc ID"
+        " alice (serial 0) CA ED25519 SHA256:def",
+    )
+    assert (login["person"], login["device"]) == ("alice", "remembered")
+
+
+@pytest.mark.parametrize("word", ["a b", "grün", 'say "so"', "new\nline", "\x1b[2J", "", "DEAD"])
+def test_a_word_of_any_kind_comes_out_as_it_was(word: str) -> None:
+    reader = events.Reader()
+    for line in _command(1, ["echo", word], auid=20001, ses=1, exe="/bin/echo", container=True):
+        reader.take(line)
+    (event,) = reader.finished(set())
+    assert event.argv == ["echo", word]
+
+
+def test_a_long_word_comes_in_pieces() -> None:
+    reader = events.Reader()
+    head = "type=EXECVE msg=audit(1.000:1):"
+    reader.take(_syscall(1, auid=20001, ses=1, exe="/bin/echo", container=True))
+    reader.take(f'{head} argc=3 a0="echo" a1_len=8 a1[0]={_hex("ab c")}')
+    reader.take(f'{head} a1[1]={_hex("d ef")} a2="g"')
+    (event,) = reader.finished(set())
+    assert event.argv == ["echo", "ab cd ef", "g"]
+
+
+def test_what_was_pushed_out_before_it_was_read_is_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = tmp_path / "audit.log"
+    monkeypatch.setattr(kernel, "RAW", raw)
+    monkeypatch.setattr(kernel, "AUDITCTL", tmp_path / "none")
+    how = {"auid": 20001, "ses": 1, "exe": "/bin/x", "container": True}
+
+    def write(file: Path, *serials: int) -> None:
+        with file.open("a") as log:
+            for serial in serials:
+                log.write("".join(f"{line}\n" for line in _command(serial, ["x"], **how)))
+            # auditd's own events have numbers of their own, which are the kernel's too.
+            log.write(f"type=DAEMON_ROTATE msg=audit(1.000:{serials[-1]}): op=rotate-logs auid=0\n")
+
+    def read(known: dict[str, Any]) -> tuple[list[int], int, dict[str, Any]]:
+        there = kernel.Kernel(known)
+        found = [event.serial for _ in range(3) for event in there.events()]
+        lost = sum(one["lost"] for one in there.losses())
+        return found, lost, there.places()
+
+    write(raw, 1, 2, 3)
+    assert read({})[:2] == ([1, 2, 3], 0)
+    places = read({})[2]
+    raw.rename(tmp_path / "audit.log.1")  # what auditd does when it is full
+    write(tmp_path / "audit.log.1", 4)
+    write(raw, 5, 6)
+    assert read(places)[:2] == ([4, 5, 6], 0)
+    (tmp_path / "audit.log.1").unlink()
+    assert read(places)[:2] == ([5, 6], 1)
+    raw.unlink()
+    write(raw, 9)
+    assert read(places)[:2] == ([9], 5)
+
+
+_LINES = st.sampled_from(
+    [
+        *_command(7, ["a", "b c"], auid=20001, ses=12, exe="/bin/a", container=True),
+        _login(7, 700, 20001, 12),
+    ]
+)
+
+
+@settings(deadline=None, max_examples=300)
+@given(_LINES, st.integers(0, 400), st.text(max_size=12) | st.sampled_from(["=", '"', "a9[", "("]))
+def test_no_line_stops_the_reader(line: str, place: int, more: str) -> None:
+    told = Told()
+    spoilt = line[:place] + more + line[place + len(more) :]
+    for record in told.kernel(spoilt, *_command(7, ["x"], auid=1, ses=1, exe="", container=True)):
+        assert record["person"] in NAMES.values()
+    told.door(1, spoilt, more)
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.lists(st.text(max_size=300), max_size=40))
+def test_what_is_recorded_of_words_is_bounded(argv: list[str]) -> None:
+    said = words.recorded(argv)
+    assert len(said) < words.MOST + 40
+    assert "\n" not in said
+
+
+SECRET = "hunter2!"
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["mysql", f"-p{SECRET}", "-u", "root"],
+        ["sshpass", f"-p{SECRET}", "ssh", "host"],
+        ["curl", "-u", f"me:{SECRET}", "https://example.org"],
+        ["curl", f"https://me:{SECRET}@example.org/x"],
+        ["curl", "-H", f"Authorization: Bearer {SECRET}", "https://example.org"],
+        ["curl", f"https://example.org/?a=1&token={SECRET}&b=2"],
+        ["wget", "--http-password", SECRET, "https://example.org"],
+        ["wget", f"--http-password={SECRET}", "https://example.org"],
+        ["python3", "login.py", "--api-key", SECRET],
+        ["python3", "login.py", f"--wandb_api_key={SECRET}"],
+        ["env", f"AWS_SECRET_ACCESS_KEY={SECRET}", "aws", "s3", "ls"],
+        ["env", f"HOME={SECRET}", "true"],
+        ["bash", "-c", f"export PGPASSWORD={SECRET}; psql -h db"],
+        ["bash", "-c", f"PGPASSWORD='{SECRET}' psql -h db"],
+        ["bash", "-c", f"curl -u me:{SECRET} https://example.org"],
+        ["bash", "-c", f"curl -H 'Authorization: Bearer {SECRET}' https://example.org"],
+        ["bash", "-c", f"wandb login --token {SECRET}"],
+        ["bash", "-c", f"cat >.netrc <<EOF\npassword {SECRET}\nEOF"],
+        ["bash", "-c", f"docker login --password '{SECRET}' registry"],
+        ["git", "clone", f"https://oauth2:{SECRET}@example.org/x.git"],
+    ],
+)
+def test_no_secret_that_something_marks_is_recorded(argv: list[str]) -> None:
+    said = words.recorded(argv)
+    assert SECRET not in said
+    assert "hunter2" not in said
+    assert argv[0] in said
+
+
+@pytest.mark.parametrize(
+    "secret",
+    ["123456", "50194780", "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", "ghp_16C7e42F292c6912E7710c838347"],
+)
+def test_what_looks_like_a_code_or_a_key_is_not_recorded(secret: str) -> None:
+    assert secret not in words.recorded(["tool", secret])
+    assert secret not in words.recorded(["bash", "-c", f"tool {secret} now"])
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["python3", "-u", "train.py", "--lr", "0.1", "--epochs=90"],
+        ["rm", "-rf", "/home/alice/data/2026-11-27"],
+        ["scp", "-t", "/home/alice/model.h5"],
+        ["tar", "-xf", "images.tar.gz"],
+        ["nvidia-smi", "--query-gpu=name", "--format=csv"],
+        ["pip", "install", "--user", "jupyterlab==4.5"],
+        ["ssh", "-p2222", "host"],
+        ["python3", "main.py", "seed=42", "model.layers=3"],
+        ["wget", "https://example.org/a/b?page=2"],
+    ],
+)
+def test_what_an_admin_needs_stays(argv: list[str]) -> None:
+    assert words.REMOVED not in words.recorded(argv)
+    assert all(word in words.recorded(argv) for word in argv)
