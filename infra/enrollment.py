@@ -145,6 +145,14 @@ def derive_host_key(seed: str, *, stack: str, machine: str) -> HostKey:
     )
 
 
+def stream(seed: str, purpose: str, *names: str) -> Callable[[int], bytes]:
+    """A reader of random bytes for one purpose of a stack's own: each call gives `n` of them.
+
+    The same for the same names at every run. Raises ValueError for a seed that is none.
+    """
+    return _stream(seed, b"", purpose, *names)
+
+
 def _seed_weakness(seed: str) -> str | None:
     """Why a seed cannot have come from a random generator (odds of a false alarm below 1e-12)."""
     try:
