@@ -18,6 +18,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -39,6 +40,7 @@ MOST_STATES, MOST_SESSIONS = 50, 50
 LARGEST = 512 << 20  # bytes of a WebSocket's message
 PING = 30.0  # seconds
 GROUP = "secondlock-gates"
+VERSION = version("jupyterhub")
 
 # Of one connection only (RFC 9110, 7.6.1), and what this gate itself answers for.
 DROPPED = {
@@ -147,8 +149,10 @@ class Gate:
         if asked.path == f"{self.base}oauth_callback":
             return await self._back_from_hub(asked)
         if asked.path_qs.startswith(self.base) or f"{asked.path}/" == self.base:
-            # As the hub spells it; here Jupyter has the whole origin.
-            return _to("/" + asked.path_qs.removeprefix(self.base).lstrip("/"))
+            # As the hub spells it; here Jupyter has the whole origin. The hub looks for its version.
+            found = _to("/" + asked.path_qs.removeprefix(self.base).lstrip("/"))
+            found.headers["X-JupyterHub-Version"] = VERSION
+            return found
         upgrade = asked.headers.get("Upgrade", "").lower() == "websocket"
         self._refuse_foreign(asked, upgrade)
         mark = asked.cookies.get(COOKIE, "")
