@@ -96,5 +96,5 @@ def _tell_misleading(stack: str, machines: Mapping[str, Mapping[str, Any]]) -> N
 
 def _warn_of_open_doors(requests: Sequence[InstanceRequest]) -> None:
     for request in requests:
-        if is_world_open(request.allowed_from):
+        if is_world_open(request.allowed_from) or is_world_open(request.web_allowed_from):
             pulumi.log.warn(f"{request.researcher}: logins are allowed from anywhere")

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 
 # P-256's order (SEC 2, 2.4.2).
 _ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
-_SCALAR = 40  # bytes, of which the order takes 32: none of its values is favoured (FIPS 186-5, A.2.1)
+_SCALAR = (
+    40  # bytes, of which the order takes 32: none of its values is favoured (FIPS 186-5, A.2.1)
+)
 _SINCE = dt.datetime(2026, 1, 1, tzinfo=dt.timezone.utc)
 _AUTHORITY_UNTIL = dt.datetime(2046, 1, 1, tzinfo=dt.timezone.utc)
 # Apple takes none that lasts longer than 825 days; each half of a year has another.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from infra.aws.limits import ROOT_GIB, RULES, first_zone, room, subnet_cidr
 from infra.model.machine import LOCAL_ONLY
 from infra.model.networks import collapse, is_loopback
-from infra.model.person import problem_at
+from infra.model.person import WEB, problem_at
 from infra.model.problems import Problem
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def check_requests(asked: Requests, settings: AwsSettings) -> list[Problem]:
         *(problem for machine in machines for problem in _small(machine, settings)),
         *(problem for machine in machines for problem in _crowded(machine)),
         *(problem for person in asked.people for problem in _unreachable(person)),
+        *(problem for person in asked.people for problem in _by_web(person)),
         *_without_room([machine for machine in machines if machine.is_sure], settings),
     ]
 
@@ -60,6 +61,13 @@ def _foreign(machine: MachineRequest) -> Iterator[Problem]:
             what = "the instance type says it on the target aws"
             mend = "remove it; set machine.instance_type if need be"
             yield machine.problem(("machine", name), what, mend)
+
+
+def _by_web(person: InstanceRequest) -> Iterator[Problem]:
+    """Nobody vouches for its names there yet."""
+    if WEB in person.access:
+        what = "web is not there yet on the target aws"
+        yield problem_at(person, ("access",), what, "access: [ssh]")
 
 
 def _elsewhere(machine: MachineRequest, settings: AwsSettings) -> Iterator[Problem]:

@@ -150,7 +150,9 @@ class WebSocket:
         """A message of JSON."""
         content, mask = json.dumps(value).encode(), os.urandom(4)
         long = len(content) >= 126
-        size = struct.pack(">BH", 0x80 | 126, len(content)) if long else bytes([0x80 | len(content)])
+        size = (
+            struct.pack(">BH", 0x80 | 126, len(content)) if long else bytes([0x80 | len(content)])
+        )
         masked = bytes(byte ^ mask[n % 4] for n, byte in enumerate(content))
         self._connection.sendall(bytes([0x80 | TEXT]) + size + mask + masked)
 

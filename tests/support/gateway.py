@@ -238,7 +238,8 @@ class Loopback:
             "/run/credentials/secondlock-web.service/key": str(places.KEY),
             "/etc/secondlock/web/": f"{places.CONFIG}/",
             "http {": "http { ",
-            "worker_processes 2;": "worker_processes 1; daemon off;" + ("user root;" if os.geteuid() == 0 else ""),
+            "worker_processes 2;": "worker_processes 1; daemon off;"
+            + ("user root;" if os.geteuid() == 0 else ""),
         }.items():
             config = config.replace(before, after)
         (self.place / "nginx.conf").write_text(config)

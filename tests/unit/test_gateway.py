@@ -167,7 +167,10 @@ def test_another_persons_place_is_refused(loopback: Loopback, alice: Person, bob
     for cookie in [*theirs.cookies]:
         if cookie.name == "__Host-secondlock":
             stolen = {"Cookie": f"{cookie.name}={cookie.value}"}
-            assert browser.ask(browser.url("/x", "alice"), headers=stolen, follow=False).status in (302, 403)
+            assert browser.ask(browser.url("/x", "alice"), headers=stolen, follow=False).status in (
+                302,
+                403,
+            )
     assert theirs.ask(theirs.url("/api/status", "bob")).status == 200
 
 

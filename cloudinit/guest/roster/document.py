@@ -126,7 +126,9 @@ def _door(value: Any, researchers: Collection[Researcher]) -> Door | None:
     """Who has it needs a machine that has it, and the other way round."""
     door = asked.read_door(value)
     has = any(each.passphrase is not None for each in researchers)
-    need(has == (door is not None), "some have web and the machine has none, or the other way round")
+    need(
+        has == (door is not None), "some have web and the machine has none, or the other way round"
+    )
     return door
 
 

@@ -157,7 +157,11 @@ class Gate:
         self._refuse_foreign(asked, upgrade)
         mark = asked.cookies.get(COOKIE, "")
         if not await self.sessions.holds(mark, self._is_in):
-            if upgrade or asked.method != "GET" or asked.headers.get("Sec-Fetch-Mode", "navigate") != "navigate":
+            if (
+                upgrade
+                or asked.method != "GET"
+                or asked.headers.get("Sec-Fetch-Mode", "navigate") != "navigate"
+            ):
                 raise web.HTTPForbidden(text="Log in again.")
             return self._to_hub(asked)
         if asked.path == "/logout":
@@ -200,7 +204,11 @@ class Gate:
         state = asked.query.get("state", "")
         verifier, place, since = self._states.pop(state, ("", "/", 0.0))
         shown = asked.cookies.get(STATE, "")
-        if not verifier or time.monotonic() - since > LASTS or not secrets.compare_digest(shown, state):
+        if (
+            not verifier
+            or time.monotonic() - since > LASTS
+            or not secrets.compare_digest(shown, state)
+        ):
             return _to("/")
         form = {
             "client_id": self.told["client"],
@@ -258,7 +266,9 @@ class Gate:
         return found
 
     async def _talk(self, asked: web.Request, mark: str) -> web.StreamResponse:
-        wanted = [each.strip() for each in asked.headers.get("Sec-WebSocket-Protocol", "").split(",")]
+        wanted = [
+            each.strip() for each in asked.headers.get("Sec-WebSocket-Protocol", "").split(",")
+        ]
         try:
             jupyter = await self._jupyter.ws_connect(
                 _address(asked),
@@ -275,7 +285,10 @@ class Gate:
             await browser.prepare(asked)
             self.sessions.open(mark, browser)
             try:
-                ways = {asyncio.create_task(_pump(*each)) for each in ((browser, jupyter), (jupyter, browser))}
+                ways = {
+                    asyncio.create_task(_pump(*each))
+                    for each in ((browser, jupyter), (jupyter, browser))
+                }
                 await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
                 for each in ways:
                     each.cancel()
