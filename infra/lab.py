@@ -40,6 +40,7 @@ class Lab:
                 "researchers": list(machine.members),
                 "target": plan.settings.target,
                 **({"remember": dict(machine.remember)} if machine.remember else {}),
+                **({"web_alone": list(machine.web_alone)} if machine.web_alone else {}),
             }
             self.machines[machine.name] = one.now.apply(partial(operator.or_, known))
         self.enrollments = pulumi.Output.secret(plan.enrollments)

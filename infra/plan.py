@@ -12,7 +12,7 @@ from infra.enrollment import Enrollment, derive, derive_host_key
 from infra.model.folder import Requests
 from infra.model.machine import MachineSize
 from infra.model.members import MachineRequest
-from infra.model.person import WEB, InstanceRequest, machine_name, remember_hours
+from infra.model.person import SSH, WEB, InstanceRequest, machine_name, remember_hours
 from infra.model.retired import RetiredEnrollment
 from infra.model.settings import Settings
 from infra.model.shares import MemberShare, shares
@@ -46,6 +46,8 @@ class MachinePlan:
     """Secret."""
     web_from: tuple[str, ...] = ()
     """The networks (CIDR) from which it is reached by HTTPS; none: it is not."""
+    web_alone: tuple[str, ...] = ()
+    """Which of its members have no SSH."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +135,7 @@ def _machine(
         values=_values(settings, machine),
         roster=to_json(roster),
         web_from=tuple(web_networks(people)),
+        web_alone=tuple(person.researcher for person in people if SSH not in person.access),
     )
 
 
@@ -157,7 +160,8 @@ def _door(settings: Settings, seed: str, person: InstanceRequest) -> dict[str, A
     if WEB not in person.access:
         return {}
     host = f"{person.researcher}.{host_of(settings.stack, machine_name(person))}"
-    return {"web": {"host": host, "authority": authority(seed, settings.stack)}}
+    ways = list(person.access)
+    return {"access": ways, "web": {"host": host, "authority": authority(seed, settings.stack)}}
 
 
 def _shown(person: InstanceRequest, enrollment: Enrollment) -> dict[str, Any]:

@@ -8,7 +8,9 @@ from __future__ import annotations
 import datetime as dt
 import json
 import socket
+import ssl
 import time
+import urllib.error
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,7 +19,6 @@ from tests.support.gateway import Loopback, Person, codes, missing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.support.browser import Browser, WebSocket
 
@@ -217,8 +218,6 @@ def test_a_logout_ends_copied_cookies_and_open_websockets(
 
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion")
 def test_only_todays_tls_is_spoken(loopback: Loopback) -> None:
-    import ssl
-
     old = ssl.create_default_context(cadata=loopback.authority)
     old.minimum_version = ssl.TLSVersion.TLSv1
     old.maximum_version = ssl.TLSVersion.TLSv1_1
@@ -228,15 +227,26 @@ def test_only_todays_tls_is_spoken(loopback: Loopback) -> None:
         socket.create_connection(("127.0.0.1", loopback.port)) as plain,
     ):
         old.wrap_socket(plain, server_hostname=loopback.host)
-    with pytest.raises(OSError):  # noqa: PT011 (plain HTTP: closed, or a page of nginx's)
-        stranger = loopback.browser
-        stranger.tls = ssl.create_default_context()  # which knows nothing of the stack's authority
+    stranger = loopback.browser
+    stranger.tls = ssl.create_default_context()  # which knows nothing of the stack's authority
+    with pytest.raises(urllib.error.URLError, match="CERTIFICATE_VERIFY_FAILED"):
         stranger.ask(stranger.url("/hub/login"))
 
 
 def test_the_hub_and_gates_are_reached_by_their_sockets_alone(loopback: Loopback) -> None:
     listening = loopback.listening()
     assert listening == {loopback.port}
+
+
+@pytest.mark.parametrize(
+    "path", ["//evil.example/", "/%5Cevil.example/", "/user/alice//evil.example"]
+)
+def test_nobody_is_led_elsewhere(loopback: Loopback, alice: Person, path: str) -> None:
+    browser = enter(loopback, alice)
+    # Another visit, by the hub's own cookie alone.
+    browser.cookies.clear(f"alice.{loopback.host}")
+    page = browser.ask(browser.url(path, "alice"))
+    assert page.url.startswith(browser.url("/", "alice")), page.url
 
 
 def test_a_hub_that_starts_anew_puts_nobody_out(loopback: Loopback, alice: Person) -> None:

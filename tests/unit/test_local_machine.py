@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -117,10 +118,10 @@ def told(props: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> list[list[st
         found.append(json.loads(message)["known"])
         return 0, b'{"applied": true}'
 
-    def boot(there: machine._Machine, port: int) -> int:
+    def boot(there: machine._Machine, port: int, web_port: int = 0) -> SimpleNamespace:
         there.directory.mkdir(parents=True, exist_ok=True)
         (there.directory / "root.qcow2").touch()
-        return port
+        return SimpleNamespace(ssh_port=port, web_port=None)
 
     monkeypatch.setattr(machine, "_sync", sync)
     monkeypatch.setattr(machine, "_start", boot)

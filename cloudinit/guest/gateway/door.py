@@ -54,7 +54,8 @@ def _write(door: Door, target: str, port: int) -> bool:
         ),
         places.HUB_CONFIG: (json.dumps({"host": door.host, "port": port}) + "\n", 0o644),
     }  # fmt: skip
-    return any([write(path, content, mode) for path, (content, mode) in parts.items()])
+    written = [write(path, content, mode) for path, (content, mode) in parts.items()]
+    return any(written)
 
 
 def _close() -> list[str]:

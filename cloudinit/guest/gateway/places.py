@@ -12,7 +12,7 @@ CONFIG = paths.ETC / "web"
 NAMES, HUB_CONFIG = CONFIG / "names.conf", CONFIG / "hub.json"
 
 STATE = paths.STATE / "web"
-"""Root's alone: the certificate with its key, and of each person what their passphrase hashes to."""
+"""Root's alone: the certificate with its key, and what each person's passphrase hashes to."""
 CERTIFICATE, KEY = STATE / "certificate.pem", STATE / "key.pem"
 PASSPHRASES = STATE / "passphrases"
 

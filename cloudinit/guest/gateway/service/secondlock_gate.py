@@ -149,8 +149,9 @@ class Gate:
         if asked.path == f"{self.base}oauth_callback":
             return await self._back_from_hub(asked)
         if asked.path_qs.startswith(self.base) or f"{asked.path}/" == self.base:
-            # As the hub spells it; here Jupyter has the whole origin. The hub looks for its version.
-            found = _to("/" + asked.path_qs.removeprefix(self.base).lstrip("/"))
+            # As the hub spells it; here Jupyter has the whole origin. The hub looks for its own
+            # version there.
+            found = _to(_here(asked.path_qs.removeprefix(self.base)))
             found.headers["X-JupyterHub-Version"] = VERSION
             return found
         upgrade = asked.headers.get("Upgrade", "").lower() == "websocket"
@@ -186,7 +187,7 @@ class Gate:
         self._states = {k: each for k, each in self._states.items() if now - each[2] < LASTS}
         while len(self._states) >= MOST_STATES:
             self._states.pop(next(iter(self._states)))
-        self._states[state] = (verifier, asked.path_qs, now)
+        self._states[state] = (verifier, _here(asked.path_qs), now)
         challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest())
         query = {
             "client_id": self.told["client"],
@@ -303,6 +304,11 @@ _OURS: dict[str, Any] = {"path": "/", "secure": True, "httponly": True, "samesit
 
 def _to(place: str) -> web.Response:
     return web.Response(status=302, headers={"Location": place, "Cache-Control": "no-store"})
+
+
+def _here(path: str) -> str:
+    """A path of this origin, also where it looks like another (`//elsewhere`)."""
+    return "/" + path.lstrip("/\\")
 
 
 def _address(asked: web.Request) -> Any:

@@ -211,7 +211,7 @@ def configuration(said: Mapping[str, Any]) -> Config:
     c.JupyterHub.tornado_settings = {"cookie_options": {"samesite": "Lax", "secure": True}}
     # Of two people neither is to reach the other's cookies: each has an origin of their own.
     c.JupyterHub.subdomain_host = f"https://{said['host']}:{said['port']}".removesuffix(":443")
-    c.JupyterHub.subdomain_hook = lambda name, domain, kind: f"{name}.{domain}"
+    c.JupyterHub.subdomain_hook = lambda name, domain, **_: f"{name}.{domain}"
     c.JupyterHub.cookie_host_prefix_enabled = True
     # A socket: what listens on the loopback is reached from workspaces.
     c.JupyterHub.bind_url = "http://127.0.0.1:8000"  # nobody listens there; nginx leads on
