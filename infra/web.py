@@ -49,7 +49,8 @@ class Certificate:
 
 def host_of(stack: str, machine: str) -> str:
     """The name of a machine's hub; a person's own place there has theirs in front."""
-    return ".".join(each.lower().replace("_", "-") for each in (machine, stack, "localhost"))
+    labels = (each.lower().replace("_", "-").strip("-") for each in (machine, stack))
+    return ".".join((*labels, "localhost"))
 
 
 def authority(seed: str, stack: str) -> str:
@@ -83,7 +84,7 @@ def certificate(
     begins = dt.datetime(today.year, 1 if today.month <= 6 else 7, 1, tzinfo=dt.timezone.utc)
     marks = ("web-serial", stack, machine, begins.date().isoformat(), *names)
     built = (
-        _builder(seed, _name(host[:64]), _name(f"Secondlock {stack}"), key, marks)
+        _builder(seed, _name(host), _name(f"Secondlock {stack}"), key, marks)
         .not_valid_before(begins)
         .not_valid_after(begins + _LASTS)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
@@ -125,7 +126,8 @@ def _builder(
 
 
 def _name(common: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
+    """At most 64 characters (RFC 5280, A.1, ub-common-name)."""
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common[:64])])
 
 
 def _usage(**said: bool) -> x509.KeyUsage:

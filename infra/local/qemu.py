@@ -166,9 +166,9 @@ def lead_web(directory: Path, port: int) -> MachineSpec:
         return spec
     if not port or port_taken(port):
         port = free_port(f"{directory} web")
-    command = f"hostfwd_add net0 {_forward(port, HTTPS)}"
+    command: dict[str, Any] = {"command-line": f"hostfwd_add net0 {_forward(port, HTTPS)}"}
     try:
-        monitor(directory, "human-monitor-command", **{"command-line": command})
+        monitor(directory, "human-monitor-command", **command)
     except ChannelError as error:
         raise MachineError(f"no port leads to its HTTPS door: {error}") from None
     spec = replace(spec, web_port=port)

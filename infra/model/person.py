@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Annotated, Literal
 
@@ -39,6 +40,7 @@ from infra.model.fields import (
     custom,
 )
 from infra.model.machine import MachineSize
+from infra.model.names import LABEL_PATTERN
 from infra.model.networks import check_cidr, is_world_open
 from infra.model.problems import Problem, RefusedError
 from infra.model.ssh_keys import check_ssh_key, key_blob
@@ -142,9 +144,9 @@ class InstanceRequest(Model):
         if WEB in value and method is not None and not _fields_of(method):
             what = f"web takes a code, and a login by {method} has none"
             raise custom(RefusedError(what, "take a method with codes"))
-        if WEB in value and "_" in info.data.get("researcher", ""):
-            what = "web needs a name without `_`, which no web address has"
-            raise custom(RefusedError(what, "take another name"))
+        if WEB in value and not re.fullmatch(LABEL_PATTERN, info.data.get("researcher", "a")):
+            what = "web needs a name that a web address can have"
+            raise custom(RefusedError(what, "take one of a-z, 0-9, and - between them"))
         return tuple(value)
 
     @field_validator("ssh_keys", mode="before")

@@ -198,7 +198,7 @@ class _Nearby(urllib.request.HTTPSHandler):
             def connect(self) -> None:
                 self.sock = browser._connect(self.host)
 
-        return self.do_open(Connection, request, context=browser.tls)  # type: ignore[return-value]
+        return self.do_open(Connection, request, context=browser.tls)
 
 
 class _Staying(urllib.request.HTTPRedirectHandler):
