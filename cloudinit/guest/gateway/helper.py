@@ -19,6 +19,7 @@ from contextlib import suppress
 from typing import Any, NoReturn
 
 from guest.gateway import gates, login, places, tickets
+from guest.roster.document import NAME
 from guest.system import GuestError
 
 LISTENING = 3  # the socket's descriptor (sd_listen_fds(3))
@@ -81,7 +82,7 @@ def answer(question: bytes) -> dict[str, Any]:
         user = asked["user"]
         if not isinstance(user, str):
             raise TypeError("user")  # noqa: TRY301
-        if asked["ask"] != "log in" and not login.NAME.fullmatch(user):
+        if asked["ask"] != "log in" and not NAME.fullmatch(user):
             raise ValueError("user")  # noqa: TRY301
         return ANSWERS[asked["ask"]](asked)
     except GuestError as error:

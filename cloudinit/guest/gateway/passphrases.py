@@ -34,7 +34,7 @@ def forget(name: str) -> bool:
 
 def has(name: str, enrollment: str) -> bool:
     """Whether the person has one, issued under this id."""
-    return _known(name)["enrollment"] == enrollment
+    return bool(_known(name)["enrollment"] == enrollment)
 
 
 def is_right(name: str, enrollment: str, passphrase: str) -> bool:

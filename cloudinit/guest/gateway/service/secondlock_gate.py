@@ -20,7 +20,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import urlencode, urlsplit
 
 from aiohttp import (
@@ -318,7 +318,7 @@ def _address(asked: web.Request) -> Any:
     return URL(f"http://localhost{asked.raw_path}", encoded=True)
 
 
-_Side = web.WebSocketResponse | ClientWebSocketResponse
+_Side: TypeAlias = web.WebSocketResponse | ClientWebSocketResponse
 
 
 async def _pump(source: _Side, target: _Side) -> None:
