@@ -1,6 +1,7 @@
 """The HTTPS door of a machine, opened as its roster says, or shut."""
 
 import json
+import pwd
 
 from guest.gateway import gates, passphrases, places, tickets
 from guest.gateway.asked import Door
@@ -30,10 +31,18 @@ def apply(door: Door | None, target: str, public_port: int | None) -> list[str]:
             "this machine's image is of before there was access by web: raise `rebuild:` in its"
             " request"
         )
-    run("systemd-sysusers", "-", stdin=_SYSUSERS)
+    _make_users()
     changed = _write(door, target, public_port or PORT[target])
     run("systemctl", "restart" if changed else "start", *UNITS)
     return ["web"] if changed else []
+
+
+def _make_users() -> None:
+    try:
+        for name in (places.HUB_USER, places.WEB_USER):
+            pwd.getpwnam(name)
+    except KeyError:
+        run("systemd-sysusers", "-", stdin=_SYSUSERS)
 
 
 def _write(door: Door, target: str, port: int) -> bool:
