@@ -14,8 +14,8 @@ UNITS = ("secondlock-gateway.socket", "secondlock-gateway.service", "secondlock-
 
 _SYSUSERS = f"""\
 g {places.GATES_GROUP} -
-u {places.HUB_USER} - "Secondlock: JupyterHub" /nonexistent /usr/sbin/nologin
-u {places.WEB_USER} - "Secondlock: nginx" /nonexistent /usr/sbin/nologin
+u {places.HUB_USER} - "Secondlock JupyterHub" /nonexistent /usr/sbin/nologin
+u {places.WEB_USER} - "Secondlock nginx" /nonexistent /usr/sbin/nologin
 """
 
 
