@@ -146,7 +146,9 @@ def _certificate(settings: Settings, seed: str, machine: MachineRequest) -> Cert
         return None
     today = dt.datetime.now(dt.timezone.utc).date()
     stack, name = settings.stack, machine.name
-    return certificate(seed, stack=stack, machine=name, people=people, today=today)
+    return certificate(
+        seed, stack=stack, machine=name, people=people, today=today, domain=settings.domain
+    )
 
 
 def _values(settings: Settings, machine: MachineRequest) -> MachineValues:
@@ -159,9 +161,10 @@ def _door(settings: Settings, seed: str, person: InstanceRequest) -> dict[str, A
     """What a person who comes by HTTPS needs besides: where, and by whom it is vouched for."""
     if WEB not in person.access:
         return {}
-    host = f"{person.researcher}.{host_of(settings.stack, machine_name(person))}"
-    ways = list(person.access)
-    return {"access": ways, "web": {"host": host, "authority": authority(seed, settings.stack)}}
+    stack, domain = settings.stack, settings.domain
+    host = f"{person.researcher}.{host_of(stack, machine_name(person), domain)}"
+    web = {"host": host, "authority": authority(seed, stack, domain)}
+    return {"access": list(person.access), "web": web}
 
 
 def _shown(person: InstanceRequest, enrollment: Enrollment) -> dict[str, Any]:

@@ -1,11 +1,11 @@
 """The HTTPS door of a machine: its names, its certificate, and the authority that people trust.
 
-On the local target nobody else vouches for a machine, so the stack does: its authority (CA) is
+Nobody else vouches for a machine, so the stack does: its authority (CA) is
 derived from the seed as all else is, may sign for the stack's own names and nothing else (RFC 5280,
 4.2.1.10), and its key is never outside this program. `enroll` hands its certificate out.
 
-Names end in `.localhost`, which browsers take for their own computer (RFC 6761, 6.3): there the
-machine's port is.
+On the target local names end in `.localhost`, which browsers take for their own computer (RFC 6761,
+6.3): there the machine's port is.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from infra.enrollment import stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+LOCAL = "localhost"
 
 # P-256's order (SEC 2, 2.4.2).
 _ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
@@ -47,21 +49,21 @@ class Certificate:
     """Secret."""
 
 
-def host_of(stack: str, machine: str) -> str:
+def host_of(stack: str, machine: str, domain: str = LOCAL) -> str:
     """The name of a machine's hub; a person's own place there has theirs in front."""
     labels = (each.lower().replace("_", "-").strip("-") for each in (machine, stack))
-    return ".".join((*labels, "localhost"))
+    return ".".join((*labels, domain))
 
 
-def authority(seed: str, stack: str) -> str:
+def authority(seed: str, stack: str, domain: str = LOCAL) -> str:
     """The certificate of the stack's authority, in PEM. Raises ValueError for a bad seed."""
     key = _key(seed, "web-authority", stack)
     name = _name(f"Secondlock {stack}")
-    domain = host_of(stack, "x").removeprefix("x.")
-    only = x509.NameConstraints([x509.DNSName(domain)], None)
+    within = host_of(stack, "x", domain).removeprefix("x.")
+    only = x509.NameConstraints([x509.DNSName(within)], None)
     usage = _usage(key_cert_sign=True, crl_sign=True)
     built = (
-        _builder(seed, name, name, key, ("web-authority-serial", stack))
+        _builder(seed, name, name, key, ("web-authority-serial", stack, within))
         .not_valid_before(_SINCE)
         .not_valid_after(_AUTHORITY_UNTIL)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
@@ -72,13 +74,19 @@ def authority(seed: str, stack: str) -> str:
 
 
 def certificate(
-    seed: str, *, stack: str, machine: str, people: Iterable[str], today: dt.date
+    seed: str,
+    *,
+    stack: str,
+    machine: str,
+    people: Iterable[str],
+    today: dt.date,
+    domain: str = LOCAL,
 ) -> Certificate:
     """That of a machine for those who come by HTTPS, the same on each day of half a year.
 
     Raises ValueError for a bad seed.
     """
-    host = host_of(stack, machine)
+    host = host_of(stack, machine, domain)
     key, signer = _key(seed, "web", stack, machine), _key(seed, "web-authority", stack)
     names = [host, *(f"{person}.{host}" for person in sorted(people))]
     begins = dt.datetime(today.year, 1 if today.month <= 6 else 7, 1, tzinfo=dt.timezone.utc)

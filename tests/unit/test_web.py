@@ -14,14 +14,16 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import ValidationError
 
 from infra import web
+from infra.aws import checks as aws_checks
+from infra.aws.network import ingress
 from infra.enrollment import derive
 from infra.local.checks import check_requests
 from infra.model.folder import read_folder
 from infra.model.person import InstanceRequest, remember_hours
 from infra.plan import Plan
 from tests.support.documents import SEED
-from tests.support.plans import make_plan
-from tests.support.request_files import KEY, request_text
+from tests.support.plans import aws_settings, make_plan
+from tests.support.request_files import IMAGE, KEY, request_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,6 +31,13 @@ if TYPE_CHECKING:
 ID = "0123456789abcdef" * 2
 TODAY = dt.date(2026, 11, 27)
 EVERYWHERE = ("127.0.0.0/8",)
+AWS = {
+    "target": "aws",
+    "tensorflowImage": IMAGE,
+    "zones": "eu-west-1a",
+    "onDestroy": "delete",
+    "baseImage": "ami-0123456789abcdef0",
+}
 
 
 def request(**said: Any) -> InstanceRequest:
@@ -47,7 +56,7 @@ def test_the_derivation_is_pinned() -> None:
     found = [authority.fingerprint(hashes.SHA256()).hex()[:16]]
     leaf = x509.load_pem_x509_certificate(made.certificate.encode())
     found.append(leaf.fingerprint(hashes.SHA256()).hex()[:16])
-    assert found == ["d7136ffb67847077", "e87b4f447f30aeb4"]
+    assert found == ["265ec15f2d5e1d28", "e87b4f447f30aeb4"]
 
 
 def test_a_long_name_is_one_too() -> None:
@@ -161,6 +170,40 @@ def test_the_plan_has_the_door_of_those_who_have_it(tmp_path: Path) -> None:
     assert shown["web_passphrase"] == roster["researchers"]["alice"]["web_passphrase"]
     assert shown["web"]["host"] == "alice.alice.demo.localhost"
     assert "PRIVATE" not in json.dumps(shown)
+
+
+@pytest.mark.parametrize(
+    ("said", "settings", "told"),
+    [
+        ({}, {}, ["the stack has no domain for browsers to find it by"]),
+        ({}, {"webDomain": "gpu.example.org"}, []),
+        (
+            {"machine": "{public: false}"},
+            {"webDomain": "gpu.example.org"},
+            ["no browser reaches a private machine"],
+        ),
+    ],
+)
+def test_in_ec2_browsers_need_a_name_and_an_address(
+    tmp_path: Path, said: dict[str, str], settings: dict[str, str], told: list[str]
+) -> None:
+    networks = {"allowed_from": "[192.0.2.0/24]", "web_allowed_from": "[198.51.100.0/24]"}
+    write_request(tmp_path, "alice", access="[ssh, web]", **networks, **said)
+    asked, _ = read_folder(tmp_path)
+    found = aws_checks.check_requests(asked, aws_settings(**settings))
+    assert [problem.what.partition(": ")[2] for problem in found] == told
+
+
+def test_in_ec2_the_security_group_lets_browsers_in_from_their_networks_alone(
+    tmp_path: Path,
+) -> None:
+    networks = {"allowed_from": "[192.0.2.0/24]", "web_allowed_from": "[198.51.100.0/24]"}
+    write_request(tmp_path, "alice", access="[ssh, web]", **networks)
+    settings = {**AWS, "webDomain": "gpu.example.org"}
+    (machine,) = make_plan("demo", tmp_path, settings, SEED).machines
+    rules = {rule["to_port"]: rule["cidr_blocks"] for rule in ingress(machine)}
+    assert rules == {22: ["192.0.2.0/24"], 443: ["198.51.100.0/24"]}
+    assert json.loads(machine.roster)["web"]["host"] == "alice.demo.gpu.example.org"
 
 
 def test_on_this_computer_it_is_for_this_computer(tmp_path: Path) -> None:
