@@ -66,7 +66,8 @@ def _enter(machine: Machine, person: Person, code: str) -> Browser:
     browser = machine.browser
     answer = browser.log_in(person.name, person.passphrase, code)
     assert (answer.status, answer.said) == (302, ""), answer.text
-    page = browser.enter(person.name)
+    assert browser.enter(person.name).status == 200
+    page = browser.ask(browser.url("/api/status", person.name))
     assert (page.status, "kernels" in page.text) == (200, True), page.text
     return browser
 

@@ -3,8 +3,8 @@
 It stands between nginx and the socket of a Jupyter of any age, which knows nothing of it. Who
 comes shows a cookie of this gate's, which they got for a code of the hub's (OAuth 2.0, RFC 6749,
 with PKCE, RFC 7636); the hub is asked again every few seconds whether they are still in, and where
-they are not, their connections end, WebSockets too. It runs as the person and holds the token of
-their Jupyter, which no browser sees; their Jupyter sees no cookie of the hub's.
+they are not, their connections end, WebSockets too. It runs as the person and shows their Jupyter
+the token that it asks for; no cookie of the hub's or this gate's reaches what runs there.
 """
 
 import asyncio
