@@ -24,6 +24,8 @@ from typing import Any, TypeAlias
 from urllib.parse import urlencode, urlsplit
 
 from aiohttp import (
+    ClientConnectionError,
+    ClientConnectorError,
     ClientError,
     ClientSession,
     ClientTimeout,
@@ -39,6 +41,7 @@ LASTS = 600.0  # seconds from the hub's form back to here
 MOST_STATES, MOST_SESSIONS = 50, 50
 LARGEST = 512 << 20  # bytes of a WebSocket's message
 PING = 30.0  # seconds
+STARTS = 20.0  # seconds that Jupyter may take from its socket to its first answer
 GROUP = "secondlock-gates"
 VERSION = version("jupyterhub")
 
@@ -242,18 +245,16 @@ class Gate:
         return [*kept, ("Host", "localhost"), ("Authorization", f"token {self._token}")]
 
     async def _forward(self, asked: web.Request) -> web.StreamResponse:
-        body = asked.content if asked.body_exists else None
-        try:
-            answer = await self._jupyter.request(
+        answer = await _reached(
+            lambda: self._jupyter.request(
                 asked.method,
                 _address(asked),
                 headers=self._headers(asked),
-                data=body,
+                data=asked.content if asked.body_exists else None,
                 allow_redirects=False,
                 skip_auto_headers=("User-Agent", "Content-Type", "Accept", "Accept-Encoding"),
             )
-        except (ClientError, OSError):
-            raise web.HTTPBadGateway(text="Jupyter does not answer.") from None
+        )
         async with answer:
             found = web.StreamResponse(status=answer.status, reason=answer.reason)
             for name, value in answer.headers.items():
@@ -270,16 +271,15 @@ class Gate:
         wanted = [
             each.strip() for each in asked.headers.get("Sec-WebSocket-Protocol", "").split(",")
         ]
-        try:
-            jupyter = await self._jupyter.ws_connect(
+        jupyter = await _reached(
+            lambda: self._jupyter.ws_connect(
                 _address(asked),
                 headers=self._headers(asked),
                 protocols=[each for each in wanted if each],
                 max_msg_size=LARGEST,
                 heartbeat=PING,
             )
-        except (ClientError, OSError):
-            raise web.HTTPBadGateway(text="Jupyter does not answer.") from None
+        )
         agreed = (jupyter.protocol,) if jupyter.protocol else ()
         browser = web.WebSocketResponse(protocols=agreed, max_msg_size=LARGEST, heartbeat=PING)
         async with jupyter:
@@ -316,6 +316,24 @@ def _address(asked: web.Request) -> Any:
     from yarl import URL
 
     return URL(f"http://localhost{asked.raw_path}", encoded=True)
+
+
+async def _reached(ask: Callable[[], Any]) -> Any:
+    """Jupyter's answer; one that starts is waited for. Raises HTTPBadGateway.
+
+    A connection that does not come about has sent nothing yet.
+    """
+    deadline = time.monotonic() + STARTS
+    while True:
+        try:
+            return await ask()
+        except (ClientConnectionError, OSError) as error:
+            refused = isinstance(error, ClientConnectorError)
+            if not refused or time.monotonic() > deadline:
+                raise web.HTTPBadGateway(text="Jupyter does not answer.") from None
+        except ClientError:
+            raise web.HTTPBadGateway(text="Jupyter does not answer.") from None
+        await asyncio.sleep(0.2)
 
 
 _Side: TypeAlias = web.WebSocketResponse | ClientWebSocketResponse
