@@ -154,6 +154,23 @@ def _lose_all(place: Place) -> None:
     shutil.rmtree(place.home)
 
 
+def test_a_machine_is_told_by_which_port_browsers_come(
+    props: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    found: list[dict[str, Any]] = []
+
+    def sync(_: object, message: bytes) -> tuple[int, bytes]:
+        found.append(json.loads(message))
+        return 0, b'{"applied": true}'
+
+    monkeypatch.setattr(machine, "_sync", sync)
+    monkeypatch.setattr(qemu, "load_spec", lambda _: SimpleNamespace(web_port=20002))
+    qemu.create_data(Place.of(props["directory"]).data, 1)
+    for roster in ({"researchers": {}}, {"researchers": {}, "web": {"host": "x"}}):
+        machine._deliver(machine._Machine({**props, "roster": json.dumps(roster)}), 0)
+    assert [message.get("web_port") for message in found] == [None, 20002]
+
+
 @pytest.mark.parametrize("lose", [_lose_data, _lose_all])
 @pytest.mark.parametrize("rebuild", [0, 1])
 def test_a_machine_that_lost_its_data_is_told_what_it_was_sent(

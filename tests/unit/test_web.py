@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import ValidationError
 
+from cli.engine import Enrollment, Machine
 from infra import web
 from infra.aws import checks as aws_checks
 from infra.aws.network import ingress
@@ -170,6 +171,28 @@ def test_the_plan_has_the_door_of_those_who_have_it(tmp_path: Path) -> None:
     assert shown["web_passphrase"] == roster["researchers"]["alice"]["web_passphrase"]
     assert shown["web"]["host"] == "alice.alice.demo.localhost"
     assert "PRIVATE" not in json.dumps(shown)
+
+
+def test_enroll_shows_the_passphrase_and_of_the_method_what_is_asked_for(tmp_path: Path) -> None:
+    both = plan(tmp_path, access="[ssh, web]", web_allowed_from="[127.0.0.0/8]")
+    shown = Enrollment.model_validate(both.enrollments["alice"])
+    passphrase = both.enrollments["alice"]["web_passphrase"]
+    assert passphrase in shown.steps(in_words=False)[-1]
+    assert shown.fields()["web_passphrase"] == passphrase
+    assert passphrase not in repr(shown)
+    assert passphrase not in shown.emergency_step()
+    passwords = {"factors": "password+totp", "ssh_keys": ""}
+    alone = plan(tmp_path, access="[web]", web_allowed_from="[127.0.0.0/8]", **passwords)
+    words = "".join(Enrollment.model_validate(alone.enrollments["alice"]).steps(in_words=True))
+    assert "before the code" not in words  # SSH's password
+    assert "otpauth://" in words
+
+
+def test_whoever_has_no_ssh_is_in_no_ssh_config() -> None:
+    known = {"address": "127.0.0.1", "port": 20001, "host_key": KEY, "running": True, "serial": 1}
+    people = {"researchers": ["alice", "bob"], "web_alone": ["bob"], "web_port": 20002}
+    made = Machine.model_validate({**known, **people, "target": "local"})
+    assert made.by_ssh == ("alice",)
 
 
 @pytest.mark.parametrize(
