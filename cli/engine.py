@@ -9,10 +9,10 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -62,6 +62,7 @@ _Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 _Address = Annotated[str, _text("[0-9A-Za-z:][0-9A-Za-z.:-]{0,252}")]
 _HostKey = Annotated[str, _text("(?:ssh|ecdsa)-[a-z0-9-]+ [A-Za-z0-9+/=]+")]
 _Word = Annotated[str, _text("[A-Za-z0-9][A-Za-z0-9-]{0,62}")]
+_CERTIFICATE = "-----BEGIN CERTIFICATE-----\n[A-Za-z0-9+/=\n]+-----END CERTIFICATE-----\n"
 
 
 class Machine(BaseModel):
@@ -77,6 +78,10 @@ class Machine(BaseModel):
     researchers: tuple[_Name, ...]
     target: _Word
     remember: dict[_Name, RememberHours] = {}
+    web_alone: tuple[_Name, ...] = ()
+    """Whose only way in is a browser."""
+    web_port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    """That by which a browser comes, where anybody does."""
     directory: Annotated[
         Annotated[Path, AfterValidator(_absolute)] | None, BeforeValidator(_none_if_empty)
     ] = None
@@ -85,6 +90,22 @@ class Machine(BaseModel):
     zone: _Word | None = None
     log_group: Annotated[str, _text("[A-Za-z0-9_/.#-]{1,512}")] | None = None
     public: bool = True
+
+    @property
+    def by_ssh(self) -> tuple[str, ...]:
+        """Who comes by SSH."""
+        return tuple(each for each in self.researchers if each not in self.web_alone)
+
+
+class Web(BaseModel):
+    """What a person needs who comes in a browser."""
+
+    model_config = ConfigDict(hide_input_in_errors=True, frozen=True)
+
+    host: Annotated[str, _text("[a-z0-9][a-z0-9.-]{0,252}")]
+    """The name of their own place there."""
+    authority: Annotated[str, _text(_CERTIFICATE)]
+    """The certificate of who vouches for it, PEM."""
 
 
 class Enrollment(BaseModel):
@@ -97,6 +118,9 @@ class Enrollment(BaseModel):
     factors: Method
     shown: dict[str, Any] = Field(default={}, repr=False)
     """By factor, what it shows: its module's SHOWN."""
+    access: tuple[Literal["ssh", "web"], ...] = ("ssh",)
+    web: Web | None = None
+    web_passphrase: Annotated[str, _text("[!-~]{1,128}")] | None = Field(default=None, repr=False)
 
     @model_validator(mode="before")
     @classmethod
@@ -104,22 +128,31 @@ class Enrollment(BaseModel):
         """In the output all factors' fields stand side by side."""
         if not isinstance(value, dict) or value.get("factors") not in METHODS:
             return value
-        every = factors.of(value["factors"])
+        every = _taken(value["factors"], value.get("access", ("ssh",)))
         return {**value, "shown": {name: each.SHOWN(**value) for name, each in every.items()}}
 
     def scanned(self) -> dict[str, str]:
         """What the QRs hold that the person scans, by authenticator. Secret."""
         found: dict[str, str] = {}
-        for name, each in factors.of(self.factors).items():
+        for name, each in _taken(self.factors, self.access).items():
             found |= each.scanned(self.shown[name])
         return found
 
     def steps(self, *, in_words: bool) -> list[str]:
         """What the person does with it; `in_words` also what the QR holds. Secret."""
-        every = factors.of(self.factors).items()
-        return [
+        every = _taken(self.factors, self.access).items()
+        steps = [
             step for name, each in every for step in each.steps(self.shown[name], in_words=in_words)
         ]
+        if self.web_passphrase is not None:
+            steps.append(
+                f"The passphrase, which a browser asks for with the code:\n   {self.web_passphrase}"
+            )
+        return steps
+
+    def emergency_step(self) -> str:
+        """What the person does with the emergency codes alone. Secret."""
+        return factors.factor("totp").steps(self.shown["totp"], in_words=False)[-1]
 
     def fields(self) -> dict[str, Any]:
         """All that its factors show, for programs. Secret."""
@@ -127,7 +160,13 @@ class Enrollment(BaseModel):
             name: value
             for each in self.shown.values()
             for name, value in each.model_dump(exclude_unset=True).items()
-        }
+        } | ({} if self.web_passphrase is None else {"web_passphrase": self.web_passphrase})
+
+
+def _taken(method: str, access: Collection[str]) -> dict[str, factors.Factor]:
+    """The factors that a person uses: without SSH, of its method only what shows codes."""
+    every = factors.of(method)
+    return every if "ssh" in access else {name: each for name, each in every.items() if each.FIELDS}
 
 
 class _Machines(BaseModel):

@@ -15,7 +15,7 @@ import pyrage.passphrase
 import typer
 
 from cli import authenticators
-from cli.engine import Enrollment, enrollments, researcher_missing
+from cli.engine import Enrollment, enrollments, machines, researcher_missing
 from cli.files import write_new
 from cli.options import (
     DeviceOption,
@@ -27,6 +27,7 @@ from cli.options import (
 )
 from cli.project import Stack, check_researcher, choose_stack, command, pulumi, shown
 from cli.qr import qr_png, qr_terminal
+from infra.files import write_whole
 from infra.model.authenticators import marks, parts
 from infra.model.problems import Problem, ProblemsError
 from infra.model.reading import UnreadableError, read_text
@@ -166,7 +167,7 @@ def _view(
         if "emergency_codes" not in fields:
             what = f"{researcher} logs in without codes"
             raise ProblemsError([Problem(None, None, what, "leave --codes away")])
-        (*_, step) = enrollment.steps(in_words=False)
+        step = enrollment.emergency_step()
         only = {name: fields[name] for name in fields if name == "emergency_codes"}
         return _View({}, [step], [step], only)
     if device is None:
@@ -231,8 +232,14 @@ def _document(
         "machine": enrollment.machine,
         "factors": enrollment.factors,
         **view.fields,
-        "ssh_host": f"{researcher}.{stack.name}",
     }
+    if "ssh" in enrollment.access:
+        document["ssh_host"] = f"{researcher}.{stack.name}"
+    if enrollment.web is not None:
+        document["web"] = {
+            "address": _address(stack, enrollment),
+            "authority": enrollment.web.authority,
+        }
     return document if png is None else {**document, "png": png}
 
 
@@ -256,6 +263,13 @@ def _show(
     for qr in seen:
         typer.echo(qr)
     typer.echo(_numbered(view.spelt if show_uri else view.steps))
+    if enrollment.web is not None:
+        file = _authority_file(stack)
+        write_whole(file, enrollment.web.authority.encode())
+        typer.echo(f"In a browser: {_address(stack, enrollment)}")
+        typer.echo(f"Have it trust {shown(file)} first: docs/how-to/jupyter-in-a-browser.md")
+    if "ssh" not in enrollment.access:
+        return
     config, host = stack.state / "ssh_config", f"{researcher}.{stack.name}"
     with suppress(FileNotFoundError, UnreadableError):
         if f"Host {host}\n" in read_text(config, limit=MOST_BYTES):
@@ -263,6 +277,19 @@ def _show(
     typer.echo("Log in:")
     typer.echo(f"  {command('ssh-config', stack=stack)}")
     typer.echo(f"  ssh -F {shown(config)} {host}")
+
+
+def _address(stack: Stack, enrollment: Enrollment) -> str:
+    """Where a browser finds the person's Jupyter, if the machine says by which port."""
+    machine = machines(stack).get(enrollment.machine)
+    port = None if machine is None else machine.web_port
+    host = "" if enrollment.web is None else enrollment.web.host
+    return f"https://{host}/" if port in (None, 443) else f"https://{host}:{port}/"
+
+
+def _authority_file(stack: Stack) -> Path:
+    """The certificate of who vouches for the stack's machines; no secret."""
+    return stack.state / f"{stack.name}-authority.pem"
 
 
 def _drawn(view: _View) -> list[str]:
@@ -315,6 +342,9 @@ def _seal(
     )
     letter += "".join(f"{qr}\n" for qr in _drawn(view))
     letter += _numbered(view.spelt)
+    if enrollment.web is not None:
+        letter += f"\nIn a browser: {_address(stack, enrollment)}\n"
+        letter += f"It has to trust this certificate:\n{enrollment.web.authority}"
     sealed = pyrage.passphrase.encrypt(letter.encode(), passphrase, armored=True)
     write_new(path, sealed, mode=0o600, mend=_another("--seal"))
     if as_json:

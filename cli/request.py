@@ -47,7 +47,7 @@ ssh_keys:{ssh_keys}
 
 # From where logins are allowed, as CIDRs.
 allowed_from:{allowed_from}
-
+{web}
 # key+totp: a key and the phone's code. password+totp: a password and the phone's code.
 # fido2: a security key with touch and PIN, and no code. fido2+totp: that and the phone's code.
 factors: {factors}
@@ -58,6 +58,11 @@ factors: {factors}
 enrollment: "{enrollment}"
 """
 
+_WEB = """
+# By SSH, and in a browser to their Jupyter, from these networks.
+access: [ssh, web]
+web_allowed_from:{networks}
+"""
 
 KeyOption = Annotated[
     Path | None,
@@ -109,6 +114,14 @@ PrivateOption = Annotated[
 ]
 
 
+WebOption = Annotated[
+    bool,
+    typer.Option(
+        "--web", help="Let them reach their Jupyter in a browser too, from the same networks."
+    ),
+]
+
+
 MachineOption = Annotated[
     str | None,
     typer.Option(
@@ -130,6 +143,7 @@ def request(
     spot: SpotOption = False,
     private: PrivateOption = False,
     machine: MachineOption = None,
+    web: WebOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Write a first request for a researcher: stacks/STACK/RESEARCHER.yaml.
@@ -142,7 +156,7 @@ def request(
     if machine is not None and fields:
         what = "a shared machine's own file says what it is"
         raise typer.BadParameter(what, param_hint=" and ".join(OPTIONS[name] for name in fields))
-    asked = Asked(researcher, key, factors, allowed_from, fields, machine)
+    asked = Asked(researcher, key, factors, allowed_from, fields, machine, web)
     wrote = draft(chosen, {**chosen.values(), TARGET: target}, asked).write()
     if as_json:
         echo_json({"stack": chosen.name, **wrote.document()})
@@ -172,6 +186,8 @@ class Asked:
     """Fields of their own, as YAML has them."""
     shared: str | None = None
     """The machine that they share."""
+    web: bool = False
+    """Whether they come in a browser too."""
 
 
 @dataclass(frozen=True)
@@ -235,7 +251,7 @@ def draft(stack: Stack, config: Mapping[str, str], asked: Asked) -> Draft:
     source, keys, found = _keys(asked)
     # Where keys are wrong, nothing else is for want of one.
     method = next(each for each in METHODS if not _needs_keys(each)) if found else asked.factors
-    text = _scaffold(stack, name, keys, method, cidrs, machine)
+    text = _scaffold(stack, name, keys, method, cidrs, machine, web=asked.web)
     path = stack.request(name)
     # The file is not there yet: its lines would help nobody, the fields' names do.
     for one in faults(stack, config, name, text):
@@ -289,11 +305,14 @@ def _scaffold(
     factors: str,
     cidrs: Sequence[str],
     machine: str,
+    *,
+    web: bool,
 ) -> str:
     return _TEMPLATE.format(
         researcher=researcher,
         ssh_keys=_sequence(keys),
         allowed_from=_sequence(cidrs),
+        web=_WEB.format(networks=_sequence(cidrs)) if web else "",
         factors=factors,
         machine=machine,
         enrollment=secrets.token_hex(16),

@@ -168,7 +168,7 @@ def ssh_config(
     hosts = [
         alias(chosen.name, researcher)
         for machine in everything.values()
-        for researcher in machine.researchers
+        for researcher in machine.by_ssh
     ]
     if as_json:
         echo_json(
@@ -282,7 +282,7 @@ def _config(stack: Stack, everything: dict[str, Machine], known_hosts: Path) -> 
     control_path = _quoted(_control_folder() / "%C", tokens=True)
     text = _HEADER.format(path=_quoted(stack.state / "ssh_config", tokens=True))
     for machine_name, machine in everything.items():
-        for researcher in machine.researchers:
+        for researcher in machine.by_ssh:
             key = own_key(stack, researcher)
             identity = f"  IdentityFile {_quoted(key)}\n  IdentitiesOnly yes\n" if key else ""
             host = alias(stack.name, researcher)

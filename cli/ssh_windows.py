@@ -61,7 +61,7 @@ def windows_config(stack: str, everything: dict[str, Machine]) -> str:
     known_hosts = KNOWN_HOSTS.format(stack=stack)
     text = _HEADER.format(known_hosts=known_hosts, name=f"config_{stack}")
     for name, machine in everything.items():
-        for researcher in machine.researchers if machine.public else ():
+        for researcher in machine.by_ssh if machine.public else ():
             host, hours = alias(stack, researcher), machine.remember.get(researcher)
             hosts = {host: (researcher, ""), f"{host}.jupyter": (researcher, _JUPYTER)}
             if hours:

@@ -83,7 +83,7 @@ def _document(stack: Stack, report: Report) -> dict[str, Any]:
         "host_key": machine.host_key,
         "host_key_alias": host_key_alias(stack.name, report.name),
         "key": next(filter(None, (own_key(stack, one) for one in machine.researchers)), None),
-        "ssh_hosts": {one: alias(stack.name, one) for one in machine.researchers},
+        "ssh_hosts": {one: alias(stack.name, one) for one in machine.by_ssh},
         "roster": {"wanted": machine.serial, "applied": guest.serial if guest else None},
         "bundle": said["bundle"] if said else None,
         "clock": said["clock"] if said else None,

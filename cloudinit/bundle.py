@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from cloudinit.facets import GUEST, Facet, Target, facets
-from cloudinit.install import File, render_install, render_workspaces
+from cloudinit.install import File, render_gateway, render_install, render_workspaces
 from cloudinit.methods import methods
 from cloudinit.render import LIBRARY, render
 
@@ -130,7 +130,7 @@ def _install() -> tuple[File, ...]:
 
     No image of workspaces is named there: each machine knows its own.
     """
-    scripts = (render_install(None), render_workspaces())
+    scripts = (render_install(None), render_workspaces(), render_gateway())
     return tuple(
         (f"{LIBRARY}/install/{number}.sh", "0755", script)
         for number, script in enumerate(scripts, 1)

@@ -16,7 +16,14 @@ IMAGE = Path(__file__).resolve().parent.parent / "image"
 
 # QEMU's root channel has no meaning there; the rest is what the script itself and disks need.
 _LOCAL_ONLY = {"qemu-guest-agent"}
-_AWS_ONLY = ("curl", "gpg", "gpgv", "cloud-guest-utils", "linux-headers-cloud-amd64")
+_AWS_ONLY = (
+    "curl",
+    "gpg",
+    "gpgv",
+    "cloud-guest-utils",
+    "linux-headers-cloud-amd64",
+    "python3-pip-whl",
+)
 AWS_PACKAGES: tuple[str, ...] = (
     *(name for name in PACKAGES if name not in _LOCAL_ONLY),
     *_AWS_ONLY,
@@ -78,6 +85,15 @@ def render_install(image: str | None) -> str:
 
 def _encoded(path: Path) -> str:
     return base64.b64encode(path.read_bytes()).decode()
+
+
+def render_gateway() -> str:
+    """The script that comes last: JupyterHub."""
+    return render(
+        GUEST / "install" / "gateway.sh.j2",
+        requirements=(IMAGE / "hub-requirements.txt").read_text(encoding="utf-8"),
+        finish=(IMAGE / "hub.sh").read_text(encoding="utf-8"),
+    )
 
 
 def render_workspaces() -> str:

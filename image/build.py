@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
+import tempfile
 from pathlib import Path
 
 from cloudinit.install import PAM_SOURCES
+from image.hub import pack_hub
 from image.kernel import write_vmlinux
 from image.packages import PACKAGES, RELEASE
 from image.rootfs import build_rootfs, file_hook, script_hook, write_disk
@@ -54,21 +57,28 @@ def _build(target: Path, fresh: bool) -> None:
             build_tensorflow(step, uv, part / archive.name)
     step.done()
     with appears_whole(target) as part:
-        _build_guest(Step("[3/4] Debian 13 for the machines"), archive, part)
+        _build_guest(Step("[3/4] Debian 13 for the machines"), uv, archive, part)
         _build_disk(Step("[4/4] Disk image"), part)
 
 
-def _build_guest(step: Step, tensorflow: Path, part: Path) -> None:
-    hooks = [
+def _build_guest(step: Step, uv: Path, tensorflow: Path, part: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=part.parent) as work:
+        hub = pack_hub(step, uv, Path(work))
+        build_rootfs(step, RELEASE, PACKAGES, _hooks(hub), part / "rootfs.tar", feed=tensorflow)
+    step.done()
+
+
+def _hooks(hub: Path) -> list[str]:
+    return [
         script_hook("essential", "initramfs.sh"),
         *(file_hook(f"pam/{name}", f"{_PAM}/{name}", "644") for name in PAM_SOURCES),
         script_hook("customize", "pam.sh"),
         script_hook("customize", "toolbox.sh"),
+        f"--customize-hook=tar-in {shlex.quote(str(hub))} /",
+        script_hook("customize", "hub.sh"),
         script_hook("customize", "customize.sh"),
         script_hook("customize", "docker.sh"),
     ]
-    build_rootfs(step, RELEASE, PACKAGES, hooks, part / "rootfs.tar", feed=tensorflow)
-    step.done()
 
 
 def _build_disk(step: Step, part: Path) -> None:

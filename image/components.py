@@ -7,7 +7,7 @@ import re
 import yaml
 
 from cloudinit.bundle import templates
-from cloudinit.install import render_install, render_workspaces
+from cloudinit.install import render_gateway, render_install, render_workspaces
 
 LIMIT = 16_000
 """Characters of a component document (Image Builder API reference, CreateComponent)."""
@@ -79,6 +79,10 @@ def render_components(image: str) -> dict[str, str]:
         "workspaces": _document(
             "Tools that every workspace finds",
             _phase("build", _step("Workspaces", render_workspaces())),
+        ),
+        "gateway": _document(
+            "JupyterHub, for people who come in a browser",
+            _phase("build", _step("Gateway", render_gateway())),
         ),
         "proof": _document(
             "What is on the image is tried before machines are made of it",

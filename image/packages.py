@@ -51,6 +51,8 @@ PACKAGES: tuple[str, ...] = (
     "openssh-client",
     "rsync",
     "tmux",
+    # Jupyter by HTTPS (image/hub.sh)
+    "nginx",
     # Upkeep
     "unattended-upgrades",
     "debian-archive-keyring",

@@ -17,7 +17,12 @@ from infra.files import cache_folder
 _IMAGE = Path(__file__).resolve().parent
 _INSIDE = _IMAGE.parent / "cloudinit" / "guest" / "workspace" / "inside"
 # Files that only arrange the work: a change of theirs makes no other image.
-_NOT_CONTENT = {"__init__.py", "store.py", "tensorflow-requirements.in"}
+_NOT_CONTENT = {
+    "__init__.py",
+    "store.py",
+    "tensorflow-requirements.in",
+    "hub-requirements.in",
+}
 _NOT_LOCAL = {"components.py", "ssm_agent_key.txt"}
 _TENSORFLOW = (
     "tensorflow.py",

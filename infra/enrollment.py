@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from infra.factors import DEFAULT, PHONE, Who, of
+from infra.factors import DEFAULT, PHONE, Who, draw, of
 from infra.model.problems import Problem
 
 _VERSION = "secondlock/1"
@@ -109,28 +109,31 @@ def derive(
     method: str = DEFAULT,
     authenticators: Mapping[str, str] | None = None,
     codes: str | None = None,
+    by_web: bool = False,
 ) -> Enrollment:
     """The enrollment of a researcher on a machine.
 
     `enrollment` is the request's id, 32 hex digits; `authenticators` are further ones by name, and
-    `codes` is that of the emergency codes, as `Who` has them. Raises ValueError when seed or id is
-    not hex of the right length.
+    `codes` is that of the emergency codes, as `Who` has them; `by_web` is whether they come in by a
+    browser, for which they have a passphrase. Raises ValueError when seed or id is not hex of the
+    right length.
     """
 
-    def stream(purpose: str, issued: str | None = None) -> Callable[[int], bytes]:
+    def streams(purpose: str, issued: str | None = None) -> Callable[[int], bytes]:
         salt = _from_hex(issued or enrollment, 16, "an enrollment id")
         return _stream(seed, salt, purpose, stack, machine, researcher)
 
     if authenticators == {PHONE: enrollment}:
         authenticators = None
     who = Who(stack, machine, researcher, authenticators, None if codes == enrollment else codes)
-    issued = [factor.issue(stream, who) for factor in of(method).values()]
+    issued = [factor.issue(streams, who) for factor in of(method).values()]
+    web = {"web_passphrase": draw.password(streams("web-passphrase"))} if by_web else {}
     return Enrollment(
         researcher=researcher,
         machine=machine,
         method=method,
-        entry={name: value for one in issued for name, value in one.entry.items()},
-        shown={name: value for one in issued for name, value in one.shown.items()},
+        entry={name: value for one in issued for name, value in one.entry.items()} | web,
+        shown={name: value for one in issued for name, value in one.shown.items()} | web,
     )
 
 
@@ -143,6 +146,14 @@ def derive_host_key(seed: str, *, stack: str, machine: str) -> HostKey:
         private_openssh=_openssh_private_key(secret, public, blob),
         public_openssh=f"ssh-ed25519 {base64.b64encode(blob).decode()}",
     )
+
+
+def stream(seed: str, purpose: str, *names: str) -> Callable[[int], bytes]:
+    """A reader of random bytes for one purpose of a stack's own: each call gives `n` of them.
+
+    The same for the same names at every run. Raises ValueError for a seed that is none.
+    """
+    return _stream(seed, b"", purpose, *names)
 
 
 def _seed_weakness(seed: str) -> str | None:

@@ -40,6 +40,7 @@ class Lab:
                 "researchers": list(machine.members),
                 "target": plan.settings.target,
                 **({"remember": dict(machine.remember)} if machine.remember else {}),
+                **({"web_alone": list(machine.web_alone)} if machine.web_alone else {}),
             }
             self.machines[machine.name] = one.now.apply(partial(operator.or_, known))
         self.enrollments = pulumi.Output.secret(plan.enrollments)
@@ -96,5 +97,5 @@ def _tell_misleading(stack: str, machines: Mapping[str, Mapping[str, Any]]) -> N
 
 def _warn_of_open_doors(requests: Sequence[InstanceRequest]) -> None:
     for request in requests:
-        if is_world_open(request.allowed_from):
+        if is_world_open(request.allowed_from) or is_world_open(request.web_allowed_from):
             pulumi.log.warn(f"{request.researcher}: logins are allowed from anywhere")

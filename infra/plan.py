@@ -12,11 +12,12 @@ from infra.enrollment import Enrollment, derive, derive_host_key
 from infra.model.folder import Requests
 from infra.model.machine import MachineSize
 from infra.model.members import MachineRequest
-from infra.model.person import InstanceRequest, remember_hours
+from infra.model.person import SSH, WEB, InstanceRequest, machine_name, remember_hours
 from infra.model.retired import RetiredEnrollment
 from infra.model.settings import Settings
 from infra.model.shares import MemberShare, shares
-from infra.roster import build_roster, to_json
+from infra.roster import build_roster, to_json, web_networks
+from infra.web import Certificate, authority, certificate, host_of
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,10 @@ class MachinePlan:
     """What its user-data is rendered from; the target adds what it knows."""
     roster: str = field(repr=False)
     """Secret."""
+    web_from: tuple[str, ...] = ()
+    """The networks (CIDR) from which it is reached by HTTPS; none: it is not."""
+    web_alone: tuple[str, ...] = ()
+    """Which of its members have no SSH."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,10 @@ def make_plan(settings: Settings, asked: Requests, seed: str) -> Plan:
         derived = _enrollments(settings, seed, machine)
         machines.append(_machine(settings, seed, machine, derived, asked.retired))
         enrollments.update(
-            {one.researcher: _shown(one, derived[one.researcher]) for one in machine.members}
+            {
+                one.researcher: _shown(one, derived[one.researcher]) | _door(settings, seed, one)
+                for one in machine.members
+            }
         )
     return Plan(settings, asked, tuple(machines), enrollments)
 
@@ -83,6 +91,7 @@ def _enrollments(settings: Settings, seed: str, machine: MachineRequest) -> dict
             method=person.factors,
             authenticators=person.authenticators,
             codes=person.emergency_codes,
+            by_web=WEB in person.access,
         )
         for person in machine.members
     }
@@ -107,6 +116,7 @@ def _machine(
         retired=retired,
         shares=of_each,
         closed_from=machine.closed_from,
+        web=_certificate(settings, seed, machine),
     )
     return MachinePlan(
         name=name,
@@ -125,6 +135,20 @@ def _machine(
         host_key=host_key.public_openssh,
         values=_values(settings, machine),
         roster=to_json(roster),
+        web_from=tuple(web_networks(people)),
+        web_alone=tuple(person.researcher for person in people if SSH not in person.access),
+    )
+
+
+def _certificate(settings: Settings, seed: str, machine: MachineRequest) -> Certificate | None:
+    """That of its HTTPS door, where anybody comes by it."""
+    people = [person.researcher for person in machine.members if WEB in person.access]
+    if not people:
+        return None
+    today = dt.datetime.now(dt.timezone.utc).date()
+    stack, name = settings.stack, machine.name
+    return certificate(
+        seed, stack=stack, machine=name, people=people, today=today, domain=settings.domain
     )
 
 
@@ -132,6 +156,16 @@ def _values(settings: Settings, machine: MachineRequest) -> MachineValues:
     values = MachineValues(settings.stack, machine.name, settings.target)
     image = machine.tensorflow_image or settings.tensorflow_image
     return values if image is None else replace(values, image=image)
+
+
+def _door(settings: Settings, seed: str, person: InstanceRequest) -> dict[str, Any]:
+    """What a person who comes by HTTPS needs besides: where, and by whom it is vouched for."""
+    if WEB not in person.access:
+        return {}
+    stack, domain = settings.stack, settings.domain
+    host = f"{person.researcher}.{host_of(stack, machine_name(person), domain)}"
+    web = {"host": host, "authority": authority(seed, stack, domain)}
+    return {"access": list(person.access), "web": web}
 
 
 def _shown(person: InstanceRequest, enrollment: Enrollment) -> dict[str, Any]:

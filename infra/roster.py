@@ -10,10 +10,11 @@ from typing import Any
 
 from infra.enrollment import Enrollment, HostKey
 from infra.model.networks import collapse
-from infra.model.person import InstanceRequest, remember_hours
+from infra.model.person import SSH, WEB, InstanceRequest, remember_hours
 from infra.model.retired import RetiredEnrollment, homes
 from infra.model.settings import Settings
 from infra.model.shares import MemberShare
+from infra.web import Certificate
 
 VERSION = 1
 """Of the document's form; a machine refuses one that it does not know."""
@@ -29,17 +30,20 @@ def build_roster(
     retired: Sequence[RetiredEnrollment],
     shares: Mapping[str, MemberShare] | None = None,
     closed_from: dt.datetime | None = None,
+    web: Certificate | None = None,
 ) -> dict[str, Any]:
     """The roster of a machine for the requests that share it.
 
     `enrollments` and `shares` are keyed by researcher. Of the retired ids those of the machine's
-    own people are taken, so that one leaver does not touch every machine of the stack. The same
+    own people are taken, so that one leaver does not touch every machine of the stack. `web` is
+    there where anybody comes by HTTPS. The same
     inputs in any order give the same roster. Raises KeyError when an enrollment is missing.
     """
     members = {request.researcher for request in requests}
     people = {machine, *members}
     left = {name: home for name, home in homes(retired, machine, members).items() if home != "keep"}
-    cidrs = [cidr for request in requests for cidr in request.allowed_from]
+    by_ssh = [request for request in requests if SSH in request.access]
+    cidrs = [cidr for request in by_ssh for cidr in request.allowed_from]
     return {
         "version": VERSION,
         "stack": settings.stack,
@@ -61,6 +65,22 @@ def build_roster(
         **({"homes": left} if left else {}),
         **({"closes": int(closed_from.timestamp())} if closed_from else {}),
         **({"webhook": settings.alert_webhook} if settings.alert_webhook else {}),
+        **({"web": _door(web, requests)} if web is not None else {}),
+    }
+
+
+def web_networks(requests: Sequence[InstanceRequest]) -> list[str]:
+    """From where any of them comes by HTTPS; none where nobody does."""
+    by_web = [request for request in requests if WEB in request.access]
+    return collapse([cidr for request in by_web for cidr in request.web_allowed_from])
+
+
+def _door(web: Certificate, requests: Sequence[InstanceRequest]) -> dict[str, Any]:
+    return {
+        "host": web.host,
+        "certificate": web.certificate,
+        "key": web.key,
+        "allowed_from": web_networks(requests),
     }
 
 
@@ -82,6 +102,8 @@ def _entry(
         "end_sessions": request.end_sessions,
         **enrollment.entry,
     }
+    if request.access != (SSH,):
+        entry["access"] = list(request.access)
     if hours := remember_hours(request, settings.remember_hours):
         entry["remember"] = {"hours": hours, "allowed_from": collapse(request.allowed_from)}
     if share is not None:

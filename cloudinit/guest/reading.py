@@ -1,5 +1,6 @@
 """What others wrote, read strictly: each value is what it has to be, or the roster is refused."""
 
+import ipaddress
 import re
 from typing import Any
 
@@ -24,6 +25,20 @@ def texts(value: Any, pattern: re.Pattern[str], what: str) -> tuple[str, ...]:
     """A list of such texts."""
     need(isinstance(value, list), f"{what} is not a list")
     return tuple(text(item, pattern, what) for item in value)
+
+
+NETWORK = re.compile(r"[0-9a-f.:]+/[0-9]{1,3}")
+
+
+def networks(value: Any, what: str) -> tuple[str, ...]:
+    """Networks in the one spelling that Python's library gives back: they go into nft's input."""
+    found = texts(value, NETWORK, f"a network of {what}")
+    try:
+        same = [str(ipaddress.ip_network(each)) for each in found] == [*found]
+    except ValueError:
+        same = False
+    need(same, f"a network of {what} is malformed")
+    return found
 
 
 def flag(value: Any, what: str) -> bool:

@@ -7,10 +7,11 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from infra.aws.limits import ROOT_GIB, RULES, first_zone, room, subnet_cidr
-from infra.model.machine import LOCAL_ONLY
+from infra.model.machine import LOCAL_ONLY, MachineSize
 from infra.model.networks import collapse, is_loopback
-from infra.model.person import problem_at
+from infra.model.person import WEB, problem_at
 from infra.model.problems import Problem
+from infra.roster import web_networks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -48,6 +49,7 @@ def check_requests(asked: Requests, settings: AwsSettings) -> list[Problem]:
         *(problem for machine in machines for problem in _small(machine, settings)),
         *(problem for machine in machines for problem in _crowded(machine)),
         *(problem for person in asked.people for problem in _unreachable(person)),
+        *(problem for person in asked.people for problem in _by_web(person, settings)),
         *_without_room([machine for machine in machines if machine.is_sure], settings),
     ]
 
@@ -59,6 +61,19 @@ def _foreign(machine: MachineRequest) -> Iterator[Problem]:
             what = "the instance type says it on the target aws"
             mend = "remove it; set machine.instance_type if need be"
             yield machine.problem(("machine", name), what, mend)
+
+
+def _by_web(person: InstanceRequest, settings: AwsSettings) -> Iterator[Problem]:
+    """What a browser needs of a machine in EC2: a name, and an address."""
+    if WEB not in person.access:
+        return
+    if settings.knows("web_domain") and not settings.web_domain:
+        what = "the stack has no domain for browsers to find it by"
+        mend = f"pulumi config set secondlock:webDomain gpu.example.org --stack {settings.stack}"
+        yield problem_at(person, ("access",), what, mend)
+    if isinstance(person.machine, MachineSize) and not person.machine.public:
+        what = "no browser reaches a private machine"
+        yield problem_at(person, ("access",), what, "access: [ssh], or remove public: false")
 
 
 def _elsewhere(machine: MachineRequest, settings: AwsSettings) -> Iterator[Problem]:
@@ -77,7 +92,7 @@ def _small(machine: MachineRequest, settings: AwsSettings) -> Iterator[Problem]:
 
 
 def _crowded(machine: MachineRequest) -> Iterator[Problem]:
-    rules = len(collapse(machine.allowed_from))
+    rules = len(collapse(machine.allowed_from)) + len(web_networks(machine.members))
     if rules > RULES:
         what = f"{rules} networks, and a security group takes {RULES}"
         mend = "name fewer, larger networks"
@@ -102,14 +117,19 @@ def _without_room(machines: Sequence[MachineRequest], settings: AwsSettings) -> 
 
 def _unreachable(request: InstanceRequest) -> list[Problem]:
     """Networks that no login to an EC2 machine comes from."""
+    places = [
+        (field, index, cidr)
+        for field in ("allowed_from", "web_allowed_from")
+        for index, cidr in enumerate(getattr(request, field))
+    ]
     found = [
         problem_at(
             request,
-            ("allowed_from", index),
+            (field, index),
             f"`{cidr}` is this computer's own: nobody comes from there to a machine in EC2",
             "write the networks that logins come from",
         )
-        for index, cidr in enumerate(request.allowed_from)
+        for field, index, cidr in places
         if is_loopback(cidr)
     ]
     if not found and request.allowed_from and all(":" in cidr for cidr in request.allowed_from):

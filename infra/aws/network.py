@@ -183,14 +183,16 @@ def ingress(machine: MachinePlan) -> list[aws.ec2.SecurityGroupIngressArgsDict]:
     """Who reaches the machine: nobody where SSH goes through Session Manager."""
     if not machine.size.public:
         return []
-    cidrs = collapse(machine.allowed_from)
+    doors = [("SSH", 22, collapse(machine.allowed_from)), ("HTTPS", 443, [*machine.web_from])]
     return [
         {
-            "description": "SSH",
+            "description": name,
             "protocol": "tcp",
-            "from_port": 22,
-            "to_port": 22,
+            "from_port": port,
+            "to_port": port,
             "cidr_blocks": [cidr for cidr in cidrs if ":" not in cidr],
             "ipv6_cidr_blocks": [cidr for cidr in cidrs if ":" in cidr],
         }
+        for name, port, cidrs in doors
+        if cidrs
     ]

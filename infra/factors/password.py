@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from itertools import islice
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, StringConstraints
 
-from infra.factors import Issued, Streams, Who
-from infra.factors.draw import below
+from infra.factors import Issued, Streams, Who, draw
 
 REQUEST: dict[str, Any] = {}
 FIELDS: tuple[str, ...] = ()
-
-_LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"  # no i, l, o, 0, 1
-_GROUPS, _GROUP = 4, 5  # 20 characters of 31: 99 bits
 
 
 class SHOWN(BaseModel):
@@ -32,7 +27,7 @@ def fault(_field: str, _value: Any) -> None:
 
 def issue(streams: Streams, _who: Who) -> Issued:
     """The password."""
-    password = _password(streams("password"))
+    password = draw.password(streams("password"))
     return Issued({"password": password}, {"password": password})
 
 
@@ -49,11 +44,3 @@ def scanned(_shown: SHOWN) -> dict[str, str]:
 def steps(shown: SHOWN, *, in_words: bool) -> list[str]:  # noqa: ARG001 (the contract's)
     """To keep it."""
     return [f"The password, asked for before the code:\n   {shown.password}"]
-
-
-def _password(read: Callable[[int], bytes]) -> str:
-    numbers = below(len(_LETTERS), read, 1)
-    letters = [_LETTERS[n] for n in islice(numbers, _GROUPS * _GROUP)]
-    return "-".join(
-        "".join(letters[start : start + _GROUP]) for start in range(0, len(letters), _GROUP)
-    )

@@ -34,10 +34,15 @@ def _foreign(machine: MachineRequest) -> Iterator[Problem]:
 
 
 def _networks(request: InstanceRequest) -> Iterator[Problem]:
-    for index, cidr in enumerate(request.allowed_from):
+    places = [
+        (field, index, cidr)
+        for field in ("allowed_from", "web_allowed_from")
+        for index, cidr in enumerate(getattr(request, field))
+    ]
+    for field, index, cidr in places:
         if not is_loopback(cidr):
             what = (
                 f"`{cidr}` cannot hold on the local target: the machine listens on 127.0.0.1 only, "
                 "and QEMU's user-mode network shows it every client as 10.0.2.2"
             )
-            yield problem_at(request, ("allowed_from", index), what, "write 127.0.0.0/8")
+            yield problem_at(request, (field, index), what, "write 127.0.0.0/8")

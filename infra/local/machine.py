@@ -78,6 +78,11 @@ class _Machine:
         made_of: dict[str, Any] = json.loads(self.props["made_of"])
         return made_of
 
+    @property
+    def has_web(self) -> bool:
+        """Whether anybody comes by HTTPS."""
+        return json.loads(self.props["roster"]).get("web") is not None
+
     def is_running(self) -> bool:
         return qemu.is_running(self.directory)
 
@@ -102,10 +107,10 @@ class _MachineProvider(QuietProvider):
         with _faults(machine):
             if not _is_orphan(machine):
                 _make(machine)
-            port = _start(machine, port=0)
+            spec = _start(machine, port=0)
             serial = _apply(machine, serial=0)
-            _wait_for_door(machine, port)
-        return dynamic.CreateResult(machine.name, {**props, "now": _now(port, serial)})
+            _wait_for_door(machine, spec.ssh_port)
+        return dynamic.CreateResult(machine.name, {**props, "now": _now(spec, serial)})
 
     def diff(self, _id: str, olds: Props, news: Props) -> dynamic.DiffResult:
         replaces = changed(olds, {**news, "made_of": _kept(olds, news)}, _REPLACING)
@@ -139,12 +144,14 @@ class _MachineProvider(QuietProvider):
         machine = _Machine(news)
         was_running = machine.is_running()
         port, serial = int(olds["now"]["port"]), int(olds["now"]["serial"])
+        web_port = olds["now"].get("web_port")
         with _faults(machine):
-            port = _start(machine, port)
+            spec = _start(machine, port, int(web_port or 0))
+            port = spec.ssh_port
             other, refused = _is_other_bundle(olds, news), None
             machine.place.note_sent(_enrollments(olds))
             # First: who has left is to be out, whatever becomes of the bundle.
-            if changed(olds, news, _FOLLOWED):
+            if changed(olds, news, _FOLLOWED) or spec.web_port != web_port:
                 try:
                     serial = _apply(machine, serial)
                 except qemu.MachineError as fault:
@@ -165,7 +172,7 @@ class _MachineProvider(QuietProvider):
                 news = _without_upgrade(olds, news, f"{_sha256(news)} {kept}")
             elif kept:
                 raise kept
-        return dynamic.UpdateResult({**news, "now": _now(port, serial)})
+        return dynamic.UpdateResult({**news, "now": _now(spec, serial)})
 
     def read(self, id_: str, props: Props) -> dynamic.ReadResult:
         directory = Path(props["directory"])
@@ -220,9 +227,10 @@ def _then_up(mend: str | None) -> str:
     return f"{mend}, then: pulumi up" if mend else "to go on: pulumi up"
 
 
-def _now(port: int, serial: int) -> dict[str, Any]:
+def _now(spec: qemu.MachineSpec, serial: int) -> dict[str, Any]:
     """What only a made machine knows: one output, as each costs a preview time."""
-    return {"port": port, "serial": serial, "running": True}
+    web = {"web_port": spec.web_port} if spec.web_port is not None else {}
+    return {"port": spec.ssh_port, "serial": serial, "running": True, **web}
 
 
 def _fingerprint(props: Props) -> str:
@@ -292,8 +300,8 @@ def _make(machine: _Machine) -> None:
     (directory / "made").write_text(_fingerprint(machine.props))
 
 
-def _start(machine: _Machine, port: int) -> int:
-    """Start the machine if it does not run, wait until a roster can be brought; its SSH port."""
+def _start(machine: _Machine, port: int, web_port: int = 0) -> qemu.MachineSpec:
+    """Start the machine if it does not run, wait until a roster can be brought; as it runs."""
     made_of = machine.made_of
     image = image_of(made_of["image"])
     was_running = machine.is_running()
@@ -310,6 +318,7 @@ def _start(machine: _Machine, port: int) -> int:
             memory_mib=made_of["memory_gib"] * 1024,
             ssh_port=port,
             audit=machine.audit,
+            web_port=web_port if machine.has_web else None,
         )
     )
     # It boots meanwhile.
@@ -322,7 +331,7 @@ def _start(machine: _Machine, port: int) -> int:
         raise machine.fault(f"it did not boot within {BOOT_SECONDS:.0f} s", "try again: pulumi up")
     if behind is not None:
         clock.tell(machine.agent, behind)
-    return spec.ssh_port
+    return qemu.lead_web(machine.directory, web_port) if machine.has_web else spec
 
 
 def _rtc_behind(machine: _Machine) -> float | None:
@@ -373,6 +382,8 @@ def _deliver(machine: _Machine, serial: int) -> int:
         "known": sorted(machine.place.sent()),
         "roster": json.loads(machine.props["roster"]),
     }
+    if machine.has_web:
+        message["web_port"] = qemu.load_spec(machine.directory).web_port
     code, out = _sync(machine, json.dumps(message).encode())
     try:
         answer = dict(from_json(out))

@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
 STATE_DISK_MIB = 64
 _LOG_BYTES = 512 * 1024
+HTTPS = 8443
+"""What the machine's HTTPS door listens on (cloudinit/guest/gateway/door.py)."""
+
 _FIRST_PORT, _PORTS = 20000, 10000  # below Linux's default range for outgoing connections
 _COLOUR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 # Beside the disks: what it marks outlives the machine, as they do.
@@ -58,6 +61,7 @@ class MachineSpec:
     cpus: int = 2
     memory_mib: int = 4096
     ssh_port: int = 0
+    web_port: int | None = None  # of the host's, to the machine's HTTPS; 0: any; None: none leads
     netdev: str | None = None  # in place of user-mode networking; must have id=net0
     launcher: tuple[str, ...] = ()  # e.g. ("ip", "netns", "exec", "lab")
     audit: Path | None = (
@@ -155,6 +159,26 @@ def _label(disk: Path) -> bytes:
         return file.read(16).rstrip(b"\0")
 
 
+def lead_web(directory: Path, port: int) -> MachineSpec:
+    """Have a port of the host's lead to the HTTPS door of a machine that runs; the spec with it.
+
+    Where the wanted one is taken, or 0, another. Raises MachineError.
+    """
+    spec = load_spec(directory)
+    if spec.web_port is not None or spec.netdev is not None:
+        return spec
+    if not port or port_taken(port):
+        port = free_port(f"{directory} web")
+    command: dict[str, Any] = {"command-line": f"hostfwd_add net0 {_forward(port, HTTPS)}"}
+    try:
+        monitor(directory, "human-monitor-command", **command)
+    except ChannelError as error:
+        raise MachineError(f"no port leads to its HTTPS door: {error}") from None
+    spec = replace(spec, web_port=port)
+    _write_spec(spec)
+    return spec
+
+
 def free_port(key: str) -> int:
     """A port of 127.0.0.1 that nobody listens on: the same for the same `key` if it is free."""
     first = zlib.crc32(key.encode())
@@ -200,6 +224,8 @@ def start(spec: MachineSpec, timeout: float = 30.0) -> MachineSpec:
         return load_spec(spec.directory)
     if spec.netdev is None and (not spec.ssh_port or port_taken(spec.ssh_port)):
         spec = replace(spec, ssh_port=free_port(str(spec.directory)))
+    if spec.web_port is not None and (not spec.web_port or port_taken(spec.web_port)):
+        spec = replace(spec, web_port=free_port(f"{spec.directory} web"))
     for name in ("qmp.sock", "agent.sock"):
         (spec.directory / name).unlink(missing_ok=True)
     shorten_console(spec.directory)
@@ -424,7 +450,9 @@ def _arguments(spec: MachineSpec, accel: Acceleration) -> Iterator[str]:
     yield from _disk("state", str(spec.data_directory / "state.img"), "raw")
     yield from _disk("home", str(spec.data_directory / "home.img"), "raw")
     yield from _disk("seed", "seed.iso", "raw", ",read-only=on")
-    user_net = f"user,id=net0,hostfwd=tcp:127.0.0.1:{spec.ssh_port}-:22"
+    user_net = f"user,id=net0,hostfwd={_forward(spec.ssh_port, 22)}"
+    if spec.web_port is not None:
+        user_net += f",hostfwd={_forward(spec.web_port, HTTPS)}"
     yield from ("-netdev", spec.netdev or user_net)
     yield from ("-device", "virtio-net-pci,netdev=net0,romfile=")
     yield from ("-chardev", "file,id=console,path=console.log,append=on")
@@ -438,6 +466,10 @@ def _arguments(spec: MachineSpec, accel: Acceleration) -> Iterator[str]:
         # The guest can add to it, and neither read nor change what is there.
         yield from ("-chardev", f"file,id=audit,path={_quoted(spec.audit)},append=on")
         yield from ("-device", "virtserialport,chardev=audit,name=secondlock.audit")
+
+
+def _forward(port: int, inside: int) -> str:
+    return f"tcp:127.0.0.1:{port}-:{inside}"
 
 
 def _disk(name: str, file: str, form: str, more: str = "") -> Iterator[str]:

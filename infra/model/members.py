@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from infra.model.machine import OF_THE_MACHINE, MachineSize, SharedMachine
-from infra.model.person import InstanceRequest, machine_name, problem_at
+from infra.model.person import SSH, InstanceRequest, machine_name, problem_at
 from infra.model.problems import Problem
 from infra.model.yaml_lines import Location, dotted
 
@@ -31,7 +31,11 @@ class MachineRequest:
     @property
     def allowed_from(self) -> tuple[str, ...]:
         """The networks (CIDR) that any of them logs in from."""
-        return tuple(dict.fromkeys(each for one in self.members for each in one.allowed_from))
+        return tuple(
+            dict.fromkeys(
+                each for one in self.members if SSH in one.access for each in one.allowed_from
+            )
+        )
 
     @property
     def is_sure(self) -> bool:

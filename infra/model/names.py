@@ -10,6 +10,12 @@ from infra.model.text import brief
 NAME_PATTERN = r"^[a-z][a-z0-9_-]{0,31}$"
 """useradd(8)'s rule, less the leading underscore: Debian keeps that for system users."""
 
+LABEL_PATTERN = "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"
+"""What a part of a web address may be (RFC 1123, 2.1), within NAME_PATTERN's length."""
+
+DOMAIN_PATTERN = r"([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.){1,5}[a-z]{2,63}"
+"""A domain as people write it, in small letters."""
+
 ZONE_PATTERN = r"^[a-z]{2}(-[a-z]+)+-[0-9]+[a-h]$"
 """An availability zone: its region and a letter. Local and wavelength zones have no such name."""
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import (
     Discriminator,
@@ -40,6 +41,7 @@ from infra.model.fields import (
     custom,
 )
 from infra.model.machine import MachineSize
+from infra.model.names import LABEL_PATTERN
 from infra.model.networks import check_cidr, is_world_open
 from infra.model.problems import Problem, RefusedError
 from infra.model.ssh_keys import check_ssh_key, key_blob
@@ -47,6 +49,9 @@ from infra.model.yaml_lines import Document, Location, dotted
 
 MOST_KEYS, MOST_NETWORKS = 50, 250
 """Of one request: a firewall and a roster of thousands would be read by nobody."""
+
+SSH: Literal["ssh"] = "ssh"
+WEB: Literal["web"] = "web"
 
 # Told apart by what is written, so that a fault is told of that one alone.
 OwnOrShared = Annotated[
@@ -63,6 +68,11 @@ class InstanceRequest(Model):
         default=factors.DEFAULT,
         description="What a login takes.",
     )
+    access: tuple[Literal["ssh", "web"], ...] = Field(
+        default=(SSH,),
+        description="How they come in: by SSH, in a browser to their Jupyter, or both.",
+        json_schema_extra={"minItems": 1, "uniqueItems": True},
+    )
     ssh_keys: tuple[Key, ...] = Field(
         default=(),
         validate_default=True,
@@ -74,6 +84,12 @@ class InstanceRequest(Model):
     allowed_from: tuple[str, ...] = Field(
         description="Networks (CIDR) that logins come from. On the local target: 127.0.0.0/8.",
         json_schema_extra={"minItems": 1},
+    )
+    web_allowed_from: tuple[str, ...] = Field(
+        default=(),
+        validate_default=True,
+        description="Networks (CIDR) from which a browser reaches their Jupyter; with `web` in"
+        " access, and then needed. On the local target: 127.0.0.0/8.",
     )
     machine: OwnOrShared = Field(
         default=MachineSize(),
@@ -116,6 +132,25 @@ class InstanceRequest(Model):
 
     _document: Document | None = PrivateAttr(default=None)
 
+    @field_validator("access", mode="before")
+    @classmethod
+    def _check_access(cls, value: object, info: ValidationInfo) -> object:
+        if not isinstance(value, (list, tuple)):
+            return value
+        if not value:
+            mend = "remove the field: then it is by SSH"
+            raise custom(RefusedError("no way in: nobody could log in", mend))
+        if len({*map(str, value)}) < len(value):
+            raise custom(RefusedError("one of them stands in this list twice", "write it once"))
+        method = info.data.get("factors")
+        if WEB in value and method is not None and not _fields_of(method):
+            what = f"web takes a code, and a login by {method} has none"
+            raise custom(RefusedError(what, "take a method with codes"))
+        if WEB in value and not re.fullmatch(LABEL_PATTERN, info.data.get("researcher", "a")):
+            what = "web needs a name that a web address can have"
+            raise custom(RefusedError(what, "take one of a-z, 0-9, and - between them"))
+        return tuple(value)
+
     @field_validator("ssh_keys", mode="before")
     @classmethod
     def _check_keys(cls, value: object, info: ValidationInfo) -> object:
@@ -123,7 +158,8 @@ class InstanceRequest(Model):
             return value
         keys, errors = _check_items(value, check_ssh_key, key_blob, MOST_KEYS)
         # Where the method itself is wrong, that alone is told.
-        for factor in factors.of(info.data["factors"]).values() if "factors" in info.data else ():
+        asked = "factors" in info.data and SSH in info.data.get("access", (SSH,))
+        for factor in factors.of(info.data["factors"]).values() if asked else ():
             if fault := factor.fault("ssh_keys", value):
                 errors.append(_error((), RefusedError(*fault)))
         return _all_or_errors(keys, errors)
@@ -164,13 +200,20 @@ class InstanceRequest(Model):
             raise custom(RefusedError(what, f"each has its own: {MAKE_ENROLLMENT}"))
         return value
 
-    @field_validator("allowed_from", mode="before")
+    @field_validator("allowed_from", "web_allowed_from", mode="before")
     @classmethod
     def _check_networks(cls, value: object, info: ValidationInfo) -> object:
         if not isinstance(value, (list, tuple)):
             return value
         networks, errors = _check_items(value, check_cidr, str, MOST_NETWORKS)
-        if not value:
+        if info.field_name == "web_allowed_from":
+            asked = WEB in info.data.get("access", ())
+            if value and not asked and "access" in info.data:
+                what = "says nothing without `web` in access"
+                errors.append(_error((), RefusedError(what, "access: [ssh, web], or remove it")))
+        else:
+            asked = True
+        if asked and not value:
             mend = "write the networks that logins come from"
             errors.append(_error((), RefusedError("no network: nobody could log in", mend)))
         if is_world_open(networks) and not info.data.get("open_to_world"):
@@ -207,7 +250,7 @@ def remember_hours(request: InstanceRequest, most: int) -> int:
     Whose other factor is no key that can be copied is remembered only where the request says so:
     what stands for their code would stand for that too.
     """
-    if not _fields_of(request.factors):
+    if not _fields_of(request.factors) or SSH not in request.access:
         return 0
     if request.remember_hours is None:
         return most if request.factors == factors.DEFAULT else 0

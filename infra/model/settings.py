@@ -22,7 +22,7 @@ from infra.model.fields import MOST_HOURS
 from infra.model.images import check_image
 from infra.model.instance_types import TYPES, Hardware, check_instance_type
 from infra.model.machine import MachineSize
-from infra.model.names import COST_CENTRE_PATTERN, ZONE_PATTERN
+from infra.model.names import COST_CENTRE_PATTERN, DOMAIN_PATTERN, ZONE_PATTERN
 from infra.model.networks import check_cidr, is_within
 from infra.model.problems import Problem, ProblemsError, RefusedError
 from infra.model.text import brief, first_hidden, shell_word
@@ -210,6 +210,11 @@ class Settings(BaseModel):
         """What a machine of this size has."""
         return Hardware(size.cpus, size.memory_gib, 0)
 
+    @property
+    def domain(self) -> str:
+        """What the names of machines' HTTPS doors end in (RFC 6761, 6.3)."""
+        return "localhost"
+
 
 class AwsSettings(Settings):
     """What holds for a whole stack in EC2."""
@@ -257,6 +262,16 @@ class AwsSettings(Settings):
         str, _read(_matches(rf"^({_MAIL}@{_MAIL}\.{_MAIL})?$", "one e-mail address"))
     ] = ""
     """Whom they tell."""
+
+    web_domain: Annotated[
+        str, _read(_matches(f"^({DOMAIN_PATTERN})?$", "a domain, such as gpu.example.org"))
+    ] = ""
+    """What the names of machines end in, for who comes by HTTPS: MACHINE.STACK.DOMAIN."""
+
+    @property
+    def domain(self) -> str:
+        """What the names of machines' HTTPS doors end in."""
+        return self.web_domain
 
     def hardware(self, size: MachineSize) -> Hardware:
         """What a machine of this size has."""

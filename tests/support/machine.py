@@ -22,11 +22,13 @@ from infra.local import clock, qemu
 from infra.local.agent import AgentError, GuestAgent
 from infra.local.image import golden_image
 from infra.local.qmp import monitor
-from infra.model.person import InstanceRequest
+from infra.model.person import WEB, InstanceRequest
 from infra.model.retired import RetiredEnrollment
 from infra.model.settings import Settings
 from infra.model.shares import MemberShare
 from infra.roster import build_roster
+from infra.web import Certificate, authority, certificate, host_of
+from tests.support.browser import Browser
 from tests.support.client import Client
 from tests.support.people import Person, enroll, make_request
 
@@ -175,6 +177,7 @@ class Machine:
                 kernel=image.kernel,
                 initrd=image.initrd,
                 memory_mib=self.memory_mib,
+                web_port=0,
                 netdev=network.netdev if network else None,
                 launcher=launcher,
                 audit=self.audit,
@@ -350,9 +353,26 @@ class Machine:
             retired=self.lab.retired,
             shares=dict(self._shares(people)),
             closed_from=self.closed_from,
+            web=self._web([one.researcher for one in people if WEB in one.access]),
         )
         new = qemu.data_is_new(self.data)
-        return {"serial": self.lab.serial + 1, "new_volumes": new, "roster": roster, **changes}
+        envelope = {"serial": self.lab.serial + 1, "new_volumes": new, "roster": roster}
+        if "web" in roster:
+            envelope["web_port"] = self.spec.web_port
+        return {**envelope, **changes}
+
+    def _web(self, people: list[str]) -> Certificate | None:
+        if not people:
+            return None
+        today = dt.datetime.now(dt.timezone.utc).date()
+        return certificate(self.lab.seed, stack=STACK, machine=NAME, people=people, today=today)
+
+    @property
+    def browser(self) -> Browser:
+        """A new one, which trusts the stack's authority and nothing else."""
+        port = self.spec.web_port
+        assert port is not None
+        return Browser(host_of(STACK, NAME), port, authority(self.lab.seed, STACK))
 
     def deliver(self, document: bytes) -> dict[str, Any]:
         """Hand these bytes to `secondlock-sync apply`: its answer."""

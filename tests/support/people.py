@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pyotp
 
 from infra.enrollment import Enrollment, derive
-from infra.model.person import InstanceRequest
+from infra.model.person import WEB, InstanceRequest
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,6 +38,11 @@ class Person:
     def emergency_codes(self) -> tuple[str, ...]:
         """The five codes of their enrollment."""
         return tuple(self.enrollment.entry["emergency_codes"])
+
+    @property
+    def passphrase(self) -> str:
+        """Theirs for the HTTPS door."""
+        return str(self.enrollment.entry["web_passphrase"])
 
     @property
     def password(self) -> str:
@@ -104,4 +109,5 @@ def enroll(request: InstanceRequest, seed: str, stack: str, machine: str) -> Enr
         method=request.factors,
         authenticators=request.authenticators,
         codes=request.emergency_codes,
+        by_web=WEB in request.access,
     )

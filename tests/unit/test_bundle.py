@@ -15,7 +15,7 @@ import pytest
 
 from cloudinit.bundle import bundle, files, templates
 from cloudinit.facets import GUEST, Target, facets, read
-from cloudinit.install import render_install, render_workspaces
+from cloudinit.install import render_gateway, render_install, render_workspaces
 from cloudinit.render import LIBRARY
 
 ROOT = Path(__file__).parents[2]
@@ -79,8 +79,9 @@ def test_every_program_is_one_that_python_takes(target: Target) -> None:
         if path.endswith(".py") or content.startswith("#!/usr/bin/python3"):
             compile(content, path, "exec")
         if content.startswith("#!/usr/bin/python3") and not path.endswith(".py"):
-            package, module = re.findall(r"^from ([a-z.]+) import ([a-z]+)$", content, re.M)[0]
-            assert f"{LIBRARY}/{package.replace('.', '/')}/{module}.py" in inside
+            package, module = re.findall(r"^from ([a-z_.]+) import ([a-z]+)$", content, re.M)[0]
+            places = (f"{package.replace('.', '/')}/{module}", f"gateway/{package}")
+            assert any(f"{LIBRARY}/{place}.py" in inside for place in places)
 
 
 def test_a_target_has_nothing_that_the_other_needs() -> None:
@@ -91,6 +92,7 @@ def test_a_target_has_nothing_that_the_other_needs() -> None:
 def test_every_file_of_a_facet_is_somewhere_on_a_machine() -> None:
     """But for what others include, and the scripts of a stock machine."""
     parts = {"ssh/pam.j2", "ssh/issue.j2", "install/install.sh.j2", "install/workspaces.sh.j2"}
+    parts |= {"install/gateway.sh.j2"}
     there = {
         path.relative_to(GUEST).as_posix().removesuffix(".j2")
         for path in GUEST.glob("*/**/*")
@@ -134,7 +136,7 @@ def test_a_facet_with_a_field_that_none_has_is_refused(tmp_path: Path) -> None:
 def test_a_stock_machine_has_the_scripts_of_the_bake() -> None:
     inside = {path: content for path, _, content in files("aws")}
     scripts = [text for path, text in sorted(inside.items()) if "/secondlock/install/" in path]
-    assert scripts == [render_install(None), render_workspaces()]
+    assert scripts == [render_install(None), render_workspaces(), render_gateway()]
 
 
 def test_every_unit_that_aws_starts_with_is_there() -> None:

@@ -69,6 +69,13 @@ def test_request_is_valid_and_never_overwritten(
     assert alice.read_bytes() == before
 
 
+def test_request_can_let_browsers_in(root: Path) -> None:
+    assert main(["request", "carol", "--stack", "lab", "--web"]) == 0
+    (request,) = load_folder(root / "stacks" / "lab").people
+    assert request.access == ("ssh", "web")
+    assert request.web_allowed_from == request.allowed_from == ("127.0.0.0/8",)
+
+
 @pytest.fixture
 def bob(alice: Path) -> Path:
     """Bob's request, beside alice's and with a key of his own."""

@@ -52,7 +52,7 @@ def test_documents_are_of_the_schema_and_fit() -> None:
                 assert step["onFailure"] == "Abort"
                 assert step["timeoutSeconds"] > 0
                 assert list(step["inputs"]) == ["commands"]
-    assert phases == ["build", "build", "build", "validate", "test"]
+    assert phases == ["build", "build", "build", "build", "validate", "test"]
 
 
 def test_yaml_gives_the_scripts_back_to_the_byte() -> None:

@@ -25,6 +25,7 @@ IMAGE = "registry.example.org/tensorflow@sha256:" + "0f3a" * 16
         install.render_install(IMAGE),
         install.render_install(None),
         install.render_workspaces(),
+        install.render_gateway(),
     ],
 )
 def test_shellcheck_finds_nothing(script: str, tmp_path: Path) -> None:

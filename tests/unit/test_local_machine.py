@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -117,10 +118,10 @@ def told(props: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> list[list[st
         found.append(json.loads(message)["known"])
         return 0, b'{"applied": true}'
 
-    def boot(there: machine._Machine, port: int) -> int:
+    def boot(there: machine._Machine, port: int, web_port: int = 0) -> SimpleNamespace:
         there.directory.mkdir(parents=True, exist_ok=True)
         (there.directory / "root.qcow2").touch()
-        return port
+        return SimpleNamespace(ssh_port=port, web_port=None)
 
     monkeypatch.setattr(machine, "_sync", sync)
     monkeypatch.setattr(machine, "_start", boot)
@@ -151,6 +152,23 @@ def _lose_data(place: Place) -> None:
 
 def _lose_all(place: Place) -> None:
     shutil.rmtree(place.home)
+
+
+def test_a_machine_is_told_by_which_port_browsers_come(
+    props: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    found: list[dict[str, Any]] = []
+
+    def sync(_: object, message: bytes) -> tuple[int, bytes]:
+        found.append(json.loads(message))
+        return 0, b'{"applied": true}'
+
+    monkeypatch.setattr(machine, "_sync", sync)
+    monkeypatch.setattr(qemu, "load_spec", lambda _: SimpleNamespace(web_port=20002))
+    qemu.create_data(Place.of(props["directory"]).data, 1)
+    for roster in ({"researchers": {}}, {"researchers": {}, "web": {"host": "x"}}):
+        machine._deliver(machine._Machine({**props, "roster": json.dumps(roster)}), 0)
+    assert [message.get("web_port") for message in found] == [None, 20002]
 
 
 @pytest.mark.parametrize("lose", [_lose_data, _lose_all])

@@ -57,6 +57,22 @@ def test_a_machine_keeps_nothing_of_who_started_it(
     assert names <= {b"PATH", b"LANG"}
 
 
+def test_a_port_leads_to_the_https_door_also_of_a_machine_that_runs(
+    spec: qemu.MachineSpec,
+) -> None:
+    try:
+        assert qemu.start(spec).web_port is None
+        led = qemu.lead_web(spec.directory, 0)
+        assert led.web_port is not None
+        assert qemu.port_taken(led.web_port)
+        assert qemu.lead_web(spec.directory, 0) == qemu.load_spec(spec.directory) == led
+        qemu.kill(spec.directory)
+        again = qemu.start(replace(spec, web_port=led.web_port))
+        assert (again.web_port, qemu.port_taken(led.web_port)) == (led.web_port, True)
+    finally:
+        qemu.kill(spec.directory)
+
+
 def test_how_late_the_real_time_clock_started_is_seen_from_here(spec: qemu.MachineSpec) -> None:
     try:
         qemu.start(spec)

@@ -29,17 +29,26 @@ def _doors(members: Sequence[int]) -> str:
     return "".join(_elements(name, each) for name, each in to.items())
 
 
-def let_in(allowed_from: tuple[str, ...], target: str, members: Sequence[int]) -> bool:
-    """Let in these networks and no others; True when that is a change.
+def _let_in(door: str, networks: Sequence[str], target: str) -> str:
+    """The two sets of a door's, IPv4 and IPv6."""
+    known = [ipaddress.ip_network(each) for each in networks]
+    four = [str(each) for each in known if each.version == 4]
+    six = [str(each) for each in known if each.version == 6]
+    if target == "local":
+        four.append(LOCAL_GATEWAY)
+    return _elements(f"{door}4", four) + _elements(f"{door}6", six)
+
+
+def let_in(
+    allowed_from: tuple[str, ...], web_from: tuple[str, ...], target: str, members: Sequence[int]
+) -> bool:
+    """Let in these networks and no others, to SSH and to HTTPS; True when that is a change.
 
     `members` are the uids of those who share the machine, if any do.
     """
-    networks = [ipaddress.ip_network(each) for each in allowed_from]
-    four = [str(each) for each in networks if each.version == 4]
-    six = [str(each) for each in networks if each.version == 6]
-    if target == "local":
-        four.append(LOCAL_GATEWAY)
-    wanted = _elements("allowed4", four) + _elements("allowed6", six) + _doors(members)
+    wanted = _let_in("allowed", allowed_from, target) + _doors(members)
+    if web_from:
+        wanted += _let_in("web", web_from, target)
     if members:
         run(*addresses.NOWHERE)
     changed = write(paths.ALLOWED, wanted, 0o644)

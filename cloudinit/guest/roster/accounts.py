@@ -10,6 +10,7 @@ from typing import Any
 
 from guest import factors, paths, services
 from guest.factors import Now
+from guest.gateway import door
 from guest.jupyter import port
 from guest.remember import person as remembered
 from guest.roster.document import Researcher
@@ -91,8 +92,10 @@ def _check_free(name: str, uid: int) -> None:
             raise GuestError(f"the gid {uid} of {name} is that of {group}")
 
 
-def _groups(researcher: Researcher) -> tuple[str, str]:
-    return (ALL, services.methods()[researcher.method]["group"])
+def _groups(researcher: Researcher) -> tuple[str, ...]:
+    """sshd lets nobody in who is in no group of a method's."""
+    group = services.methods()[researcher.method]["group"]
+    return (ALL, group) if researcher.ssh else (ALL,)
 
 
 def _renew(researcher: Researcher, uid: int) -> bool:
@@ -125,6 +128,7 @@ def apply(researcher: Researcher, uid: int, known: frozenset[str], made: bool) -
     now = Now(differs or other, known)
     bound = [module.bind(researcher, part, now) for module, part in _factors(researcher)]
     changed += [word for word in bound if word is not None]
+    changed += door.bind(name, researcher.enrollment, researcher.passphrase)
     _home(name, uid)
     changed += _share(researcher, uid)
     if containers.is_shut(name):
@@ -187,6 +191,7 @@ def end_sessions(name: str) -> None:
     goes on starting others; then the workspace. Raises GuestError where something is left.
     """
     uid = pwd.getpwnam(name).pw_uid
+    door.leave(name)
     port.stop(name)
     for _ in range(ROUNDS):
         kill_group(f"user.slice/user-{uid}.slice")
@@ -211,6 +216,7 @@ def remove(name: str) -> None:
     """
     containers.shut(name)
     remembered.forget(name)
+    door.forget(name)
     for factor in factors.every().values():
         factor.forget(name)
     run("usermod", "--expiredate", "1", name)

@@ -1,6 +1,5 @@
 """The roster as it arrives: checked whole before anything on the machine changes."""
 
-import ipaddress
 import json
 import re
 from collections.abc import Collection
@@ -8,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from guest import factors, methods, reading
+from guest.gateway import asked
+from guest.gateway.asked import Door
 from guest.methods import METHODS
 from guest.reading import flag, is_number, need, texts
 from guest.system import GuestError
@@ -19,7 +20,6 @@ ENROLLMENT = re.compile(r"[0-9a-f]{32}")
 HOST_KEY = re.compile(
     r"-----BEGIN OPENSSH PRIVATE KEY-----\n[A-Za-z0-9+/=\n]+\n-----END OPENSSH PRIVATE KEY-----\n"
 )
-NETWORK = re.compile(r"[0-9a-f.:]+/[0-9]{1,3}")
 WEBHOOK = re.compile(r"https://[!-~]{1,2000}")
 PLACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 MAX_BYTES = 1024 * 1024  # of what arrives; a roster of a hundred people has a tenth
@@ -43,6 +43,10 @@ class Researcher:
     """From where, then."""
     share: Share | None = None
     """What they may take of a machine that others share; None: all of it."""
+    ssh: bool = True
+    """Whether they come by SSH."""
+    passphrase: str | None = field(default=None, repr=False)
+    """Theirs for the HTTPS door; None: they do not come by it."""
 
     @property
     def ids(self) -> frozenset[str]:
@@ -76,6 +80,10 @@ class Roster:
     """Where to post what is wrong with the machine. Secret."""
     closes: int | None = None
     """From when on nobody is on the machine (seconds since 1970); None: it stays open."""
+    door: Door | None = None
+    """The HTTPS door; None: nobody has it."""
+    web_port: int | None = None
+    """That of the host's which leads to it, where it is another."""
 
     def bound_before(self, issued: str) -> bool:
         """Whether an earlier roster of this machine may have carried this id."""
@@ -83,14 +91,7 @@ class Roster:
 
 
 def _networks(value: Any) -> tuple[str, ...]:
-    """Networks in the one spelling that Python's library gives back: they go into nft's input."""
-    networks = texts(value, NETWORK, "a network of allowed_from")
-    try:
-        same = [str(ipaddress.ip_network(each)) for each in networks] == [*networks]
-    except ValueError:
-        same = False
-    need(same, "a network of allowed_from is malformed")
-    return networks
+    return reading.networks(value, "allowed_from")
 
 
 def _known(value: Any) -> frozenset[str] | None:
@@ -106,17 +107,39 @@ def _researcher(name: Any, entry: Any) -> Researcher:
     for factor, module in factors.every().items():
         unasked = factor not in taken and any(entry.get(each) is not None for each in module.FIELDS)
         need(not unasked, f"{name} has a {factor} that is not asked for")
+    ssh, passphrase = asked.read_access(entry, name)
+    need(passphrase is None or "totp" in taken, f"{name} has web and no codes")
     hours, networks = _remember(entry.get("remember"), name)
+    need(ssh or not hours, f"{name} is remembered and has no SSH")
+    # Without SSH nothing of its factors lets anybody in but the code, which both ask for.
+    bound = taken if ssh else tuple(each for each in taken if each == "totp")
     return Researcher(
         name=name,
         method=method,
         enrollment=reading.text(entry.get("enrollment"), ENROLLMENT, f"the enrollment of {name}"),
         end_sessions=flag(entry.get("end_sessions", False), f"end_sessions of {name}"),
-        parts={factor: factors.load(factor).read(entry, name) for factor in taken},
+        parts={factor: factors.load(factor).read(entry, name) for factor in bound},
         remember_hours=hours,
         networks=networks,
         share=share.read(entry.get("share"), name),
+        ssh=ssh,
+        passphrase=passphrase,
     )
+
+
+def _door(value: Any, researchers: Collection[Researcher]) -> Door | None:
+    """Who has it needs a machine that has it, and the other way round."""
+    door = asked.read_door(value)
+    has = any(each.passphrase is not None for each in researchers)
+    need(
+        has == (door is not None), "some have web and the machine has none, or the other way round"
+    )
+    return door
+
+
+def _web_port(value: Any) -> int | None:
+    need(value is None or (is_number(value, (int,)) and 0 < value < 65536), "the web's port")
+    return None if value is None else int(value)
 
 
 def _homes(value: Any, researchers: Collection[str]) -> dict[str, str]:
@@ -225,4 +248,6 @@ def parse(text: str | bytes) -> Roster:
         homes=_homes(roster.get("homes", {}), researchers),
         webhook=_webhook(roster.get("webhook")),
         closes=_closes(roster.get("closes")),
+        door=_door(roster.get("web"), researchers.values()),
+        web_port=_web_port(envelope.get("web_port")),
     )

@@ -20,6 +20,7 @@ from guest.alerts import watch as alerts
 from guest.audit import store as audit
 from guest.closing import closing
 from guest.firewall import rules
+from guest.gateway import door as web
 from guest.jupyter import port
 from guest.remember import person as remembered
 from guest.roster import accounts, leavers, state
@@ -135,7 +136,8 @@ def _apply(roster: Roster) -> list[str]:
     state.save(known)
     restored.caught_up()
     members = [uid for researcher, uid in people.values() if researcher.share is not None]
-    if rules.let_in(roster.allowed_from, machine["target"], members):
+    web_from = roster.door.networks if roster.door is not None else ()
+    if rules.let_in(roster.allowed_from, web_from, machine["target"], members):
         changed.append("firewall")
     if closing.keep(roster.closes, roster.researchers):
         changed.append("closing")
@@ -149,6 +151,8 @@ def _apply(roster: Roster) -> list[str]:
     if members or len(people) == 1:
         ports = {name: uid if members else None for name, (_, uid) in people.items()}
         port.offer(ports, at_once=not first)
+    # Last: where the image lacks it, all else holds.
+    changed += web.apply(roster.door, machine["target"], roster.web_port)
     return changed
 
 

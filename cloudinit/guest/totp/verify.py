@@ -22,6 +22,7 @@ from guest.totp import codes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 STEP, DIGITS, WINDOW = codes.STEP, 6, 1  # seconds, digits, steps either side of this one
@@ -181,10 +182,9 @@ def _before(method: str) -> "list[str]":
     return ["publickey"] if "key" in method.split("+") else []
 
 
-def _log(name: str, verdict: str, slate: "dict[str, Any]") -> None:
+def _log(name: str, verdict: str, slate: "dict[str, Any]", address: str) -> None:
     """For whoever looks into it later; never the answer itself."""
     count = len(slate["wrong"])
-    address = os.environ.get("PAM_RHOST", "")
     by = f", by {slate['device']}" if verdict == "right" else ""
     state = ", frozen" if slate["frozen"] else ""
     line = f"code of {name} from {address}: {verdict}{by} ({count} wrong in a day{state})"
@@ -203,17 +203,24 @@ def _clock_fault() -> str | None:
     )
 
 
-def _verify(name: str, method: str, answer: str, first: "list[str]") -> tuple[bool, str | None]:
+def decide(
+    name: str, answer: str, fits: "Callable[[dict[str, Any]], bool]", address: str
+) -> tuple[str | None, str | None]:
+    """What becomes of an answer, `right` or one of WORDS, and what the person is told of it.
+
+    None where nothing was looked at. Whichever door it comes by, it is judged here, under the
+    person's one lock; `fits` says whether it may be by what was issued. Raises CodesError, OSError.
+    """
     if "/" in name:
         raise ValueError("not a person's name")
     if len(answer) == DIGITS and (words := _clock_fault()):
-        return False, words
+        return None, words
     with codes.locked(name):
         issued = codes.issued(name)
         if issued is None:
-            return False, None
-        if issued["method"] != method or not all(map(_passed, first)):
-            return False, WORDS["method"]
+            return None, None
+        if not fits(issued):
+            return None, WORDS["method"]
         slate = codes.slate(name, issued)
         before = lean.dumps(slate)
         verdict = judge(answer, issued, slate, time.time())
@@ -221,10 +228,18 @@ def _verify(name: str, method: str, answer: str, first: "list[str]") -> tuple[bo
             codes.keep(name, slate)
         if slate["frozen"]:
             grants.shut(name)
-        elif verdict == "right":
-            grants.write(name)
-    _log(name, verdict, slate)
-    return verdict == "right", _told(verdict, issued, slate, answer)
+    _log(name, verdict, slate, address)
+    return verdict, _told(verdict, issued, slate, answer)
+
+
+def _verify(name: str, method: str, answer: str, first: "list[str]") -> tuple[bool, str | None]:
+    def fits(issued: "dict[str, Any]") -> bool:
+        return issued["method"] == method and all(map(_passed, first))
+
+    verdict, words = decide(name, answer, fits, os.environ.get("PAM_RHOST", ""))
+    if verdict == "right":
+        grants.write(name)
+    return verdict == "right", words
 
 
 def main() -> int:

@@ -1,0 +1,107 @@
+"""The HTTPS door of a machine, opened as its roster says, or shut."""
+
+import json
+import pwd
+
+from guest.gateway import gates, passphrases, places, tickets
+from guest.gateway.asked import Door
+from guest.system import GuestError, folder, run, write
+
+PORT = {"local": 8443, "aws": 443}
+"""What nginx listens on; on the local target another of the host's leads there."""
+UNITS = ("secondlock-gateway.socket", "secondlock-gateway.service", "secondlock-hub.service",
+         "secondlock-web.service")  # fmt: skip
+
+_SYSUSERS = f"""\
+g {places.GATES_GROUP} -
+u {places.HUB_USER} - "Secondlock JupyterHub" /nonexistent /usr/sbin/nologin
+u {places.WEB_USER} - "Secondlock nginx" /nonexistent /usr/sbin/nologin
+"""
+
+
+def apply(door: Door | None, target: str, public_port: int | None) -> list[str]:
+    """Open it to those who have it, at the port that people name; what changed, in words.
+
+    Raises GuestError where the machine's image has no JupyterHub.
+    """
+    if door is None:
+        return _close()
+    if not (places.HUB / "jupyterhub").is_dir():
+        raise GuestError(
+            "this machine's image is of before there was access by web: raise `rebuild:` in its"
+            " request"
+        )
+    _make_users()
+    changed = _write(door, target, public_port or PORT[target])
+    run("systemctl", "restart" if changed else "start", *UNITS)
+    return ["web"] if changed else []
+
+
+def _make_users() -> None:
+    try:
+        for name in (places.HUB_USER, places.WEB_USER):
+            pwd.getpwnam(name)
+    except KeyError:
+        run("systemd-sysusers", "-", stdin=_SYSUSERS)
+
+
+def _write(door: Door, target: str, port: int) -> bool:
+    """What nginx and the hub are told; whether that is a change."""
+    for place, mode in ((places.STATE, 0o700), (places.CONFIG, 0o755)):
+        folder(place, mode)
+    here = "" if port == PORT["aws"] else f":{port}"
+    listen = "".join(f"listen {each}{PORT[target]} ssl;\n" for each in ("", "[::]:"))
+    hub = f"set $hub https://{door.host}{here};\n"
+    escaped = door.host.replace(".", "\\.")
+    parts = {
+        places.CERTIFICATE: (door.certificate, 0o600),
+        places.KEY: (door.key, 0o600),
+        places.CONFIG / "listen.conf": (listen.replace(" ssl", " ssl default_server"), 0o644),
+        places.CONFIG / "hub.conf": (f"{listen}server_name {door.host};\n{hub}", 0o644),
+        places.CONFIG / "people.conf": (
+            f'{listen}server_name "~^(?<who>[a-z0-9][a-z0-9-]*)\\.{escaped}$";\n{hub}', 0o644
+        ),
+        places.HUB_CONFIG: (json.dumps({"host": door.host, "port": port}) + "\n", 0o644),
+    }  # fmt: skip
+    written = [write(path, content, mode) for path, (content, mode) in parts.items()]
+    return any(written)
+
+
+def _close() -> list[str]:
+    """Nobody comes in by it, and nothing listens."""
+    if not places.HUB_CONFIG.exists():
+        return []
+    places.HUB_CONFIG.unlink()
+    for name in gates.opened():
+        leave(name)
+    run("systemctl", "stop", *reversed(UNITS))
+    for each in (places.CERTIFICATE, places.KEY):
+        each.unlink(missing_ok=True)
+    return ["web"]
+
+
+def bind(name: str, enrollment: str, passphrase: str | None) -> list[str]:
+    """Let the person in by this passphrase and no other, or not at all; what changed, in a word.
+
+    Who was in by another is out. Raises GuestError.
+    """
+    if passphrase is None:
+        changed = passphrases.forget(name)
+    else:
+        changed = passphrases.bind(name, enrollment, passphrase)
+    if changed:
+        leave(name)
+    return ["passphrase"] if changed else []
+
+
+def forget(name: str) -> None:
+    """The person is out, and has no passphrase any more."""
+    passphrases.forget(name)
+    leave(name)
+
+
+def leave(name: str) -> None:
+    """End what the person has open by HTTPS, and what would let them open it again."""
+    tickets.end(name)
+    if name in gates.opened():
+        gates.shut(name)

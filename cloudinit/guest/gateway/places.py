@@ -1,0 +1,30 @@
+"""Where the HTTPS door's files lie on a machine, and who its services are."""
+
+from pathlib import Path
+
+from guest import paths
+
+HUB = Path("/usr/local/lib/secondlock-hub")
+"""JupyterHub and what it needs, as the image has it (image/hub.sh)."""
+
+CONFIG = paths.ETC / "web"
+"""What nginx and the hub are told of this machine; nothing in it is secret."""
+NAMES, HUB_CONFIG = CONFIG / "names.conf", CONFIG / "hub.json"
+
+STATE = paths.STATE / "web"
+"""Root's alone: the certificate with its key, and what each person's passphrase hashes to."""
+CERTIFICATE, KEY = STATE / "certificate.pem", STATE / "key.pem"
+PASSPHRASES = STATE / "passphrases"
+
+RUN = Path("/run/secondlock-gateway")
+"""Root's alone: who came in (`tickets`), and what each open gate was told (`gates`)."""
+TICKETS, GATES = RUN / "tickets", RUN / "gates"
+
+HUB_USER, WEB_USER = "secondlock-hub", "secondlock-web"
+GATES_GROUP = "secondlock-gates"
+"""Who may speak to gates: nginx and the hub."""
+
+
+def gate(name: str) -> str:
+    """The unit that leads to a person's Jupyter."""
+    return f"secondlock-gate@{name}.service"

@@ -1,0 +1,233 @@
+"""JupyterHub as the HTTPS door has it: who comes in, whose Jupyter is led to, who goes.
+
+It runs without any privilege. What takes root is asked of the helper (guest/gateway/helper.py).
+"""
+
+import asyncio
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from jupyterhub.app import JupyterHub
+from jupyterhub.auth import Authenticator
+from jupyterhub.handlers.base import BaseHandler
+from jupyterhub.handlers.login import LogoutHandler
+from jupyterhub.orm import new_token
+from jupyterhub.proxy import Proxy
+from jupyterhub.spawner import Spawner
+from tornado import web
+from traitlets import Unicode
+from traitlets.config import Config
+
+RUN = "/run/secondlock-hub"
+HELPER = "/run/secondlock-gateway.sock"
+GATES = "/run/secondlock-gates"
+HOURS = 12
+# JupyterHub 6.1.1 looks for it where nothing has set it, when somebody's cookie is over.
+BaseHandler._token_authenticated = False
+
+PATIENCE = 320  # seconds; a workspace whose image has to be fetched takes longer, and is told so
+
+
+async def ask(place: str, what: str, user: str, **more: object) -> dict[str, Any]:
+    """The helper's answer. Raises OSError, ValueError where there is none."""
+    reading, writing = await asyncio.open_unix_connection(place)
+    try:
+        writing.write(json.dumps({"ask": what, "user": user, **more}).encode() + b"\n")
+        await writing.drain()
+        answer: dict[str, Any] = json.loads(await asyncio.wait_for(reading.readline(), PATIENCE))
+        return answer
+    finally:
+        writing.close()
+
+
+class Tickets:
+    """What the helper gave for each login, in a file: a hub that starts anew still has them."""
+
+    def __init__(self, place: Path) -> None:
+        self._place = place
+
+    def _all(self) -> dict[str, str]:
+        try:
+            return dict(json.loads(self._place.read_text()))
+        except FileNotFoundError:
+            return {}
+
+    def get(self, user: str) -> str:
+        """The newest of a person; empty where there is none."""
+        return self._all().get(user, "")
+
+    def put(self, user: str, ticket: str | None) -> None:
+        """Keep it, or forget the person's."""
+        known = {name: one for name, one in self._all().items() if name != user}
+        fresh = self._place.with_suffix(".new")
+        fresh.write_text(json.dumps(known if ticket is None else {**known, user: ticket}))
+        fresh.rename(self._place)
+
+
+class TwoFactors(Authenticator):
+    """Passphrase and one-time code, in one form."""
+
+    helper = Unicode(HELPER, config=True)
+    tickets = Unicode(f"{RUN}/tickets.json", config=True)
+
+    @property
+    def kept(self) -> Tickets:
+        """Those of who is in."""
+        return Tickets(Path(self.tickets))
+
+    def check_allowed(self, username: str, authentication: object = None) -> bool:
+        """The helper was asked, who knows the roster."""
+        return True
+
+    def get_handlers(self, app: JupyterHub) -> list[Any]:
+        """With a logout that ends what it says."""
+        return [*super().get_handlers(app), ("/logout", Logout), ("/wake/([a-z0-9-]+)", Wake)]
+
+    async def authenticate(self, handler: Any, data: Mapping[str, str]) -> str | None:
+        """The person's name where both are right. Raises HTTPError with what else to tell them."""
+        user = data.get("username", "").strip().lower()
+        said = {"passphrase": data.get("password", "").strip(), "code": data.get("otp", "")}
+        said["code"] = "".join(said["code"].split()).replace("-", "")
+        address = handler.request.remote_ip
+        answer = await ask(self.helper, "log in", user, address=address, **said)
+        if not answer["ok"]:
+            raise web.HTTPError(403, answer["words"])
+        self.kept.put(user, answer["ticket"])
+        return user
+
+    async def refresh_user(self, user: Any, handler: Any = None, **_: object) -> bool:
+        """Whether they may still be in: neither revoked, rotated nor frozen since."""
+        answer = await ask(self.helper, "holds", user.name, ticket=self.kept.get(user.name))
+        return bool(answer["ok"])
+
+
+class Logout(LogoutHandler):
+    """JupyterHub's own only asks the browser to forget its cookie; this ends it, and the gate."""
+
+    async def default_handle_logout(self) -> None:
+        """Forget the person everywhere."""
+        user = self.current_user
+        await super().default_handle_logout()
+        if user:
+            user.orm_user.cookie_id = new_token()
+            self.db.commit()
+            known: TwoFactors = self.authenticator
+            ticket = known.kept.get(user.name)
+            known.kept.put(user.name, None)
+            await ask(known.helper, "leave", user.name, ticket=ticket)
+
+
+class Wake(BaseHandler):
+    """Where nginx sends who finds a gate shut: the hub looks, and then opens it again."""
+
+    @web.authenticated
+    async def get(self, name: str) -> None:
+        """Of one's own. Raises HTTPError for another's."""
+        user = self.current_user
+        if name != user.name:
+            raise web.HTTPError(403, "This is another person's.")
+        if user.spawner.ready:
+            await user.spawner.poll_and_notify()
+        self.redirect(f"{self.hub.base_url}spawn/{name}")
+
+
+class Workspace(Spawner):
+    """The Jupyter of a person's workspace, which the helper starts, and the gate before it."""
+
+    helper = Unicode(HELPER, config=True)
+    gates = Unicode(GATES, config=True)
+
+    async def start(self) -> str:
+        """The gate's socket. Raises HTTPError in the helper's words."""
+        env = self.get_env()
+        told = {
+            "token": env["JUPYTERHUB_API_TOKEN"],
+            "client": env["JUPYTERHUB_CLIENT_ID"],
+            "hub": env["JUPYTERHUB_HOST"],
+            "callback": env["JUPYTERHUB_OAUTH_CALLBACK_URL"],
+        }
+        ticket = self.authenticator.kept.get(self.user.name)
+        answer = await ask(self.helper, "open", self.user.name, ticket=ticket, told=told)
+        if not answer["ok"]:
+            raise web.HTTPError(500, answer["words"])
+        return socket_url(f"{self.gates}/{self.user.name}/gate.sock")
+
+    async def poll(self) -> int | None:
+        """None where it runs (the base class says so)."""
+        return None if (await ask(self.helper, "is open", self.user.name))["ok"] else 0
+
+    async def stop(self, now: bool = False) -> None:
+        """Shut the gate; what runs in the workspace goes on."""
+        await ask(self.helper, "shut", self.user.name)
+
+
+class StaticProxy(Proxy):
+    """nginx finds a gate by the person's name: it need not be told of any."""
+
+    should_start = False
+
+    async def add_route(self, routespec: str, target: str, data: Any) -> None:
+        """Nothing."""
+
+    async def delete_route(self, routespec: str) -> None:
+        """Nothing."""
+
+    async def get_all_routes(self) -> dict[str, dict[str, Any]]:
+        """None that anything could be missing from."""
+        return {}
+
+    async def check_routes(self, *_: Any, **__: Any) -> None:
+        """Nothing."""
+
+
+def socket_url(path: str) -> str:
+    """As JupyterHub spells a unix socket."""
+    return f"http+unix://{quote(path, safe='')}"
+
+
+def configuration(said: Mapping[str, Any]) -> Config:
+    """The hub's, of a machine whose /etc/secondlock/web/hub.json says this."""
+    run, helper = said.get("run", RUN), said.get("helper", HELPER)
+    c = Config()
+    c.JupyterHub.authenticator_class = TwoFactors
+    c.JupyterHub.spawner_class = Workspace
+    c.JupyterHub.proxy_class = StaticProxy
+    c.TwoFactors.helper = c.Workspace.helper = helper
+    c.TwoFactors.tickets = f"{run}/tickets.json"
+    c.Workspace.gates = said.get("gates", GATES)
+    c.TwoFactors.request_otp = True
+    c.TwoFactors.otp_prompt = "One-time code:"
+    c.TwoFactors.allow_all = True  # who gets a ticket is on the roster
+    # Nobody is in for longer than this after it is over for them.
+    c.TwoFactors.auth_refresh_age = 5
+    c.TwoFactors.auth_refresh_strict = True
+    c.TwoFactors.refresh_pre_spawn = True
+    c.JupyterHub.db_url = f"sqlite:///{run}/hub.sqlite"
+    c.JupyterHub.cookie_secret_file = f"{run}/cookie_secret"
+    c.JupyterHub.cookie_max_age_days = HOURS / 24
+    c.JupyterHub.tornado_settings = {"cookie_options": {"samesite": "Lax", "secure": True}}
+    # Of two people neither is to reach the other's cookies: each has an origin of their own.
+    c.JupyterHub.subdomain_host = f"https://{said['host']}:{said['port']}".removesuffix(":443")
+    c.JupyterHub.subdomain_hook = lambda name, domain, **_: f"{name}.{domain}"
+    c.JupyterHub.cookie_host_prefix_enabled = True
+    # A socket: what listens on the loopback is reached from workspaces.
+    c.JupyterHub.bind_url = "http://127.0.0.1:8000"  # nobody listens there; nginx leads on
+    c.JupyterHub.hub_bind_url = c.JupyterHub.hub_connect_url = socket_url(f"{run}/hub.sock")
+    c.JupyterHub.hub_socket_mode = 0o660
+    c.JupyterHub.cleanup_servers = False  # work goes on while the hub starts anew
+    c.JupyterHub.shutdown_on_logout = False
+    c.JupyterHub.concurrent_spawn_limit = 5
+    c.JupyterHub.log_level = "WARN"
+    c.Workspace.start_timeout = PATIENCE
+    c.Workspace.http_timeout = 60
+    c.Workspace.poll_interval = 10
+    return c
+
+
+def main(place: str) -> None:
+    """Run it for ever."""
+    JupyterHub.instance(config=configuration(json.loads(Path(place).read_text())))
+    JupyterHub.launch_instance([])

@@ -1,0 +1,228 @@
+"""Jupyter in a browser: the HTTPS door of a booted machine, its second factor, and who is put out.
+
+What needs no machine of it: tests/unit/test_gateway.py.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+import socket
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.support.browser import Browser, WebSocket
+    from tests.support.client import Client
+    from tests.support.machine import Machine
+    from tests.support.people import Person
+
+BY_WEB = {"access": ("ssh", "web"), "web_allowed_from": ("127.0.0.0/8",)}
+SECONDS = 20  # in which whoever is out is out, emulated
+LONG = 240  # for a kernel to start there
+
+
+@pytest.fixture(scope="module")
+def people(machine: Machine) -> Iterator[list[Person]]:
+    """Some who come by HTTPS too; afterwards nobody does."""
+    found = [_change(machine, machine.researcher(), BY_WEB) for _ in range(5)]
+    machine.apply()
+    machine.wait_for("test -S /run/secondlock-hub/hub.sock", timeout=180)
+    yield found
+    for name in [each.name for each in found if each.name in machine.lab.requests]:
+        _change(machine, machine.person(name), {"access": ("ssh",), "web_allowed_from": ()})
+    machine.apply()
+    with pytest.raises(OSError):  # noqa: PT011 (refused, reset or in vain)
+        socket.create_connection(("127.0.0.1", machine.spec.web_port or 0), 5).recv(1)
+    assert _listening(machine) == set()
+
+
+@pytest.fixture
+def person(people: list[Person]) -> Person:
+    """One of them whom no test has used."""
+    return people.pop()
+
+
+def _change(machine: Machine, person: Person, update: dict[str, Any]) -> Person:
+    """Edit a request; `apply` brings it to the machine."""
+    request = person.request.model_copy(update=update)
+    machine.lab.requests[person.name] = request
+    return machine.person(person.name)
+
+
+def _listening(machine: Machine) -> set[str]:
+    """What of the door's listens, and where, for the network."""
+    said = machine.succeed("ss -Hltnp")
+    ours = [line for line in said.splitlines() if "nginx" in line or "python" in line]
+    return {line.split()[3] for line in ours}
+
+
+def _enter(machine: Machine, person: Person, code: str) -> Browser:
+    browser = machine.browser
+    answer = browser.log_in(person.name, person.passphrase, code)
+    assert (answer.status, answer.said) == (302, ""), answer.text
+    assert browser.enter(person.name).status == 200
+    page = browser.ask(browser.url("/api/status", person.name))
+    assert (page.status, "kernels" in page.text) == (200, True), page.text
+    return browser
+
+
+def _post(browser: Browser, person: Person, path: str, body: object) -> Any:
+    headers = {"Origin": browser.url("", person.name), "Content-Type": "application/json"}
+    url, data = browser.url(path, person.name), json.dumps(body).encode()
+    page = browser.ask(url, data=data, headers=headers, method="POST")
+    assert page.status in (200, 201), page.text
+    return json.loads(page.text)
+
+
+def _run(websocket: WebSocket, code: str) -> str:
+    """What a cell prints (Jupyter's "Messaging", execute_request)."""
+    header = {
+        "msg_id": secrets.token_hex(8),
+        "username": "",
+        "session": secrets.token_hex(8),
+        "msg_type": "execute_request",
+        "version": "5.3",
+    }
+    content = {"code": code, "silent": False, "store_history": True, "stop_on_error": True}
+    request = {"header": header, "parent_header": {}, "metadata": {}, "content": content}
+    websocket.send({**request, "channel": "shell", "buffers": []})
+    while said := websocket.receive(LONG):
+        ours = said["parent_header"].get("msg_id") == header["msg_id"]
+        if ours and said["msg_type"] == "stream":
+            return str(said["content"]["text"]).strip()
+    raise AssertionError("the kernel went away")
+
+
+def _closes(websocket: WebSocket) -> bool:
+    deadline = time.monotonic() + SECONDS
+    while time.monotonic() < deadline:
+        try:
+            if websocket.receive(max(deadline - time.monotonic(), 0.1)) is None:
+                return True
+        except TimeoutError:
+            break
+    return False
+
+
+def _terminal(browser: Browser, person: Person) -> WebSocket:
+    name = _post(browser, person, "/api/terminals", {})["name"]
+    return browser.websocket(person.name, f"/terminals/websocket/{name}")
+
+
+def _says(terminal: WebSocket, command: str, wanted: str) -> bool:
+    terminal.send(["stdin", f"{command}\r"])
+    seen, deadline = "", time.monotonic() + LONG
+    while time.monotonic() < deadline:
+        said = terminal.receive(LONG)
+        assert said is not None, seen
+        seen += str(said[1]) if said[0] == "stdout" else ""
+        if re.search(wanted, seen):
+            return True
+    return False
+
+
+def test_a_person_works_in_a_browser(
+    machine: Machine, person: Person, people: list[Person]
+) -> None:
+    browser = _enter(machine, person, person.code())
+    kernel = _post(browser, person, "/api/kernels", {})["id"]
+    cells = browser.websocket(person.name, f"/api/kernels/{kernel}/channels")
+    assert _run(cells, "print(6 * 7, __import__('os').getuid())").startswith("42 2")
+    terminal = _terminal(browser, person)
+    assert _says(terminal, "echo $((40+2))-$USER", f"42-{person.name}")
+    own = {"Origin": browser.url("", person.name)}
+    size = 20 << 20
+    file = {"type": "file", "format": "text", "content": "x" * size}
+    url = browser.url("/api/contents/big.txt", person.name)
+    saved = browser.ask(url, data=json.dumps(file).encode(), method="PUT", headers=own)
+    assert (saved.status, json.loads(saved.text)["size"]) == (201, size)
+    # Another's place, though they are not in: neither woken nor seen.
+    other = people[0].name
+    page = browser.ask(browser.url("/api/status", other))
+    assert (page.status, "kernels" in page.text) == (403, False)
+    assert machine.run(f"systemctl is-active secondlock-jupyter@{other}")[1].strip() == "inactive"
+    # What listens for the network: nginx and nothing else of the door's.
+    assert _listening(machine) == {"0.0.0.0:8443", "[::]:8443"}
+    browser.ask(browser.url("/hub/logout"))
+    assert _closes(terminal)
+    assert "/hub/login" in browser.ask(browser.url("/lab", person.name)).url
+
+
+def test_a_code_is_good_once_whichever_door_it_came_by(
+    machine: Machine, client: Client, person: Person
+) -> None:
+    code = person.code()
+    assert client.login(person, code=code).entered
+    refused = machine.browser.log_in(person.name, person.passphrase, code)
+    assert (refused.status, "used already" in refused.said) == (403, True)
+    later = person.code(1)
+    assert machine.browser.log_in(person.name, person.passphrase, later).status == 302
+    again = client.login(person, code=later)
+    assert again.denied
+    assert "used already" in again.errors
+    wrong = machine.browser.log_in(person.name, person.passphrase, person.wrong_code())
+    assert (wrong.status, wrong.said) == (403, "The name, the passphrase or the code is wrong.")
+    assert client.login(person, code=person.wrong_code()).denied
+    assert machine.person_status(person)["wrong_codes"] == 2
+    assert machine.person_status(person)["last_login"] is not None
+
+
+@pytest.mark.parametrize("how", ["rotated", "frozen", "revoked"])
+def test_who_is_put_out_loses_open_websockets_within_seconds(
+    machine: Machine, people: list[Person], how: str
+) -> None:
+    person = people.pop()
+    browser = _enter(machine, person, person.code())
+    terminal = _terminal(browser, person)
+    assert _says(terminal, "echo $((40+2))", "42")
+    if how == "rotated":
+        machine.rotate(person)
+    elif how == "revoked":
+        machine.revoke(person)
+    else:
+        machine.succeed(_FREEZE.format(name=person.name))
+    assert _closes(terminal)
+    time.sleep(6)
+    assert "/hub/login" in browser.ask(browser.url("/lab", person.name)).url
+    if how == "rotated":  # what runs there goes on
+        machine.succeed(f"systemctl is-active secondlock-jupyter@{person.name}")
+
+
+# As thirty wrong codes leave it.
+_FREEZE = """\
+python3 - <<'END'
+import sys; sys.path.insert(0, "/usr/local/lib/secondlock")
+from guest.totp import codes
+with codes.locked("{name}"):
+    codes.keep("{name}", codes.slate("{name}", codes.issued("{name}")) | {{"frozen": True}})
+END
+"""
+
+
+def test_who_has_the_web_alone_has_no_ssh(
+    machine: Machine, client: Client, people: list[Person]
+) -> None:
+    person = _change(machine, machine.researcher(), {**BY_WEB, "access": ("web",)})
+    machine.apply()
+    assert client.login(person, code=person.code()).denied
+    assert machine.browser.log_in(person.name, person.passphrase, person.code()).status == 302
+    _change(machine, person, {"access": ("ssh",), "web_allowed_from": ()})
+    machine.apply()
+    assert (
+        machine.browser.log_in(person.name, person.passphrase, person.emergency_codes[0]).status
+        == 403
+    )
+    assert client.login(person, code=person.emergency_codes[1]).entered
+
+
+def test_no_passphrase_lies_on_the_machine(machine: Machine, people: list[Person]) -> None:
+    for person in people:
+        place = "/var/lib/secondlock /etc /run /var/log /usr/local/lib/secondlock"
+        machine.fail(f"grep -rqsF -- {person.passphrase} {place}")
+    assert machine.succeed("stat -c %a /var/lib/secondlock/web").strip() == "700"

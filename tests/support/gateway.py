@@ -1,0 +1,296 @@
+"""The HTTPS door on this computer's loopback: the machine's own nginx, hub, gate and helper.
+
+What systemd does on a machine is done here by hand, and Jupyter is a few lines. Needs nginx, and
+the folder of the hub's packages with a Python of its version (SECONDLOCK_HUB, SECONDLOCK_PYTHON).
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyotp
+
+from cloudinit.bundle import templates
+from infra import web
+from tests.support.browser import Browser
+from tests.support.client import free_port
+from tests.support.documents import SEED
+
+if TYPE_CHECKING:
+    import datetime as dt
+
+    import pytest
+
+codes: Any = importlib.import_module("guest.totp.codes")
+door: Any = importlib.import_module("guest.gateway.door")
+gates: Any = importlib.import_module("guest.gateway.gates")
+helper: Any = importlib.import_module("guest.gateway.helper")
+passphrases: Any = importlib.import_module("guest.gateway.passphrases")
+places: Any = importlib.import_module("guest.gateway.places")
+asked: Any = importlib.import_module("guest.gateway.asked")
+
+SERVICE = Path(gates.__file__).parent / "service"
+STACK, MACHINE = "test", "lab"
+
+JUPYTER = """
+import asyncio, json, sys
+from aiohttp import web
+
+async def seen(asked):
+    shown = {"path": asked.raw_path, "headers": dict(asked.headers)}
+    answer = web.json_response(shown)
+    answer.set_cookie("username-localhost", "secret")
+    answer.set_cookie("_xsrf", "x")
+    return answer
+
+async def upload(asked):
+    size = 0
+    async for part in asked.content.iter_any():
+        size += len(part)
+    return web.json_response({"size": size})
+
+async def talk(asked):
+    one = web.WebSocketResponse(protocols=("v1.kernel.websocket.jupyter.org",))
+    await one.prepare(asked)
+    async for each in one:
+        await one.send_str(each.data)
+    return one
+
+app = web.Application(client_max_size=0)
+app.router.add_put("/{rest:.*}", upload)
+app.router.add_get("/talk", talk)
+app.router.add_route("*", "/{rest:.*}", seen)
+web.run_app(app, path=sys.argv[1], print=None)
+"""
+GATE = """
+import asyncio, json, sys
+from pathlib import Path
+import secondlock_gate as it
+told, hub, jupyter, place = sys.argv[1:]
+gate = it.Gate(json.loads(Path(told).read_text()), hub, jupyter, "t" * 64)
+asyncio.run(it._serve(gate, it.listen(Path(place), None)))
+"""
+HUB = "import sys, secondlock_hub; secondlock_hub.main(sys.argv[1])"
+
+
+class Person:
+    """One who may come in, and what they hold."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self._secret = name, secrets.token_bytes(20)
+        self.enrollment, self.passphrase = secrets.token_hex(16), f"{name}-{secrets.token_hex(8)}"
+
+    def code(self) -> str:
+        """What their phone shows."""
+        import base64
+
+        return pyotp.TOTP(base64.b32encode(self._secret).decode()).now()
+
+    @property
+    def issued(self) -> dict[str, Any]:
+        """As the machine keeps it."""
+        return {
+            "enrollment": self.enrollment,
+            "method": "key+totp",
+            "secret": self._secret.hex(),
+            "emergency": [str(10_000_000 + n) for n in range(5)],
+        }
+
+    def wrong(self) -> str:
+        """What it shows at no time near now."""
+        import base64
+
+        phone = pyotp.TOTP(base64.b32encode(self._secret).decode())
+        near = {phone.at(int(time.time()) + step * 30) for step in range(-25, 26)}
+        return next(code for code in ("123456", "654321", "111111") if code not in near)
+
+    def bind(self) -> None:
+        """Let them in by this and nothing else."""
+        codes.enroll(self.name, self.issued)
+        door.bind(self.name, self.enrollment, self.passphrase)
+
+
+def missing() -> str | None:
+    """Why it cannot run here, if so."""
+    if nginx() is None:
+        return "nginx is not installed"
+    if "SECONDLOCK_HUB" not in os.environ:
+        return "SECONDLOCK_HUB names no folder with image/hub-requirements.txt installed"
+    return None
+
+
+def nginx() -> str | None:
+    """The program."""
+    return os.environ.get("SECONDLOCK_NGINX") or shutil.which("nginx", path="/usr/sbin:/usr/bin")
+
+
+def lay_out(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine's folders, in this one."""
+    for name in ("CODES", "SPENT", "WITNESS", "LOCKS"):
+        (place / name.lower()).mkdir()
+        monkeypatch.setattr(codes, name, str(place / name.lower()))
+    state, run, config = place / "state", place / "run", place / "web"
+    for folder in (state, run, config):
+        folder.mkdir(mode=0o700)
+    for name, path in {
+        "STATE": state,
+        "CERTIFICATE": state / "certificate.pem",
+        "KEY": state / "key.pem",
+        "PASSPHRASES": state / "passphrases",
+        "RUN": run,
+        "TICKETS": run / "tickets",
+        "GATES": run / "gates",
+        "CONFIG": config,
+        "HUB_CONFIG": config / "hub.json",
+    }.items():
+        monkeypatch.setattr(places, name, path)
+    monkeypatch.setattr(helper.login.verify.measured, "offset", lambda: None)
+
+
+class Loopback:
+    """All of it, in a folder."""
+
+    def __init__(self, place: Path, monkeypatch: pytest.MonkeyPatch, today: dt.date) -> None:
+        self.place, self._patch = place, monkeypatch
+        self.port = free_port()
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+        lay_out(place, monkeypatch)
+        monkeypatch.setattr(door, "PORT", {"local": self.port, "aws": 443})
+        monkeypatch.setattr(gates, "run", self._systemctl)
+        people = ("alice", "bob")
+        self.people = {name: Person(name) for name in people}
+        made = web.certificate(SEED, stack=STACK, machine=MACHINE, people=people, today=today)
+        self.authority, self.host = web.authority(SEED, STACK), made.host
+        said = asked.Door(made.host, made.certificate, made.key, ("127.0.0.0/8",))
+        assert door._write(said, "local", self.port)
+        for person in self.people.values():
+            person.bind()
+
+    @property
+    def browser(self) -> Browser:
+        """A new one."""
+        return Browser(self.host, self.port, self.authority)
+
+    def enroll(self, name: str) -> Person:
+        """Somebody of this name, with another enrollment than before; nothing of theirs is open."""
+        self.people[name] = Person(name)
+        self.people[name].bind()
+        return self.people[name]
+
+    def put_out(self, person: Person, how: str) -> None:
+        """What a roster, or the thirtieth wrong code by SSH, does to them."""
+        if how == "revoked":
+            codes.forget(person.name)
+            door.forget(person.name)
+        elif how == "rotated":
+            self.enroll(person.name)
+        else:
+            with codes.locked(person.name):
+                slate = codes.slate(person.name, codes.issued(person.name))
+                codes.keep(person.name, slate | {"frozen": True})
+
+    def listening(self) -> set[int]:
+        """Ports of this computer's that any of it listens on."""
+        pids = [each.pid for each in self._running.values()]
+        found = subprocess.run(["ss", "-Hltnp"], capture_output=True, text=True, check=True).stdout
+        mine = [line for line in found.splitlines() if any(f"pid={pid}," in line for pid in pids)]
+        return {int(line.split()[3].rpartition(":")[2]) for line in mine}
+
+    def restart_hub(self) -> None:
+        """End it, as an upgrade does, and start it again."""
+        self._running["hub"].terminate()
+        self._running["hub"].wait(30)
+        (self.place / "hub.sock").unlink(missing_ok=True)
+        self._python("hub", HUB, str(self.place / "hub.json"))
+        self._wait(self.place / "hub.sock")
+
+    def start(self) -> None:
+        """Everything but gates, which the hub has started."""
+        listening = socket.socket(socket.AF_UNIX)
+        listening.bind(str(self.place / "helper.sock"))
+        listening.listen()
+        for each, arguments in ((helper.listen, (listening, os.getuid())), (helper._watch, ())):
+            threading.Thread(target=each, args=arguments, daemon=True).start()
+        told = {"host": self.host, "port": self.port, "run": str(self.place)}
+        told |= {"helper": str(self.place / "helper.sock"), "gates": str(self.place / "open")}
+        (self.place / "hub.json").write_text(json.dumps(told))
+        self._python("hub", HUB, str(self.place / "hub.json"))
+        for name in self.people:
+            (self.place / "open" / name).mkdir(parents=True)
+            self._python(f"jupyter-{name}", JUPYTER, str(self.place / f"jupyter-{name}.sock"))
+        ((_, _, config),) = templates("local", "nginx.conf")
+        for before, after in {
+            "/run/secondlock-hub/": f"{self.place}/",
+            "/run/secondlock-gates/": f"{self.place}/open/",
+            "/run/secondlock-web/": f"{self.place}/",
+            "/run/credentials/secondlock-web.service/certificate": str(places.CERTIFICATE),
+            "/run/credentials/secondlock-web.service/key": str(places.KEY),
+            "/etc/secondlock/web/": f"{places.CONFIG}/",
+            "http {": "http { ",
+            "worker_processes 2;": "worker_processes 1; daemon off;"
+            + ("user root;" if os.geteuid() == 0 else ""),
+        }.items():
+            config = config.replace(before, after)
+        (self.place / "nginx.conf").write_text(config)
+        self._launch("nginx", [str(nginx()), "-c", str(self.place / "nginx.conf"), "-e", "stderr"])
+        self._wait(self.place / "hub.sock")
+
+    def end(self) -> None:
+        """All of it."""
+        for each in self._running.values():
+            each.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                each.wait(10)
+            each.kill()
+
+    def log(self, name: str) -> str:
+        """What one of them said."""
+        return (self.place / f"{name}.log").read_text(errors="replace")
+
+    def _python(self, name: str, program: str, *arguments: str) -> None:
+        paths = f"import sys; sys.path[:0] = [{os.environ['SECONDLOCK_HUB']!r}, {str(SERVICE)!r}]\n"
+        python = os.environ.get("SECONDLOCK_PYTHON", "python3.13")
+        self._launch(name, [python, "-I", "-c", paths + program, *arguments])
+
+    def _launch(self, name: str, argv: list[str]) -> None:
+        log = (self.place / f"{name}.log").open("ab")
+        self._running[name] = subprocess.Popen(
+            argv, cwd=self.place, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+        )
+
+    def _wait(self, path: Path) -> None:
+        deadline = time.monotonic() + 60
+        while not path.exists():
+            assert time.monotonic() < deadline, self.log("hub")
+            time.sleep(0.1)
+
+    def _systemctl(self, *argv: str, check: bool = True) -> str:
+        """As systemd with the unit of a gate."""
+        command, unit = argv[1], argv[-1]
+        name = unit.partition("@")[2].removesuffix(".service")
+        running = self._running.get(f"gate-{name}")
+        if command == "is-active":
+            return "active" if running and running.poll() is None else "inactive"
+        if command in ("kill", "restart") and running:
+            running.kill()
+            running.wait()
+        if command == "restart":
+            place = self.place / "open" / name / "gate.sock"
+            place.unlink(missing_ok=True)
+            jupyter = self.place / f"jupyter-{name}.sock"
+            told = places.GATES / name
+            arguments = (str(told), str(self.place / "hub.sock"), str(jupyter), str(place))
+            self._python(f"gate-{name}", GATE, *arguments)
+            self._wait(place)
+        return ""

@@ -1,0 +1,259 @@
+"""The HTTPS door on the loopback: real nginx, JupyterHub, gate and helper, and a real judge.
+
+On a booted machine: tests/machine/test_gateway.py.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import socket
+import ssl
+import time
+import urllib.error
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.gateway import Loopback, Person, codes, missing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.support.browser import Browser, WebSocket
+
+SECONDS = 12  # in which whoever is out is out: the hub's word holds 5, the helper looks every 2
+
+if why := missing():
+    pytest.skip(why, allow_module_level=True)
+
+
+@pytest.fixture(scope="module")
+def loopback(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loopback]:
+    with pytest.MonkeyPatch.context() as patch:
+        made = Loopback(tmp_path_factory.mktemp("web"), patch, dt.date(2026, 11, 27))
+        try:
+            made.start()
+            yield made
+        finally:
+            made.end()
+
+
+@pytest.fixture
+def alice(loopback: Loopback) -> Person:
+    """Enrolled anew: each test has codes of its own."""
+    return loopback.enroll("alice")
+
+
+@pytest.fixture
+def bob(loopback: Loopback) -> Person:
+    return loopback.enroll("bob")
+
+
+def enter(loopback: Loopback, person: Person) -> Browser:
+    browser = loopback.browser
+    answer = browser.log_in(person.name, person.passphrase, person.code())
+    assert (answer.status, answer.said) == (302, ""), answer.text
+    assert browser.enter(person.name).status == 200
+    return browser
+
+
+def closes_within(websocket: WebSocket, seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while (left := deadline - time.monotonic()) > 0:
+        try:
+            if websocket.receive(left) is None:
+                return True
+        except TimeoutError:
+            return False
+    return False
+
+
+def test_passphrase_and_code_let_in_and_a_code_is_good_once(
+    loopback: Loopback, alice: Person
+) -> None:
+    code = alice.code()
+    assert loopback.browser.log_in("alice", alice.passphrase, code).status == 302
+    again = loopback.browser.log_in("alice", alice.passphrase, code)
+    assert (again.status, again.said[:27]) == (403, "This code was used already:")
+    emergency = alice.issued["emergency"][0]
+    assert loopback.browser.log_in("alice", alice.passphrase, emergency).status == 302
+
+
+def test_a_wrong_passphrase_uses_no_code_up_and_counts_none(
+    loopback: Loopback, alice: Person
+) -> None:
+    code = alice.code()
+    for name, passphrase, answer in (
+        ("alice", "wrong", code),
+        ("alice", "wrong", "000000"),
+        ("mallory", alice.passphrase, code),
+        ("../alice", alice.passphrase, code),
+        ("", "", ""),
+    ):
+        refused = loopback.browser.log_in(name, passphrase, answer)
+        assert (refused.status, refused.said) == (
+            403,
+            "The name, the passphrase or the code is wrong.",
+        )
+    slate = codes.slate("alice", codes.issued("alice"))
+    assert (slate["uses"], slate["wrong"]) == (0, [])
+    assert loopback.browser.log_in("alice", alice.passphrase, code).status == 302
+
+
+def test_wrong_codes_count_with_those_of_ssh(loopback: Loopback, alice: Person) -> None:
+    assert loopback.browser.log_in("alice", alice.passphrase, alice.wrong()).status == 403
+    assert len(codes.slate("alice", codes.issued("alice"))["wrong"]) == 1
+
+
+def test_without_the_forms_own_token_nothing_is_judged(loopback: Loopback, alice: Person) -> None:
+    browser = loopback.browser
+    form = {"username": "alice", "password": alice.passphrase, "otp": alice.code()}
+    assert browser.ask(browser.url("/hub/login"), form=form).status == 403
+    assert codes.slate("alice", codes.issued("alice"))["uses"] == 0
+
+
+def test_jupyter_sees_its_own_token_and_no_cookie_of_the_hubs(
+    loopback: Loopback, alice: Person
+) -> None:
+    browser = enter(loopback, alice)
+    forged = {"X-Forwarded-For": "6.6.6.6", "Authorization": "token stolen", "Cookie2": "x"}
+    page = browser.ask(browser.url("/lab?a=%2F..&b", "alice"), headers=forged)
+    seen = json.loads(page.text)
+    assert seen["path"] == "/lab?a=%2F..&b"
+    headers = {name.lower(): value for name, value in seen["headers"].items()}
+    assert headers["authorization"] == f"token {'t' * 64}"
+    assert headers["host"] == "localhost"
+    assert headers["x-forwarded-for"] == "127.0.0.1"
+    assert "hub" not in headers.get("cookie", "")
+    assert "secondlock" not in headers.get("cookie", "")
+    given = page.headers.get_all("Set-Cookie") or []
+    assert all(each.startswith("_xsrf=") for each in given)
+    assert page.headers["Strict-Transport-Security"]
+
+
+def test_everything_is_led_on_whole(loopback: Loopback, alice: Person) -> None:
+    browser = enter(loopback, alice)
+    own = {"Origin": browser.url("", "alice")}
+    size = 100 << 20
+    url = browser.url("/api/contents/big", "alice")
+    page = browser.ask(url, data=bytes(size), method="PUT", headers=own)
+    assert json.loads(page.text) == {"size": size}
+    websocket = browser.websocket("alice", "/talk")
+    for said in ("hello", "x" * 60_000):
+        websocket.send(said)
+        assert websocket.receive() == said
+    websocket.close()
+
+
+def test_what_another_site_asks_is_refused(loopback: Loopback, alice: Person) -> None:
+    browser = enter(loopback, alice)
+    url, other = browser.url("/api/contents/x", "alice"), browser.url("", "bob")
+    for origin in ({"Origin": other}, {"Origin": "null"}, {}):
+        assert browser.ask(url, data=b"x", method="PUT", headers=origin).status == 403
+    fetched = {"Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "no-cors"}
+    assert browser.ask(url, headers=fetched).status == 403
+    with pytest.raises(PermissionError):
+        browser.websocket("alice", "/talk", origin=other)
+    assert browser.ask(url, headers={"Host": "evil.example"}).status == 421
+
+
+def test_another_persons_place_is_refused(loopback: Loopback, alice: Person, bob: Person) -> None:
+    theirs, browser = enter(loopback, bob), enter(loopback, alice)
+    page = browser.ask(browser.url("/api/status", "bob"))
+    assert (page.status, "headers" in page.text) == (403, False)
+    with pytest.raises(PermissionError):
+        browser.websocket("bob", "/talk")
+    # Bob's own cookies at Alice's place, and Alice's at Bob's.
+    for cookie in [*theirs.cookies]:
+        if cookie.name == "__Host-secondlock":
+            stolen = {"Cookie": f"{cookie.name}={cookie.value}"}
+            assert browser.ask(browser.url("/x", "alice"), headers=stolen, follow=False).status in (
+                302,
+                403,
+            )
+    assert theirs.ask(theirs.url("/api/status", "bob")).status == 200
+
+
+def test_nobody_who_is_not_in_reaches_anything(loopback: Loopback, alice: Person) -> None:
+    enter(loopback, alice)
+    stranger = loopback.browser
+    assert "/hub/login" in stranger.ask(stranger.url("/lab", "alice")).url
+    assert stranger.ask(stranger.url("/x", "alice"), method="DELETE").status == 403
+    with pytest.raises(PermissionError):
+        stranger.websocket("alice", "/talk")
+    for path in ("/hub/api/users", "/hub/api/", "/hub/api/info", "/hub/metrics", "/hub/token"):
+        assert stranger.ask(stranger.url(path)).status == 404, path
+    token = {"Authorization": "token 0123456789"}
+    assert "/hub/login" in stranger.ask(stranger.url("/hub/home"), headers=token).url
+
+
+@pytest.mark.parametrize("how", ["revoked", "rotated", "frozen"])
+def test_who_is_out_is_out_within_seconds(loopback: Loopback, alice: Person, how: str) -> None:
+    browser = enter(loopback, alice)
+    websocket = browser.websocket("alice", "/talk")
+    websocket.send("hello")
+    assert websocket.receive() == "hello"
+    loopback.put_out(alice, how)
+    assert closes_within(websocket, SECONDS)
+    time.sleep(SECONDS / 2)
+    assert "/hub/login" in browser.ask(browser.url("/lab", "alice")).url
+    assert "/hub/login" in browser.ask(browser.url("/hub/home")).url
+
+
+def test_a_logout_ends_copied_cookies_and_open_websockets(
+    loopback: Loopback, alice: Person
+) -> None:
+    browser = enter(loopback, alice)
+    websocket = browser.websocket("alice", "/talk")
+    thief = loopback.browser
+    for cookie in browser.cookies:
+        thief.cookies.set_cookie(cookie)
+    assert thief.ask(thief.url("/hub/home")).url.endswith("/hub/home")
+    browser.ask(browser.url("/hub/logout"))
+    assert "/hub/login" in thief.ask(thief.url("/hub/home")).url
+    assert closes_within(websocket, SECONDS)
+    assert "/hub/login" in thief.ask(thief.url("/lab", "alice")).url
+
+
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion")
+def test_only_todays_tls_is_spoken(loopback: Loopback) -> None:
+    old = ssl.create_default_context(cadata=loopback.authority)
+    old.minimum_version = ssl.TLSVersion.TLSv1
+    old.maximum_version = ssl.TLSVersion.TLSv1_1
+    old.set_ciphers("ALL:@SECLEVEL=0")
+    with (
+        pytest.raises(ssl.SSLError),
+        socket.create_connection(("127.0.0.1", loopback.port)) as plain,
+    ):
+        old.wrap_socket(plain, server_hostname=loopback.host)
+    stranger = loopback.browser
+    stranger.tls = ssl.create_default_context()  # which knows nothing of the stack's authority
+    with pytest.raises(urllib.error.URLError, match="CERTIFICATE_VERIFY_FAILED"):
+        stranger.ask(stranger.url("/hub/login"))
+
+
+def test_the_hub_and_gates_are_reached_by_their_sockets_alone(loopback: Loopback) -> None:
+    listening = loopback.listening()
+    assert listening == {loopback.port}
+
+
+@pytest.mark.parametrize(
+    "path", ["//evil.example/", "/%5Cevil.example/", "/user/alice//evil.example"]
+)
+def test_nobody_is_led_elsewhere(loopback: Loopback, alice: Person, path: str) -> None:
+    browser = enter(loopback, alice)
+    # Another visit, by the hub's own cookie alone.
+    browser.cookies.clear(f"alice.{loopback.host}")
+    page = browser.ask(browser.url(path, "alice"))
+    assert page.url.startswith(browser.url("/", "alice")), page.url
+
+
+def test_a_hub_that_starts_anew_puts_nobody_out(loopback: Loopback, alice: Person) -> None:
+    browser = enter(loopback, alice)
+    websocket = browser.websocket("alice", "/talk")
+    loopback.restart_hub()
+    websocket.send("still there")
+    assert websocket.receive() == "still there"
+    assert browser.ask(browser.url("/hub/home")).url.endswith("/hub/home")
+    assert browser.ask(browser.url("/x", "alice")).status == 200

@@ -1,0 +1,262 @@
+"""What the HTTPS door's helper does for the hub, and for nobody else; what a roster says of it."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import socket
+import threading
+import time
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from infra import web
+from tests.support.documents import SEED, document, envelope
+from tests.support.gateway import (
+    Person,
+    codes,
+    gates,
+    helper,
+    lay_out,
+    passphrases,
+    places,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+parse: Any = importlib.import_module("guest.roster.document").parse
+GuestError: Any = importlib.import_module("guest.system").GuestError
+tickets: Any = importlib.import_module("guest.gateway.tickets")
+TOLD = {"token": "t", "client": "c", "hub": "https://h", "callback": "https://a.h/user/alice/c"}
+
+
+@pytest.fixture(autouse=True)
+def ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
+    """A machine's folders; what systemd was asked for."""
+    lay_out(tmp_path, monkeypatch)
+    found: list[tuple[str, ...]] = []
+
+    def run(*argv: str, check: bool = True) -> str:
+        found.append(argv)
+        return ""
+
+    monkeypatch.setattr(gates, "run", run)
+    return found
+
+
+@pytest.fixture
+def alice() -> Person:
+    person = Person("alice")
+    person.bind()
+    return person
+
+
+def ask(what: str, user: object = "alice", **more: object) -> dict[str, Any]:
+    found: dict[str, Any] = helper.answer(json.dumps({"ask": what, "user": user, **more}).encode())
+    return found
+
+
+def log_in(person: Person, **other: str) -> dict[str, Any]:
+    said = {"passphrase": person.passphrase, "code": person.code(), "address": "192.0.2.1"}
+    return ask("log in", person.name, **{**said, **other})
+
+
+def test_a_hub_opens_nothing_of_who_is_not_in(alice: Person, ran: list[tuple[str, ...]]) -> None:
+    Person("bob").bind()
+    ticket = log_in(alice)["ticket"]
+    for user, shown in (("bob", ticket), ("alice", "0" * 64), ("alice", "")):
+        assert ask("open", user, ticket=shown, told=TOLD) == {
+            "ok": False,
+            "words": "Log in again.",
+        }
+        assert ask("holds", user, ticket=shown) == {"ok": False}
+    assert ran == []
+    assert ask("open", ticket=ticket, told=TOLD) == {"ok": True}
+    assert ran == [("systemctl", "restart", "secondlock-gate@alice.service")]
+    assert json.loads((places.GATES / "alice").read_text()) == TOLD
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        {"ask": "open", "user": "../../etc/passwd", "ticket": "x", "told": TOLD},
+        {"ask": "open", "user": "alice;reboot", "ticket": "x", "told": TOLD},
+        {"ask": "shut", "user": "-H root@elsewhere"},
+        {"ask": "shut", "user": ["alice"]},
+        {"ask": "run", "user": "alice"},
+        {"ask": "holds", "user": "alice", "ticket": 7},
+        {"ask": "log in", "user": "alice"},
+        {"user": "alice"},
+        [],
+        "x",
+        None,
+    ],
+)
+def test_what_is_no_question_does_nothing(question: object, ran: list[tuple[str, ...]]) -> None:
+    assert helper.answer(json.dumps(question).encode())["ok"] is False
+    assert helper.answer(b"\xff{")["ok"] is False
+    assert ran == []
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {**TOLD, "PATH": "/tmp"},
+        {"token": "t"},
+        {**TOLD, "hub": 7},
+        {**TOLD, "hub": "x" * 600},
+        None,
+        "x",
+    ],
+)
+def test_a_gate_is_told_what_it_needs_and_nothing_else(
+    alice: Person, told: object, ran: list[tuple[str, ...]]
+) -> None:
+    assert ask("open", ticket=log_in(alice)["ticket"], told=told)["ok"] is False
+    assert ran == []
+
+
+def test_nobody_but_the_hub_is_answered(tmp_path: Path, alice: Person) -> None:
+    place = str(tmp_path / "helper.sock")
+    for allowed, answers in ((os.getuid(), True), (os.getuid() + 1, False)):
+        listening = socket.socket(socket.AF_UNIX)
+        listening.bind(place)
+        listening.listen()
+        serve = threading.Thread(target=_serve_one, args=(listening, allowed))
+        serve.start()
+        with socket.socket(socket.AF_UNIX) as asking:
+            asking.connect(place)
+            asking.sendall(json.dumps({"ask": "is open", "user": "alice"}).encode() + b"\n")
+            try:
+                said = asking.recv(1000)
+            except ConnectionResetError:
+                said = b""
+        assert bool(said) is answers
+        serve.join()
+        listening.close()
+        (tmp_path / "helper.sock").unlink()
+
+
+def _serve_one(listening: socket.socket, allowed: int) -> None:
+    helper.serve(listening.accept()[0], allowed)
+
+
+def test_a_ticket_is_over_with_what_it_stands_for(alice: Person) -> None:
+    ticket = log_in(alice)["ticket"]
+    assert ask("holds", ticket=ticket)["ok"]
+    with codes.locked("alice"):
+        slate = codes.slate("alice", codes.issued("alice"))
+        codes.keep("alice", slate | {"frozen": True})
+    assert not ask("holds", ticket=ticket)["ok"]
+    with codes.locked("alice"):
+        codes.keep("alice", slate)
+    assert ask("holds", ticket=ticket)["ok"]
+    passphrases.forget("alice")
+    assert not ask("holds", ticket=ticket)["ok"]
+
+
+def test_a_ticket_lasts_for_hours(alice: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    ticket, now = log_in(alice)["ticket"], time.time()
+    monkeypatch.setattr(tickets.time, "time", lambda: now + tickets.HOURS * 3600 + 1)
+    assert not ask("holds", ticket=ticket)["ok"]
+
+
+def test_whose_ticket_is_over_loses_the_gate(alice: Person, ran: list[tuple[str, ...]]) -> None:
+    ask("open", ticket=log_in(alice)["ticket"], told=TOLD)
+    ran.clear()
+    helper.look()
+    assert ran == []
+    Person("alice").bind()  # another enrollment
+    helper.look()
+    assert ("systemctl", "stop", "secondlock-gate@alice.service") in ran
+    assert gates.opened() == []
+
+
+def test_neither_passphrase_nor_code_nor_ticket_is_kept_in_clear(
+    alice: Person, tmp_path: Path
+) -> None:
+    ticket = log_in(alice)["ticket"]
+    kept = b"".join(each.read_bytes() for each in tmp_path.rglob("*") if each.is_file())
+    for secret in (alice.passphrase, ticket):
+        assert secret.encode() not in kept
+
+
+def test_a_password_method_without_codes_has_no_web(alice: Person) -> None:
+    issued = codes.issued("alice") | {"method": "fido2"}
+    codes.save(codes.CODES, "alice", issued)
+    assert log_in(alice)["ok"] is False
+
+
+def _roster(**of_alice: object) -> dict[str, Any]:
+    made = web.certificate(
+        SEED, stack="demo", machine="lab", people=["alice"], today=date(2026, 11, 27)
+    )
+    door = {
+        "host": made.host,
+        "certificate": made.certificate,
+        "key": made.key,
+        "allowed_from": ["127.0.0.0/8"],
+    }
+    people = document()["researchers"]
+    people["alice"] |= {"access": ["ssh", "web"], "web_passphrase": "a" * 20, **of_alice}
+    return {"researchers": people, "web": door}
+
+
+def test_a_roster_says_who_comes_by_https() -> None:
+    found = parse(json.dumps({**envelope(**_roster()), "web_port": 20001}))
+    assert (found.door.host, found.web_port) == ("lab.demo.localhost", 20001)
+    assert found.researchers["alice"].passphrase == "a" * 20
+    assert (found.researchers["bob"].passphrase, found.researchers["bob"].ssh) == (None, True)
+    alone = parse(json.dumps(envelope(**_roster(access=["web"], ssh_keys=[]))))
+    assert (alone.researchers["alice"].ssh, list(alone.researchers["alice"].parts)) == (
+        False,
+        ["totp"],
+    )
+
+
+@pytest.mark.parametrize(
+    "of_alice",
+    [
+        {"access": []},
+        {"access": ["ssh", "ssh"]},
+        {"access": ["root"]},
+        {"access": "web"},
+        {"access": ["ssh"]},  # with a passphrase
+        {"web_passphrase": "short"},
+        {"web_passphrase": None},
+        {"access": ["web"], "remember": {"hours": 1, "allowed_from": ["10.0.0.0/8"]}},
+    ],
+)
+def test_a_roster_that_contradicts_itself_is_refused(of_alice: dict[str, object]) -> None:
+    with pytest.raises(GuestError):
+        parse(json.dumps(envelope(**_roster(**of_alice))))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("host", "x;\nserver_name evil"),
+        ("host", "lab"),
+        ("host", "lab..localhost"),
+        ("key", "-----BEGIN PRIVATE KEY-----\n;\n-----END PRIVATE KEY-----\n"),
+        ("certificate", ""),
+        ("allowed_from", []),
+        ("allowed_from", ["0.0.0.0/0; flush ruleset"]),
+    ],
+)
+def test_what_goes_into_nginx_and_nft_is_read_strictly(field: str, value: object) -> None:
+    roster = _roster()
+    roster["web"][field] = value
+    with pytest.raises(GuestError):
+        parse(json.dumps(envelope(**roster)))
+
+
+def test_web_for_nobody_and_nobody_without_web_are_refused() -> None:
+    roster = _roster()
+    for other in ({**roster, "web": None}, {**roster, "researchers": document()["researchers"]}):
+        with pytest.raises(GuestError):
+            parse(json.dumps(envelope(**other)))
