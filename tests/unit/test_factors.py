@@ -119,7 +119,7 @@ def test_sshd_and_pam_ask_for_it_before_the_code(seen: dict[str, Any]) -> None:
     ]  # fmt: skip
     assert "secondlock-word-totp" in seen["sshd"].split("AllowGroups ")[1].splitlines()[0]
     asked = [line.split()[2] for line in seen["pam"].splitlines() if line.startswith("auth")]
-    assert asked == ["pam_exec.so", "pam_secondlock_ask.so", "pam_exec.so"]
+    assert asked == ["pam_nologin.so", "pam_exec.so", "pam_secondlock_ask.so", "pam_exec.so"]
     assert "secondlock/word word+totp\n" in seen["pam"]
     assert "secondlock/verify word+totp\n" in seen["pam"]
     assert seen["program"]

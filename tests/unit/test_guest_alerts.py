@@ -6,6 +6,7 @@ import datetime as dt
 import importlib
 import json
 import os
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -49,7 +50,8 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Webhook]:
     (tmp_path / "machine").write_text('{"stack": "lab", "machine": "gpu1"}')
     for name in ("chown", "fchown"):
         monkeypatch.setattr(os, name, lambda *_, **__: None)
-    monkeypatch.setattr(watch.dt, "datetime", _Clock)
+    clock = SimpleNamespace(datetime=_Clock, timezone=dt.timezone)
+    monkeypatch.setattr(watch, "dt", clock)  # not its `datetime`: that is everybody's
     with Webhook(tmp_path).open() as lab:
         monkeypatch.setenv("SSL_CERT_FILE", str(lab.certificate))
         watch.keep(lab.url)
