@@ -166,7 +166,8 @@ def test_a_machine_is_told_by_which_port_browsers_come(
     monkeypatch.setattr(machine, "_sync", sync)
     monkeypatch.setattr(qemu, "load_spec", lambda _: SimpleNamespace(web_port=20002))
     qemu.create_data(Place.of(props["directory"]).data, 1)
-    for roster in ({"researchers": {}}, {"researchers": {}, "web": {"host": "x"}}):
+    rosters: list[dict[str, Any]] = [{"researchers": {}}, {"researchers": {}, "web": {"host": "x"}}]
+    for roster in rosters:
         machine._deliver(machine._Machine({**props, "roster": json.dumps(roster)}), 0)
     assert [message.get("web_port") for message in found] == [None, 20002]
 
