@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.support.people import BY_WEB
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
     from tests.support.machine import Machine
     from tests.support.people import Person
 
-BY_WEB = {"access": ("ssh", "web"), "web_allowed_from": ("127.0.0.0/8",)}
 SECONDS = 20  # in which whoever is out is out, emulated
 LONG = 240  # for a kernel to start there
 
