@@ -142,14 +142,11 @@ def _machine(
 
 def _certificate(settings: Settings, seed: str, machine: MachineRequest) -> Certificate | None:
     """That of its HTTPS door, where anybody comes by it."""
-    people = [person.researcher for person in machine.members if WEB in person.access]
-    if not people:
+    if all(WEB not in person.access for person in machine.members):
         return None
     today = dt.datetime.now(dt.timezone.utc).date()
     stack, name = settings.stack, machine.name
-    return certificate(
-        seed, stack=stack, machine=name, people=people, today=today, domain=settings.domain
-    )
+    return certificate(seed, stack=stack, machine=name, today=today, domain=settings.domain)
 
 
 def _values(settings: Settings, machine: MachineRequest) -> MachineValues:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -20,9 +19,6 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from infra.enrollment import stream
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 LOCAL = "localhost"
 
@@ -78,19 +74,20 @@ def certificate(
     *,
     stack: str,
     machine: str,
-    people: Iterable[str],
     today: dt.date,
     domain: str = LOCAL,
 ) -> Certificate:
-    """That of a machine for those who come by HTTPS, the same on each day of half a year.
+    """That of a machine and of each person's place there, the same on each day of half a year.
+
+    It names nobody: who comes or goes changes nothing for the others, whose connections would end.
 
     Raises ValueError for a bad seed.
     """
     host = host_of(stack, machine, domain)
     key, signer = _key(seed, "web", stack, machine), _key(seed, "web-authority", stack)
-    names = [host, *(f"{person}.{host}" for person in sorted(people))]
+    names = [host, f"*.{host}"]
     begins = dt.datetime(today.year, 1 if today.month <= 6 else 7, 1, tzinfo=dt.timezone.utc)
-    marks = ("web-serial", stack, machine, begins.date().isoformat(), *names)
+    marks = ("web-serial", stack, machine, begins.date().isoformat(), host)
     built = (
         _builder(seed, _name(host), _name(f"Secondlock {stack}"), key, marks)
         .not_valid_before(begins)

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.support.people import BY_WEB
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
     from tests.support.machine import Machine
     from tests.support.people import Person
 
-BY_WEB = {"access": ("ssh", "web"), "web_allowed_from": ("127.0.0.0/8",)}
 SECONDS = 20  # in which whoever is out is out, emulated
 LONG = 240  # for a kernel to start there
 
@@ -30,12 +31,12 @@ LONG = 240  # for a kernel to start there
 @pytest.fixture(scope="module")
 def people(machine: Machine) -> Iterator[list[Person]]:
     """Some who come by HTTPS too; afterwards nobody does."""
-    found = [_change(machine, machine.researcher(), BY_WEB) for _ in range(5)]
+    found = [change(machine, machine.researcher(), BY_WEB) for _ in range(5)]
     machine.apply()
     machine.wait_for("test -S /run/secondlock-hub/hub.sock", timeout=180)
     yield found
     for name in [each.name for each in found if each.name in machine.lab.requests]:
-        _change(machine, machine.person(name), {"access": ("ssh",), "web_allowed_from": ()})
+        change(machine, machine.person(name), {"access": ("ssh",), "web_allowed_from": ()})
     machine.apply()
     with pytest.raises(OSError):  # noqa: PT011 (refused, reset or in vain)
         socket.create_connection(("127.0.0.1", machine.spec.web_port or 0), 5).recv(1)
@@ -48,7 +49,7 @@ def person(people: list[Person]) -> Person:
     return people.pop()
 
 
-def _change(machine: Machine, person: Person, update: dict[str, Any]) -> Person:
+def change(machine: Machine, person: Person, update: dict[str, Any]) -> Person:
     """Edit a request; `apply` brings it to the machine."""
     request = person.request.model_copy(update=update)
     machine.lab.requests[person.name] = request
@@ -208,11 +209,11 @@ END
 def test_who_has_the_web_alone_has_no_ssh(
     machine: Machine, client: Client, people: list[Person]
 ) -> None:
-    person = _change(machine, machine.researcher(), {**BY_WEB, "access": ("web",)})
+    person = change(machine, machine.researcher(), {**BY_WEB, "access": ("web",)})
     machine.apply()
     assert client.login(person, code=person.code()).denied
     assert machine.browser.log_in(person.name, person.passphrase, person.code()).status == 302
-    _change(machine, person, {"access": ("ssh",), "web_allowed_from": ()})
+    change(machine, person, {"access": ("ssh",), "web_allowed_from": ()})
     machine.apply()
     assert (
         machine.browser.log_in(person.name, person.passphrase, person.emergency_codes[0]).status

@@ -153,6 +153,9 @@ def lay_out(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "GATES": run / "gates",
         "CONFIG": config,
         "HUB_CONFIG": config / "hub.json",
+        "LISTEN": config / "listen.conf",
+        "NAMES": config / "hub.conf",
+        "PEOPLE": config / "people.conf",
     }.items():
         monkeypatch.setattr(places, name, path)
     monkeypatch.setattr(helper.login.verify.measured, "offset", lambda: None)
@@ -170,7 +173,7 @@ class Loopback:
         monkeypatch.setattr(gates, "run", self._systemctl)
         people = ("alice", "bob")
         self.people = {name: Person(name) for name in people}
-        made = web.certificate(SEED, stack=STACK, machine=MACHINE, people=people, today=today)
+        made = web.certificate(SEED, stack=STACK, machine=MACHINE, today=today)
         self.authority, self.host = web.authority(SEED, STACK), made.host
         said = asked.Door(made.host, made.certificate, made.key, ("127.0.0.0/8",))
         assert door._write(said, "local", self.port)

@@ -6,7 +6,7 @@ import secrets
 import subprocess
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyotp
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 STEP = 30  # seconds a code lasts (RFC 6238, section 4.1)
 EDGE = 2  # seconds that clocks may differ by
+BY_WEB: dict[str, Any] = {"access": ("ssh", "web"), "web_allowed_from": ("127.0.0.0/8",)}
+"""What a request says of who comes by HTTPS too."""
 CALM = 15  # seconds of a step that a login needs at most
 
 

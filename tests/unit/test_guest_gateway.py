@@ -18,6 +18,7 @@ from tests.support.documents import SEED, document, envelope
 from tests.support.gateway import (
     Person,
     codes,
+    door,
     gates,
     helper,
     lay_out,
@@ -130,10 +131,10 @@ def test_nobody_but_the_hub_is_answered(tmp_path: Path, alice: Person) -> None:
         serve.start()
         with socket.socket(socket.AF_UNIX) as asking:
             asking.connect(place)
-            asking.sendall(json.dumps({"ask": "is open", "user": "alice"}).encode() + b"\n")
             try:
+                asking.sendall(json.dumps({"ask": "is open", "user": "alice"}).encode() + b"\n")
                 said = asking.recv(1000)
-            except ConnectionResetError:
+            except ConnectionError:
                 said = b""
         assert bool(said) is answers
         serve.join()
@@ -191,10 +192,36 @@ def test_a_password_method_without_codes_has_no_web(alice: Person) -> None:
     assert log_in(alice)["ok"] is False
 
 
+def test_who_comes_or_goes_ends_nobody_elses_connections(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[tuple[str, ...]] = []
+    monkeypatch.setattr(door, "run", lambda *argv, **_: found.append(argv))
+    monkeypatch.setattr(places, "HUB", tmp_path)
+    with pytest.raises(GuestError, match="rebuild"):
+        door.apply(_door(), "local", 20001)
+    (tmp_path / "jupyterhub").mkdir()
+    assert door.apply(_door(), "local", 20001) == ["web"]
+    assert any(argv[1] == "restart" for argv in found)
+    found.clear()
+    assert door.apply(_door(), "local", 20001) == []
+    assert [argv[1] for argv in found if argv[0] == "systemctl"] == ["start"]
+    found.clear()
+    door.apply(_door(), "local", 20002)
+    (again,) = [argv for argv in found if argv[1] == "restart"]
+    assert again[2:] == ("secondlock-hub.service", "secondlock-web.service")
+    found.clear()
+    assert door.apply(None, "local", None) == ["web"]
+    assert [argv[1] for argv in found] == ["stop"]
+    assert not places.KEY.exists()
+
+
+def _door() -> Any:
+    return importlib.import_module("guest.gateway.asked").read_door(_roster()["web"])
+
+
 def _roster(**of_alice: object) -> dict[str, Any]:
-    made = web.certificate(
-        SEED, stack="demo", machine="lab", people=["alice"], today=date(2026, 11, 27)
-    )
+    made = web.certificate(SEED, stack="demo", machine="lab", today=date(2026, 11, 27))
     door = {
         "host": made.host,
         "certificate": made.certificate,

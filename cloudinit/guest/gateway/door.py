@@ -2,6 +2,7 @@
 
 import json
 import pwd
+from pathlib import Path
 
 from guest.gateway import gates, passphrases, places, tickets
 from guest.gateway.asked import Door
@@ -33,8 +34,18 @@ def apply(door: Door | None, target: str, public_port: int | None) -> list[str]:
         )
     _make_users()
     changed = _write(door, target, public_port or PORT[target])
-    run("systemctl", "restart" if changed else "start", *UNITS)
+    # Nobody's connections end for what is as it was.
+    again = [unit for unit, files in _read_by().items() if changed & files]
+    if again:
+        run("systemctl", "restart", *again)
+    run("systemctl", "start", *UNITS)
     return ["web"] if changed else []
+
+
+def _read_by() -> dict[str, set[Path]]:
+    """Which service reads what of it when it starts."""
+    nginx = {places.CERTIFICATE, places.KEY, places.LISTEN, places.NAMES, places.PEOPLE}
+    return {"secondlock-hub.service": {places.HUB_CONFIG}, "secondlock-web.service": nginx}
 
 
 def _make_users() -> None:
@@ -45,8 +56,8 @@ def _make_users() -> None:
         run("systemd-sysusers", "-", stdin=_SYSUSERS)
 
 
-def _write(door: Door, target: str, port: int) -> bool:
-    """What nginx and the hub are told; whether that is a change."""
+def _write(door: Door, target: str, port: int) -> set[Path]:
+    """What nginx and the hub are told; which files changed."""
     for place, mode in ((places.STATE, 0o700), (places.CONFIG, 0o755)):
         folder(place, mode)
     here = "" if port == PORT["aws"] else f":{port}"
@@ -56,15 +67,14 @@ def _write(door: Door, target: str, port: int) -> bool:
     parts = {
         places.CERTIFICATE: (door.certificate, 0o600),
         places.KEY: (door.key, 0o600),
-        places.CONFIG / "listen.conf": (listen.replace(" ssl", " ssl default_server"), 0o644),
-        places.CONFIG / "hub.conf": (f"{listen}server_name {door.host};\n{hub}", 0o644),
-        places.CONFIG / "people.conf": (
+        places.LISTEN: (listen.replace(" ssl", " ssl default_server"), 0o644),
+        places.NAMES: (f"{listen}server_name {door.host};\n{hub}", 0o644),
+        places.PEOPLE: (
             f'{listen}server_name "~^(?<who>[a-z0-9][a-z0-9-]*)\\.{escaped}$";\n{hub}', 0o644
         ),
         places.HUB_CONFIG: (json.dumps({"host": door.host, "port": port}) + "\n", 0o644),
     }  # fmt: skip
-    written = [write(path, content, mode) for path, (content, mode) in parts.items()]
-    return any(written)
+    return {path for path, (content, mode) in parts.items() if write(path, content, mode)}
 
 
 def _close() -> list[str]:

@@ -9,7 +9,8 @@ HUB = Path("/usr/local/lib/secondlock-hub")
 
 CONFIG = paths.ETC / "web"
 """What nginx and the hub are told of this machine; nothing in it is secret."""
-NAMES, HUB_CONFIG = CONFIG / "names.conf", CONFIG / "hub.json"
+HUB_CONFIG = CONFIG / "hub.json"
+LISTEN, NAMES, PEOPLE = CONFIG / "listen.conf", CONFIG / "hub.conf", CONFIG / "people.conf"
 
 STATE = paths.STATE / "web"
 """Root's alone: the certificate with its key, and what each person's passphrase hashes to."""
