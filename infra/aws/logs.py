@@ -69,6 +69,13 @@ _WATCHES = (
         2,
         "A disk of a machine is full to nine tenths. secondlock status names it.",
     ),
+    _Watch(
+        "audit",
+        "{ $.audit.lost > 0 }",
+        1,
+        1,
+        "Records of who did what were lost. secondlock status names the machine.",
+    ),
     # One line or two are a machine that starts.
     _Watch(
         "clock",

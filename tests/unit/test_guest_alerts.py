@@ -32,6 +32,7 @@ STATUS: dict[str, Any] = {
     "door": "open",
     "bans": [],
     "disks": {"system": 0.4, "state": 0.1, "homes": 0.89},
+    "audit": {"lost": 0, "error": None},
     "gpu": None,
     "researchers": {"alice": ALICE, "bob": ALICE},
 }
@@ -96,6 +97,8 @@ def test_a_fault_is_told_once_and_once_that_it_is_over(lab: Webhook) -> None:
         ({"clock": {"synchronised": False, "offset_seconds": None}}, "nothing sets it"),
         ({"disks": {"homes": 0.9}}, "its disk for homes is full to 90%"),
         ({"gpu": {"listed": False}}, "its GPU cannot be used"),
+        ({"audit": {"lost": 7, "error": None}}, "7 records of who did what were lost"),
+        ({"audit": {"lost": 0, "error": "auditd does not run"}}, "auditd does not run"),
         ({"researchers": {"bob": {**ALICE, "codes_void": True}}}, "bob's emergency codes are void"),
         ({"time": "2026-11-27T11:55:00Z"}, "it has not looked at itself since"),
     ],

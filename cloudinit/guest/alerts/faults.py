@@ -27,6 +27,7 @@ def found(status: dict[str, Any], now: dt.datetime) -> dict[str, str]:
         **_of_machine(status),
         **_of_clock(status["clock"]),
         **_of_disks(status["disks"]),
+        **_of_record(status["audit"]),
         **{f"ban {one}": f"{one} is banned for guessing" for one in status["bans"]},
         **_of_people(status["researchers"]),
     }
@@ -53,6 +54,16 @@ def _of_clock(clock: dict[str, Any]) -> dict[str, str]:
     if offset is not None and abs(offset) > CLOCK:
         return {"clock": f"its clock is off by {abs(offset):.0f} s: codes may be refused"}
     return {}
+
+
+def _of_record(audit: dict[str, Any] | None) -> dict[str, str]:
+    """Of who did what. What was lost is told each time that more is."""
+    told = {}
+    if audit and audit["lost"]:
+        told[f"lost {audit['lost']}"] = f"{audit['lost']} records of who did what were lost"
+    if audit and audit["error"]:
+        told["audit"] = str(audit["error"])
+    return told
 
 
 def _of_disks(disks: dict[str, float]) -> dict[str, str]:

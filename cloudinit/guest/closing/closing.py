@@ -48,6 +48,14 @@ def report() -> dict[str, object] | None:
     return {"at": _written(at), "closed": DONE.exists()}
 
 
+def words() -> str | None:
+    """What is told to who comes to a machine that is closed; None where it is open."""
+    try:
+        return NOLOGIN.read_text().strip() or "This machine is closed."
+    except OSError:
+        return None
+
+
 def close(at: int, people: Iterable[str]) -> None:
     """Let nobody in, then end what runs for anybody. Raises GuestError where something is left."""
     words = f"This machine is closed since {_written(at)}; ask your lab when it opens again."

@@ -204,12 +204,18 @@ def _clock_fault() -> str | None:
 
 
 def decide(
-    name: str, answer: str, fits: "Callable[[dict[str, Any]], bool]", address: str
+    name: str,
+    answer: str,
+    fits: "Callable[[dict[str, Any]], bool]",
+    address: str,
+    remember: "Callable[[str], None] | None" = None,
 ) -> tuple[str | None, str | None]:
     """What becomes of an answer, `right` or one of WORDS, and what the person is told of it.
 
     None where nothing was looked at. Whichever door it comes by, it is judged here, under the
-    person's one lock; `fits` says whether it may be by what was issued. Raises CodesError, OSError.
+    person's one lock; `fits` says whether it may be by what was issued. `remember` is told of whom
+    a code has let in, under that lock: who is frozen just now is so before, or after. Raises
+    CodesError, OSError.
     """
     if "/" in name:
         raise ValueError("not a person's name")
@@ -228,6 +234,8 @@ def decide(
             codes.keep(name, slate)
         if slate["frozen"]:
             grants.shut(name)
+        elif verdict == "right" and remember is not None:
+            remember(name)
     _log(name, verdict, slate, address)
     return verdict, _told(verdict, issued, slate, answer)
 
@@ -236,9 +244,7 @@ def _verify(name: str, method: str, answer: str, first: "list[str]") -> tuple[bo
     def fits(issued: "dict[str, Any]") -> bool:
         return issued["method"] == method and all(map(_passed, first))
 
-    verdict, words = decide(name, answer, fits, os.environ.get("PAM_RHOST", ""))
-    if verdict == "right":
-        grants.write(name)
+    verdict, words = decide(name, answer, fits, os.environ.get("PAM_RHOST", ""), grants.write)
     return verdict == "right", words
 
 
