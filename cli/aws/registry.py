@@ -37,7 +37,8 @@ _REFERENCE = re.compile(
     r"[a-zA-Z0-9-]+:[0-9]+)/)?"
     r"(?P<path>[a-z0-9]+(?:[._/-]+[a-z0-9]+)*)(?::(?P<tag>\w[\w.-]{0,127}))?"
 )
-_PARAMETER = re.compile(r'(\w+)="([^"]*)"')
+# From where a word begins alone: elsewhere a long one would be looked at from each of its letters.
+_PARAMETER = re.compile(r'(?<!\w)(\w{1,32})="([^"]*)"')
 _BY_DIGEST = "give --image NAME@sha256:DIGEST, which needs no registry"
 
 

@@ -212,6 +212,7 @@ TARGETS = {
             _CHALLENGE + json.dumps(_INDEX),
             _CHALLENGE + DEEP,
             _CHALLENGE + "[]",
+            f"Bearer {'a' * 100_000}\n[]",  # found by chance: it took a minute
         ),
         _registry,
     ),

@@ -18,7 +18,7 @@ def test_at_its_time_nobody_is_left_and_nobody_comes_in(machine: Machine) -> Non
     with client.session(sitter) as sits, client.session(stubborn) as asks:
         sits.succeed("echo answer >exam; setsid -f sleep 3600 >/dev/null 2>&1 </dev/null")
         asks.succeed("true")
-        machine.closed_from = dt.datetime.now(dt.timezone.utc) + dt.timedelta(seconds=40)
+        machine.closed_from = dt.datetime.now(dt.timezone.utc) + dt.timedelta(seconds=35)
         assert "closing" in machine.apply()
         try:
             assert sits.succeed("pgrep -x sleep")

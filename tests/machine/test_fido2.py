@@ -84,7 +84,10 @@ def test_a_signature_that_vouches_for_less_lets_nobody_in(
     assert refused.prompts == ()
 
 
-@pytest.mark.parametrize("factors", ["fido2", "fido2+totp", "key+totp"])
+@pytest.mark.parametrize(
+    "factors",
+    [*(pytest.param(one, marks=pytest.mark.long) for one in ("fido2", "key+totp")), "fido2+totp"],
+)
 def test_a_touch_that_does_not_come_bans_nobody_and_a_false_one_counts(
     guarded: Machine, token: Token, factors: str
 ) -> None:

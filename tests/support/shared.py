@@ -10,7 +10,7 @@ from infra.model.shares import MemberShare
 from tests.support.machine import NAME, Machine
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from infra.model.retired import Home
@@ -34,12 +34,13 @@ class SharedMachine(Machine):
         """What this researcher may take of it."""
         return self.shares.get(name, SHARE)
 
-    def leave(self, person: Person, home: Home) -> list[str]:
-        """What `secondlock revoke --home` and `pulumi up` do; what changed."""
-        self.retire(person, "revoked")
-        said = {"machine": NAME, "home": home}
-        self.lab.retired[-1] = self.lab.retired[-1].model_copy(update=said)
-        del self.lab.requests[person.name]
+    def leave(self, homes: Mapping[str, Home]) -> list[str]:
+        """What `secondlock revoke --home` for each of these and `pulumi up` do; what changed."""
+        for name, home in homes.items():
+            self.retire(self.person(name), "revoked")
+            said = {"machine": NAME, "home": home}
+            self.lab.retired[-1] = self.lab.retired[-1].model_copy(update=said)
+            del self.lab.requests[name]
         return self.apply()
 
     def give(self, person: Person, **changes: object) -> None:

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tools import reference
+from tools import pictures, reference
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -135,3 +135,8 @@ def test_every_test_that_a_promise_names_is_there() -> None:
     assert len(named) > 50
     for file, test in named:
         assert f"def {test}(" in (DOCS.parent / "tests" / file).read_text(), f"{file}::{test}"
+
+
+def test_the_pictures_are_what_the_program_shows() -> None:
+    for name, text in pictures.pictures().items():
+        assert (pictures.PLACE / name).read_text() == text, "python -m tools.pictures"
