@@ -46,6 +46,11 @@ def _arrived(
         time.sleep(1)
 
 
+def _started(machine: Machine, person: Person, what: str) -> dict[str, Any]:
+    """The record of a program that this person has started."""
+    return _arrived(machine, lambda one: (one.get("person"), one["what"]) == (person.name, what))
+
+
 def _end(machine: Machine) -> Head:
     said = json.loads(machine.succeed("cat /run/secondlock/audit.json"))
     return Head(said["seq"], said["hash"])
@@ -65,7 +70,7 @@ def test_a_command_carries_its_person_and_how_they_came(
 ) -> None:
     person, session = inside
     session.succeed("python3 -c pass by-ssh")
-    command = _arrived(machine, lambda one: one["what"] == "python3 -c pass by-ssh")
+    command = _started(machine, person, "python3 -c pass by-ssh")
     login = _arrived(
         machine, lambda one: one["kind"] == "login" and one.get("person") == person.name
     )
@@ -92,18 +97,13 @@ def test_what_docker_and_jupyter_start_is_its_persons_for_good(
     machine: Machine, inside: tuple[Person, Session]
 ) -> None:
     person, session = inside
-    first = _arrived(
-        machine,
-        lambda one: one["what"].endswith("sleep infinity") and one["person"] == person.name,
-    )
-    assert first["way"] == "workspace"
+    assert _started(machine, person, "sleep infinity")["way"] == "workspace"
     # By Docker, as whoever administers the machine may; who is in it tries to be somebody else.
     other = "sh -c 'echo 20002 >/proc/self/loginuid || /bin/true by-docker'"
     uid = session.succeed("id -u")
     machine.succeed(f"docker exec --user {uid}:{uid} workspace-{person.name} {other}")
     assert machine.succeed("cat /proc/self/loginuid") == "4294967295"
-    by_docker = _arrived(machine, lambda one: one["what"] == "/bin/true by-docker")
-    assert (by_docker["person"], by_docker["way"]) == (person.name, "workspace")
+    assert _started(machine, person, "/bin/true by-docker")["way"] == "workspace"
     session.succeed("mkdir -p ~/.local/bin")
     again = "echo 20002 >/proc/self/loginuid\n/bin/true by-jupyter-again\n"
     program = f"#!/bin/sh\n/bin/true by-jupyter\n{again}"
@@ -112,8 +112,7 @@ def test_what_docker_and_jupyter_start_is_its_persons_for_good(
     try:
         machine.run(f"systemctl start secondlock-jupyter@{person.name}.service")
         for what in ("/bin/true by-jupyter", "/bin/true by-jupyter-again"):
-            record = _arrived(machine, lambda one, what=what: one["what"] == what)  # type: ignore[misc]
-            assert (record["person"], record["way"]) == (person.name, "jupyter")
+            assert _started(machine, person, what)["way"] == "jupyter"
     finally:
         session.succeed("rm ~/.local/bin/jupyter")
         machine.run(f"systemctl reset-failed secondlock-jupyter@{person.name}.service")
@@ -188,7 +187,7 @@ def test_a_full_disk_locks_nobody_out_and_loses_nothing_that_is_soon_mended(
         machine.wait_for("grep 'no room' /run/secondlock/audit.json")
     finally:
         machine.succeed("rm -f /full /fuller /fullest")
-    _arrived(machine, lambda one: one["what"] == "/bin/true while-full")
+    _started(machine, inside[0], "/bin/true while-full")
     _arrived(machine, lambda one: one["kind"] == "login" and one.get("person") == person.name)
 
 
@@ -203,7 +202,7 @@ def test_that_nothing_is_recorded_is_told(machine: Machine, inside: tuple[Person
         machine.succeed("systemctl start secondlock-auditd.service")
     machine.wait_for("grep '\"error\": null' /run/secondlock/audit.json", timeout=90)
     session.succeed("/bin/true seen-again")
-    _arrived(machine, lambda one: one["what"] == "/bin/true seen-again")
+    _started(machine, inside[0], "/bin/true seen-again")
     results = [one["result"] for one in _records(machine) if one["kind"] == "alert"]
     assert results[-3:] == ["failed", "lost", "mended"]
 
