@@ -40,7 +40,7 @@ def test_only_sshd_itself_tells_of_logins(machine: Machine) -> None:
     machine.succeed("journalctl --sync")
     machine.status()
     machine.fail(f"grep -r mallory {KEPT}/logins {KEPT}/codes /var/lib/secondlock/logins.json")
-    machine.fail(f"grep -r '\"person\":\"mallory\"' {KEPT}/audit")
+    machine.fail(f'grep -r \'"person":"mallory"\' {KEPT}/audit')
 
 
 def test_a_door_that_nobody_keeps_is_told(machine: Machine) -> None:
