@@ -39,7 +39,8 @@ def test_only_sshd_itself_tells_of_logins(machine: Machine) -> None:
     machine.succeed(f"setpriv --reuid 20001 --clear-groups logger -t sshd-session '{forged}'")
     machine.succeed("journalctl --sync")
     machine.status()
-    machine.fail(f"grep -r mallory {KEPT} /var/lib/secondlock/logins.json")
+    machine.fail(f"grep -r mallory {KEPT}/logins {KEPT}/codes /var/lib/secondlock/logins.json")
+    machine.fail(f'grep -r \'"person":"mallory"\' {KEPT}/audit')
 
 
 def test_a_door_that_nobody_keeps_is_told(machine: Machine) -> None:

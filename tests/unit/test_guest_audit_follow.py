@@ -129,7 +129,7 @@ def test_what_has_no_room_for_too_long_is_a_number(
     follower.round()
     said = _said()
     assert said[:10] == [f"x {number}" for number in range(1, 11)]
-    assert said[10:] == ["20 records were not kept: there was no room"]
+    assert said[10:] == ["20 records could not be kept"]
 
 
 def test_a_ban_and_its_end_are_told_at_their_times(place: Place) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 UNSET = 4294967295
 """The login uid of what no login started ((uid_t) -1)."""
 _LINE = re.compile(r"type=(\w+) msg=audit\((\d{1,12})\.(\d{3}):(\d{1,20})\): ?(.*)", re.DOTALL)
-_FIELD = re.compile(r'(\w+)=("[^"]*"|\S+)')
+_FIELD = re.compile(r'([\w-]+)=("[^"]*"|\S+)')
 _SUBJECT = re.compile(r" subj=(.+?)(?: key=|$)")
 _WORD = re.compile(r"(?<!\S)a(\d{1,6})(?:\[(\d{1,6})\])?=(\S+)", re.ASCII)
 _KINDS = {"SYSCALL", "EXECVE", "LOGIN"}
@@ -29,6 +29,8 @@ class Event:
     time: float
     """Seconds since 1970."""
     fields: dict[str, str] = field(default_factory=dict)
+    login: dict[str, str] = field(default_factory=dict)
+    """Of a process that was given a login uid, or tried to have another."""
     subject: str = ""
     words: dict[int, str] = field(default_factory=dict)
     pieces: dict[int, dict[int, str]] = field(default_factory=dict)
@@ -36,8 +38,7 @@ class Event:
 
     def number(self, name: str) -> int:
         """A field that is a number; UNSET where there is none."""
-        text = self.fields.get(name, "")
-        return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else UNSET
+        return _number(self.fields.get(name, ""))
 
     def text(self, name: str) -> str:
         """A field that is text."""
@@ -49,9 +50,16 @@ class Event:
         return {"SYSCALL", "EXECVE"} <= self.kinds
 
     @property
-    def is_login(self) -> bool:
-        """Whether it tells that a process was given a login uid."""
-        return "LOGIN" in self.kinds
+    def begun(self) -> tuple[int, int, int] | None:
+        """Of a process that was given its first login uid: session, process, and that uid.
+
+        Not of one that tried to have another, which anybody may.
+        """
+        said = self.login
+        if said.get("res") != "1" or _number(said.get("old-auid", "")) != UNSET:
+            return None
+        found = tuple(_number(said.get(name, "")) for name in ("ses", "pid", "auid"))
+        return None if UNSET in found else (found[0], found[1], found[2])
 
     @property
     def person(self) -> int:
@@ -98,6 +106,8 @@ class Reader:
         event.kinds.add(kind)
         if kind == "EXECVE":
             _take_words(event, said)
+        elif kind == "LOGIN":
+            event.login = dict(_FIELD.findall(said))
         else:
             event.fields.update(_FIELD.findall(said))
             if subject := _SUBJECT.search(f" {said}"):
@@ -126,6 +136,10 @@ def _take_words(event: Event, said: str) -> None:
             event.pieces.setdefault(int(place), {})[int(piece)] = value
         else:
             event.words[int(place)] = value
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else UNSET
 
 
 def _text(raw: str) -> str:

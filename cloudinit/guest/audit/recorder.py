@@ -20,6 +20,7 @@ MOST = 4096  # logins and sessions that are remembered
 ENTER = "/usr/local/lib/secondlock/enter"
 JUPYTER = "/usr/local/share/secondlock/workspace/secondlock-jupyter"
 CRUN = {"/usr/bin/crun", "/usr/sbin/runc"}
+WAYS = {"/usr/bin/setpriv", "/usr/sbin/unix_chkpwd"}
 ADDRESS = r"[0-9a-fA-F:.]{2,45}"
 NAME = document.NAME.pattern
 DAY = re.escape(grants.SUFFIX)
@@ -105,12 +106,12 @@ class Recorder:
 
     def seen(self, event: Event) -> Iterator[dict[str, Any]]:
         """The records of an event of the kernel's."""
-        session = event.number("ses")
-        if event.is_login and session != UNSET:
-            if event.number("auid") >= FIRST_UID:
-                _remember(self.sessions, session, {"process": event.number("pid")})
-        elif event.is_command:
-            yield from self._command(event, session)
+        if event.begun is not None:
+            session, process, person = event.begun
+            if person >= FIRST_UID:
+                _remember(self.sessions, session, {"process": process})
+        if event.is_command:
+            yield from self._command(event, event.number("ses"))
 
     def _command(self, event: Event, session: int) -> Iterator[dict[str, Any]]:
         person = self._name_of(event.person)
@@ -118,8 +119,8 @@ class Recorder:
             return
         argv, program = event.argv, event.text("exe")
         come = self._come(session)
-        if not event.in_container and self._is_way_in(argv, program):
-            if program in CRUN and not come.get("way"):
+        if not event.in_container and self._is_way_in(argv, program, session):
+            if argv[:1] and argv[0] in CRUN and not come.get("way"):
                 come["way"] = "workspace"  # Docker's doing, by guest/audit/runtime
             return
         if come.get("way") == "workspace" and argv[1:3] == [JUPYTER, "serve"]:
@@ -147,10 +148,14 @@ class Recorder:
         return known
 
     @staticmethod
-    def _is_way_in(argv: list[str], program: str) -> bool:
+    def _is_way_in(argv: list[str], program: str, session: int) -> bool:
         """Whether it is what leads every login into its workspace, outside of it."""
         ours = {str(paths.SHELL), ENTER, f"{ENTER}-otherwise"}
-        if program in CRUN or program == "/usr/bin/setpriv":
+        # crun runs a copy of itself, of which the kernel tells no path.
+        if program in {*CRUN, "/"} and argv[0] in CRUN:
+            return True
+        # sudo's look at the account; what systemd runs in place of a person's own systemd.
+        if program in WAYS or (session == UNSET and argv == ["/bin/true"]):
             return True
         return program.startswith(("/usr/bin/dash", "/usr/bin/sudo", "/usr/bin/python3")) and any(
             word in ours for word in argv[1:4]

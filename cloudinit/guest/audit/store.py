@@ -28,7 +28,7 @@ _SEQ = re.compile(rb'\{"seq":([0-9]{1,15}),')
 # What is known of the chain's end, beside the codes: it outlives the system disk, and a new disk's
 # chain goes on from there.
 HEAD = paths.STATE / "audit-head.json"
-# In memory: how many records there was no room for.
+# In memory: how many records could not be kept.
 LOST = paths.RUN / "audit-lost"
 
 
@@ -68,7 +68,7 @@ def append(said: Sequence[dict[str, Any]]) -> Head:
             head = known
             said = [record("alert", time.time(), None, gone, "lost"), *said]
         if lost := _take_lost():
-            what = f"{lost} records were not kept: there was no room"
+            what = f"{lost} records could not be kept"
             said = [*said, record("alert", time.time(), None, what, "lost", lost=lost)]
         try:
             head = _write(head, said)

@@ -79,6 +79,7 @@ def work(digest: str, *flags: str) -> int:
     """Upgrade to the bundle, or stay; either is told in the report, with exit code 0."""
     back = "--back" in flags
     told: dict[str, Any] = {"wanted": digest, "back": back, "error": None}
+    before = versions.current()
     with alone():
         try:
             _upgrade(digest, back)
@@ -90,8 +91,9 @@ def work(digest: str, *flags: str) -> int:
             told["lacking"] = isinstance(fault, LackingError)
             _drop(digest)
         error = told["error"]
-        what = f"bundle {digest}" + (f": {error}" if error else "")
-        audit.note("change", what, "refused" if error else "done")
+        if error or before != digest:
+            what = f"bundle {digest}" + (f": {error}" if error else "")
+            audit.note("change", what, "refused" if error else "done")
         write(paths.UPGRADED, json.dumps({**told, "next_boot": _next_boot()}) + "\n", 0o644)
     print(json.dumps({"bundle": versions.current(), **told}))
     return 0
