@@ -373,6 +373,8 @@ FAULTS: list[tuple[dict[str, Any], tuple[str, str, str] | None]] = [
     ({"clock": {"synchronised": False, "offset_seconds": None}}, ("stop", "nothing set", "chrony")),
     ({"clock": {"synchronised": True, "offset_seconds": None}}, ("note", "not known", "chrony")),
     ({"door": "shut"}, ("stop", "sshd does not run", "journalctl -u ssh")),
+    ({"web": "shut"}, ("stop", "nginx does not run", "journalctl -u secondlock-web")),
+    ({"web": "open"}, None),
     ({"bans": ["192.0.2.9"]}, ("note", "banned 192.0.2.9", "unban 192.0.2.9")),
     ({"bans": ["1; rm -r /"]}, ("note", "banned 1; rm", "unban '1; rm -r /'")),
     ({"error": "the state volume is full: x"}, ("stop", "is full", "/var/lib/secondlock")),

@@ -9,6 +9,7 @@ from typing import Any
 from guest import paths, services
 from guest.bans import report as bans
 from guest.clock import report as clock
+from guest.gateway import door, places
 from guest.gpu import devices
 from guest.remember import grants
 from guest.remember import person as remembered
@@ -97,6 +98,7 @@ def collect() -> dict[str, Any]:
         "bundle": change.report(),
         "clock": clock.report(),
         "door": ssh.door(),
+        "web": ssh.door(door.PORT[machine["target"]]) if places.HUB_CONFIG.exists() else None,
         "bans": bans.report(),
         "gpu": devices.report(),
         "researchers": {
