@@ -143,6 +143,14 @@ def test_a_person_works_in_a_browser(
     url = browser.url("/api/contents/big.txt", person.name)
     saved = browser.ask(url, data=json.dumps(file).encode(), method="PUT", headers=own)
     assert (saved.status, json.loads(saved.text)["size"]) == (201, size)
+    # What another site asks in their name; a name that is none of the machine's.
+    for origin in ({"Origin": browser.url("", people[0].name)}, {}):
+        assert browser.ask(url, data=b"{}", method="PUT", headers=origin).status == 403
+    with pytest.raises(PermissionError):
+        browser.websocket(person.name, "/api/events/subscribe", origin="https://evil.example")
+    assert browser.ask(url, headers={"Host": "evil.example"}).status == 421
+    for path in ("/hub/api/users", "/hub/token", "/hub/metrics"):
+        assert browser.ask(browser.url(path)).status == 404
     # Another's place, though they are not in: neither woken nor seen.
     other = people[0].name
     page = browser.ask(browser.url("/api/status", other))
