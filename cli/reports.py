@@ -134,6 +134,8 @@ class GuestStatus(_Said):
     clock: Clock
     door: Word | None = None
     """`open` where sshd listens, else `shut`; None on a machine that does not say so yet."""
+    web: Word | None = None
+    """The same of HTTPS; None also where nobody comes by it."""
     bans: tuple[Word, ...]
     disks: dict[Word, FiniteFloat] = {}
     """The used part of each, 0 to 1: `system`, `state` and `homes`."""
@@ -155,6 +157,7 @@ class Mends:
     clock: str
     gpu: str
     door: str
+    web: str
     docker: str
     ban: str
     """With `BANNED` in the place of the address."""
@@ -236,6 +239,9 @@ def _door(name: str, guest: GuestStatus, mends: Mends) -> Iterator[Problem]:
     """What keeps people out before anything is asked of them."""
     if guest.door == SHUT and guest.serial:  # without a roster it has to be
         yield Problem(None, None, f"{name}'s sshd does not run: nobody gets in", mends.door)
+    if guest.web == SHUT:
+        what = f"{name}'s nginx does not run: nobody gets in by a browser"
+        yield Problem(None, None, what, mends.web)
     for address in dict.fromkeys(guest.bans):  # there are two kinds of bans
         mend = mends.ban.replace(BANNED, shell_word(address))
         if address == mends.everybody:

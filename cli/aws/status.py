@@ -243,6 +243,7 @@ def _mends(stack: Stack, machine: Machine, aws: CommandLine) -> Mends:
         clock=f"{look}, sudo chronyc makestep",
         gpu=f"{look}, sudo {_LOG} secondlock-gpu",
         door=f"{look}, sudo {_LOG} ssh",
+        web=f"{look}, sudo {_LOG} secondlock-web",
         docker=f"{look}, sudo {_LOG} docker",
         ban=f"{look}, sudo fail2ban-client unban {BANNED}",
     )

@@ -55,6 +55,7 @@ def _mends(machine: Machine, up: str) -> Mends:
         clock="it is set within a minute",
         gpu="no machine of the target local has one",
         door=restart,
+        web=restart,
         docker=restart,
         ban="it ends by itself: a first one after ten minutes, later ones within a day",
         everybody=_EVERYBODY,

@@ -143,6 +143,14 @@ def test_a_person_works_in_a_browser(
     url = browser.url("/api/contents/big.txt", person.name)
     saved = browser.ask(url, data=json.dumps(file).encode(), method="PUT", headers=own)
     assert (saved.status, json.loads(saved.text)["size"]) == (201, size)
+    # What another site asks in their name; a name that is none of the machine's.
+    for origin in ({"Origin": browser.url("", people[0].name)}, {}):
+        assert browser.ask(url, data=b"{}", method="PUT", headers=origin).status == 403
+    with pytest.raises(PermissionError):
+        browser.websocket(person.name, "/api/events/subscribe", origin="https://evil.example")
+    assert browser.ask(url, headers={"Host": "evil.example"}).status == 421
+    for path in ("/hub/api/users", "/hub/token", "/hub/metrics"):
+        assert browser.ask(browser.url(path)).status == 404
     # Another's place, though they are not in: neither woken nor seen.
     other = people[0].name
     page = browser.ask(browser.url("/api/status", other))
@@ -150,6 +158,7 @@ def test_a_person_works_in_a_browser(
     assert machine.run(f"systemctl is-active secondlock-jupyter@{other}")[1].strip() == "inactive"
     # What listens for the network: nginx and nothing else of the door's.
     assert _listening(machine) == {"0.0.0.0:8443", "[::]:8443"}
+    assert machine.status()["web"] == "open"
     browser.ask(browser.url("/hub/logout"))
     assert _closes(terminal)
     assert "/hub/login" in browser.ask(browser.url("/lab", person.name)).url
@@ -223,7 +232,9 @@ def test_who_has_the_web_alone_has_no_ssh(
 
 
 def test_no_passphrase_lies_on_the_machine(machine: Machine, people: list[Person]) -> None:
-    for person in people:
+    named = [name for name, one in machine.lab.requests.items() if "web" in one.access]
+    assert named
+    for person in map(machine.person, named):
         place = "/var/lib/secondlock /etc /run /var/log /usr/local/lib/secondlock"
         machine.fail(f"grep -rqsF -- {person.passphrase} {place}")
     assert machine.succeed("stat -c %a /var/lib/secondlock/web").strip() == "700"

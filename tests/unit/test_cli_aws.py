@@ -412,6 +412,8 @@ FAULTS: list[tuple[dict[str, Any], tuple[str, str, str] | None]] = [
         ("note", "lost 12 records", "audit --kind alert"),
     ),
     ({"door": "shut"}, ("stop", "sshd does not run", "journalctl -u ssh")),
+    ({"web": "shut"}, ("stop", "nginx does not run", "journalctl -u secondlock-web")),
+    ({"web": "open"}, None),
     ({"bans": ["192.0.2.9"]}, ("note", "banned 192.0.2.9", "unban 192.0.2.9")),
     ({"bans": ["1; rm -r /"]}, ("note", "banned 1; rm", "unban '1; rm -r /'")),
     ({"error": "the state volume is full: x"}, ("stop", "is full", "/var/lib/secondlock")),

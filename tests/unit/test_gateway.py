@@ -80,6 +80,15 @@ def test_passphrase_and_code_let_in_and_a_code_is_good_once(
     assert loopback.browser.log_in("alice", alice.passphrase, emergency).status == 302
 
 
+def test_the_forms_say_what_they_ask_for(loopback: Loopback, alice: Person) -> None:
+    browser = loopback.browser
+    page = browser.ask(browser.url("/hub/login"))
+    assert "Passphrase:" in page.text
+    assert "One-time code:" in page.text
+    home = enter(loopback, alice)
+    assert "/hub/token" not in home.ask(home.url("/hub/home")).text
+
+
 def test_a_wrong_passphrase_uses_no_code_up_and_counts_none(
     loopback: Loopback, alice: Person
 ) -> None:

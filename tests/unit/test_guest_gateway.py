@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 parse: Any = importlib.import_module("guest.roster.document").parse
 GuestError: Any = importlib.import_module("guest.system").GuestError
+login: Any = importlib.import_module("guest.gateway.login")
 tickets: Any = importlib.import_module("guest.gateway.tickets")
 TOLD = {"token": "t", "client": "c", "hub": "https://h", "callback": "https://a.h/user/alice/c"}
 
@@ -144,6 +145,40 @@ def test_nobody_but_the_hub_is_answered(tmp_path: Path, alice: Person) -> None:
 
 def _serve_one(listening: socket.socket, allowed: int) -> None:
     helper.serve(listening.accept()[0], allowed)
+
+
+def test_a_code_is_looked_at_behind_a_right_passphrase_alone(alice: Person) -> None:
+    code = alice.code()
+    refused = {"ok": False, "ticket": None, "words": login.WRONG}
+    for wrong in ({"passphrase": "x"}, {"passphrase": ""}, {"passphrase": "x", "code": "000000"}):
+        assert log_in(alice, **{"code": code, **wrong}) == refused
+    bob = Person("bob")
+    assert log_in(bob, code=code, passphrase=alice.passphrase) == refused
+    slate = codes.slate("alice", codes.issued("alice"))
+    assert (slate["uses"], slate["wrong"]) == (0, [])
+    assert log_in(alice, code=code)["ok"]
+    assert "used already" in log_in(alice, code=code)["words"]
+    assert log_in(alice, code=alice.wrong()) == refused
+    assert len(codes.slate("alice", codes.issued("alice"))["wrong"]) == 1
+
+
+def test_the_thirtieth_wrong_code_freezes_whichever_doors_they_came_by(alice: Person) -> None:
+    ticket = log_in(alice)["ticket"]
+    with codes.locked("alice"):  # by SSH
+        slate = codes.slate("alice", codes.issued("alice"))
+        codes.keep("alice", slate | {"wrong": [time.time()] * (codes.LIMIT - 1)})
+    assert ask("holds", ticket=ticket)["ok"]
+    assert log_in(alice, code=alice.wrong())["ok"] is False
+    assert not ask("holds", ticket=ticket)["ok"]
+    assert "Too many wrong codes" in log_in(alice, code=alice.issued["emergency"][0])["words"]
+
+
+def test_an_old_passphrase_opens_nothing_with_a_new_phone(alice: Person) -> None:
+    """Nor where a crash left the two of different enrollments."""
+    ticket, new = log_in(alice)["ticket"], Person("alice")
+    codes.enroll("alice", new.issued)
+    assert log_in(alice, code=new.code())["words"] == login.WRONG
+    assert not ask("holds", ticket=ticket)["ok"]
 
 
 def test_a_ticket_is_over_with_what_it_stands_for(alice: Person) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from guest import paths
+from guest.audit import store as audit
 from guest.clock import measured
 from guest.roster import accounts
 from guest.system import alone, write
@@ -65,6 +66,8 @@ def close(at: int, people: Iterable[str]) -> None:
         containers.shut(name)
     for name in everybody:
         accounts.end_sessions(name)
+    if not DONE.exists():
+        audit.note("change", "closed: all sessions ended", "done")
     DONE.touch()
 
 
@@ -74,6 +77,7 @@ def _open(people: Iterable[str]) -> None:
     for name in people:
         containers.open_again(name)
     NOLOGIN.unlink(missing_ok=True)
+    audit.note("change", "open again", "done")
     DONE.unlink(missing_ok=True)
 
 

@@ -11,7 +11,11 @@ from guest.alerts import watch as alerts
 from guest.audit import report as audit
 from guest.bans import report as bans
 from guest.clock import report as clock
+<<<<<<< HEAD
 from guest.closing import closing
+=======
+from guest.gateway import door, places
+>>>>>>> gateway
 from guest.gpu import devices
 from guest.remember import grants
 from guest.remember import person as remembered
@@ -101,6 +105,7 @@ def collect() -> dict[str, Any]:
         "bundle": change.report(),
         "clock": clock.report(),
         "door": ssh.door(),
+        "web": ssh.door(door.PORT[machine["target"]]) if places.HUB_CONFIG.exists() else None,
         "bans": bans.report(),
         "disks": room.report(),
         "alerts": alerts.report(),

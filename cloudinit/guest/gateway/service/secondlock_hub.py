@@ -209,6 +209,7 @@ def configuration(said: Mapping[str, Any]) -> Config:
     c.JupyterHub.cookie_secret_file = f"{run}/cookie_secret"
     c.JupyterHub.cookie_max_age_days = HOURS / 24
     c.JupyterHub.tornado_settings = {"cookie_options": {"samesite": "Lax", "secure": True}}
+    c.JupyterHub.template_paths = [str(Path(__file__).parent / "templates")]
     # Of two people neither is to reach the other's cookies: each has an origin of their own.
     c.JupyterHub.subdomain_host = f"https://{said['host']}:{said['port']}".removesuffix(":443")
     c.JupyterHub.subdomain_hook = lambda name, domain, **_: f"{name}.{domain}"
