@@ -11,11 +11,8 @@ from guest.alerts import watch as alerts
 from guest.audit import report as audit
 from guest.bans import report as bans
 from guest.clock import report as clock
-<<<<<<< HEAD
 from guest.closing import closing
-=======
 from guest.gateway import door, places
->>>>>>> gateway
 from guest.gpu import devices
 from guest.remember import grants
 from guest.remember import person as remembered
