@@ -138,7 +138,7 @@ def test_who_tries_to_be_another_stays_who_they_are_and_how_they_came() -> None:
     told = Told()
     told.door(700, "Accepted publickey for alice from 192.0.2.7 port 5 ssh2: " + KEY)
     told.door(701, "Accepted publickey for bob from 192.0.2.8 port 5 ssh2: " + KEY)
-    how = {"auid": 20001, "ses": 12, "exe": "/bin/x", "container": True}
+    how: dict[str, Any] = {"auid": 20001, "ses": 12, "exe": "/bin/x", "container": True}
     # As a 6.12 kernel tells of `echo 20002 >/proc/self/loginuid`; the process has bob's old number.
     tried = (
         "type=LOGIN msg=audit(1764258896.123:3): pid=701 uid=20001 old-auid=20001 auid=20002"
