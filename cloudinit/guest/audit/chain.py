@@ -36,7 +36,8 @@ class Break:
 
 def seal(head: Head, said: dict[str, Any]) -> tuple[str, Head]:
     """The line of the record that follows `head`, without a line's end; and the new head."""
-    record = {"seq": head.seq + 1, **said, "before": head.hash}
+    more = {key: value for key, value in said.items() if key not in ("seq", "before", "hash")}
+    record = {"seq": head.seq + 1, **more, "before": head.hash}
     own = _hash(record)
     return _text({**record, "hash": own}), Head(head.seq + 1, own)
 
