@@ -1,10 +1,12 @@
 """secondlock-closing: at its time the machine ends all sessions, and lets nobody in.
 
 sshd's PAM stacks ask pam_nologin(8), whose file keeps people out, after a restart too. What was cut
-off half-way is gone on with a minute later.
+off half-way is gone on with a minute later, and who came in just then is ended too.
 """
 
+import contextlib
 import datetime as dt
+import pwd
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,6 +14,7 @@ from pathlib import Path
 from guest import paths
 from guest.clock import measured
 from guest.roster import accounts
+from guest.ssh import doorkeeper
 from guest.system import alone, write
 from guest.workspace import containers
 
@@ -55,9 +58,22 @@ def close(at: int, people: Iterable[str]) -> None:
     everybody = sorted(people)
     for name in everybody:
         containers.shut(name)
-    for name in everybody:
+    for name in _present(everybody):
         accounts.end_sessions(name)
     DONE.touch()
+
+
+def _present(people: list[str]) -> list[str]:
+    """Who has anything there: a process, a workspace, or a login that is under way.
+
+    Most of a class have nothing, and each costs time.
+    """
+    running = set()
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            running.add(process.stat().st_uid)
+    there = containers.having(people) | doorkeeper.under_way()
+    return [name for name in people if name in there or pwd.getpwnam(name).pw_uid in running]
 
 
 def _open(people: Iterable[str]) -> None:
@@ -88,7 +104,7 @@ def _written(at: int) -> str:
 def main() -> int:
     """Close if it is time, or soon will be."""
     at = _at()
-    if at is None or DONE.exists() or _left(at) > SOON:
+    if at is None or _left(at) > SOON:
         return 0
     time.sleep(max(0.0, _left(at)))
     with alone():
