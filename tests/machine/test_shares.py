@@ -174,7 +174,7 @@ def test_a_share_that_changes_holds_at_once_and_ends_nothing(shared: SharedMachi
         assert int(used) / int(period) == 0.5
         # Less than what runs there holds: it is not ended for that, and the rest is held to it.
         session.succeed(f"setsid -f python3 -c '{HOLD}' >/dev/null 2>&1 </dev/null; {HOLDS}")
-        shared.give(person, memory=200, pids=300)
+        shared.give(person, memory=120, pids=300)
         shared.apply()
         assert limits(shared, person)[:2] == (300 * MIB, 300)
         session.succeed("pgrep -x sleep && pkill -x python3")
@@ -182,7 +182,7 @@ def test_a_share_that_changes_holds_at_once_and_ends_nothing(shared: SharedMachi
         def given_back() -> bool:
             """Each login asks for it again."""
             session.succeed("pgrep -x sleep")
-            return limits(shared, person)[:2] == (200 * MIB, 300)
+            return limits(shared, person)[:2] == (120 * MIB, 300)
 
         until(given_back, "what is not in use any more is given back")
 
