@@ -30,12 +30,11 @@ def keep(at: int | None, people: Iterable[str]) -> bool:
 
     One that is closed and shall not be any more lets people in again. Raises GuestError.
     """
-    text = "" if at is None else f"{at}\n"
-    changed = (AT.read_text() if AT.exists() else "") != text
+    changed = _at() != at
     if at is None:
         AT.unlink(missing_ok=True)
     else:
-        write(AT, text, 0o600)
+        write(AT, f"{at}\n", 0o600)
     if at is not None and _left(at) <= 0:
         close(at, people)
     else:

@@ -388,8 +388,7 @@ def take_share(user: str, of_machine: Share | None) -> bool:
     with _alone(user):
         # The next login looks at everything again.
         (paths.RUN / "workspaces" / f"{user}.id").unlink(missing_ok=True)
-        found = _inspect(user)
-        if of_machine is not None and found is not None:
+        if of_machine is not None and (found := _inspect(user)) is not None:
             _limit(user, found, of_machine)
     return True
 
