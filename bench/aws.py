@@ -5,14 +5,11 @@ The provider is the real one; moto's server answers for AWS.
 
 from __future__ import annotations
 
-import secrets
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import yaml
-
-from bench.plan import _medians, _public_key
+from bench.plan import _medians, _request
 from bench.table import Row
 from tests.support.cloud import ZONES, AwsProject, Cloud, provider_missing
 
@@ -157,13 +154,7 @@ def _rows(count: int, ours: list[float], bare: list[float]) -> list[Row]:
 def _lab(place: Path, cloud: Cloud, count: int) -> AwsProject:
     project = AwsProject(place, cloud)
     for number in range(count):
-        request = {
-            "researcher": f"r{number}",
-            "ssh_keys": [_public_key()],
-            "allowed_from": ["198.51.100.0/24"],
-            "enrollment": secrets.token_hex(16),
-        }
-        (project.requests / f"r{number}.yaml").write_text(yaml.safe_dump(request))
+        _request(project, number, allowed_from=["198.51.100.0/24"])
     return project
 
 

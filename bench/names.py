@@ -3,8 +3,8 @@
 The stranger's clock runs from their request to sshd's answer. sshd makes each refusal last some
 milliseconds that depend on the name (`user_specific_delay` in its auth2.c), doubled until they
 cover the work: two names differ by that alone, up to twofold, whoever they are. So many names of
-either kind are compared. They take turns, so that whatever else the computer does disturbs both
-alike.
+either kind are compared, in any order, so that whatever else the computer does, and what the one
+before has left it to do, disturbs both alike.
 
 Names that log in by password are not among them: sshd offers them something else, which tells them
 at once (docs/explanation/threat-model.md). What is measured is that their own wrong password is
@@ -13,6 +13,7 @@ told without delay.
 
 from __future__ import annotations
 
+import random
 import statistics
 import tempfile
 import time
@@ -36,6 +37,7 @@ NAMES, ROUNDS = 20, 3  # of each kind; refusals a name
 # is spread evenly over a doubling.
 GOAL = 1.25
 PATIENCE = 60  # seconds
+PAUSE = 0.5  # seconds
 WRONG = "not-the-password"
 PAMS_DELAY = 2.0  # seconds, of pam_unix(8) without `nodelay`
 
@@ -65,9 +67,10 @@ def _who_exists(machine: Machine) -> Row:
     unknown = [f"{name}x" for name in known]
     taken: dict[str, list[float]] = {name: [] for name in (*known, *unknown)}
     for _ in range(ROUNDS):
-        for pair in zip(known, unknown, strict=True):
-            for name in pair:
-                taken[name].append(_refused(machine, name, offer))
+        # In any order: the end of one connection takes a while, and the next one's time.
+        for name in random.sample([*taken], len(taken)):
+            time.sleep(PAUSE)
+            taken[name].append(_refused(machine, name, offer))
     there, absent = (
         statistics.geometric_mean(statistics.median(taken[name]) for name in names)
         for names in (known, unknown)

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, FiniteFloat, Validat
 from cli.engine import Machine
 from cli.project import Stack, command, pulumi
 from cli.targets import target_of
+from cloudinit.guest.alerts.faults import FULL
 from infra.model.problems import Problem
 from infra.model.text import brief, shell_word
 
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
 
 CODES_BEAR = 20.0
 """Seconds that a machine's clock may be off: beyond that it looks at no code of an app."""
-
-FULL = 0.9
-"""Of a disk: what there is to tell of it begins here."""
 
 SHUT = "shut"
 BANNED = "ADDRESS"

@@ -1,6 +1,7 @@
 """`python -m tools.pictures`: what people see, as pictures for the pages that they read.
 
-Made of what the program itself shows, for somebody who does not exist: the seed is this file's.
+QR and codes are the program's own, of somebody who does not exist: the seed is this file's. The
+words are those that it shows, written here once more.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pulumi
 import pulumi_aws as aws
 
+from cloudinit.guest.alerts.faults import CLOCK, FULL, ROOM
 from infra.aws.policies import audit_log_group_name, log_group_name, topic_name, topic_policy
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from infra.plan import MachinePlan
 
 _PERIOD = 300  # seconds
-_CLOCK_SECONDS = 5
 _LINES = 13.5
 """Status lines that a machine writes in 15 minutes at the least: one in 60 to 66 seconds."""
 
@@ -64,7 +64,7 @@ _WATCHES = (
     ),
     _Watch(
         "disk",
-        "{ ($.disks.system >= 0.9) || ($.disks.state >= 0.9) || ($.disks.homes >= 0.9) }",
+        f"{{ {' || '.join(f'($.disks.{name} >= {FULL})' for name in ROOM)} }}",
         3,
         2,
         "A disk of a machine is full to nine tenths. secondlock status names it.",
@@ -80,8 +80,7 @@ _WATCHES = (
     _Watch(
         "clock",
         "{ ($.clock.synchronised IS FALSE) || "
-        f"($.clock.offset_seconds > {_CLOCK_SECONDS}) || "
-        f"($.clock.offset_seconds < -{_CLOCK_SECONDS}) }}",
+        f"($.clock.offset_seconds > {CLOCK:g}) || ($.clock.offset_seconds < -{CLOCK:g}) }}",
         3,
         2,
         "A machine's clock is off, or has no source: one-time codes will be refused. "

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 MACHINE_TAG = "secondlock:machine"
 """On a machine's role: it says which roster and which log streams the role is for."""
 
-_OWN_MACHINE = f"${{aws:PrincipalTag/{MACHINE_TAG}}}"
 SHARED_TAG = "secondlock:shared-machine"
 """On a person: the machine that they share; whose own machine they reach says RESEARCHER_TAG."""
 
+_OWN_MACHINE = f"${{aws:PrincipalTag/{MACHINE_TAG}}}"
 _OWN_RESEARCHER = f"${{aws:PrincipalTag/{RESEARCHER_TAG}}}"
 _OWN_SHARE = f"${{aws:PrincipalTag/{SHARED_TAG}}}"
 # What the key does for a service that holds data encrypted with it.

@@ -34,10 +34,9 @@ OWN, SHARED = "<size>", "<name>"
 """Pydantic's names for what `machine` may be: it tells faults of a field behind one of them."""
 
 _DAY = "expected a day, such as 2026-11-22"
+_DAY_PATTERN = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
 _MOMENT = "expected a time with its zone, such as 2026-12-18T12:00+08:00"
-_MOMENT_PATTERN = (
-    "[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}(:[0-9]{2})?([Zz]|[+-][0-9]{2}:[0-9]{2})"
-)
+_MOMENT_PATTERN = _DAY_PATTERN + "[Tt ][0-9]{2}:[0-9]{2}(:[0-9]{2})?([Zz]|[+-][0-9]{2}:[0-9]{2})"
 _ENROLLMENT_PATTERN = "^[0-9a-f]{32}$"
 _KEY_PATTERN = f"^({'|'.join(KEY_TYPES)}) [A-Za-z0-9+/]+=*( .*)?$".replace(".com", "[.]com")
 
@@ -98,30 +97,21 @@ def custom(refused: RefusedError) -> PydanticCustomError:
     return PydanticCustomError("refused", "{problem}", {"problem": refused.problem})
 
 
-def _day(value: object) -> object:
-    """Only YYYY-MM-DD: a number would be taken for seconds since 1970."""
-    if value is None or isinstance(value, dt.date):
-        return value
-    text = value if isinstance(value, str) else ""
-    try:
-        if re.fullmatch("[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
-            return dt.date.fromisoformat(text)
-    except ValueError:
-        pass
-    raise custom(RefusedError(_DAY))
+def _read_as(kind: type[dt.date], pattern: str, expected: str) -> BeforeValidator:
+    """A validator of text in this one spelling (ISO 8601): a number would be seconds since 1970."""
 
+    def read(value: object) -> object:
+        if value is None or isinstance(value, kind):
+            return value
+        text = value if isinstance(value, str) else ""
+        try:
+            if re.fullmatch(pattern, text):
+                return kind.fromisoformat(re.sub("[Zz]$", "+00:00", text))
+        except ValueError:
+            pass
+        raise custom(RefusedError(expected))
 
-def _moment(value: object) -> object:
-    """Only with a time zone: what is noon depends on who reads it."""
-    if value is None or isinstance(value, dt.datetime):
-        return value
-    text = value if isinstance(value, str) else ""
-    try:
-        if re.fullmatch(_MOMENT_PATTERN, text):
-            return dt.datetime.fromisoformat(text.replace("Z", "+00:00").replace("z", "+00:00"))
-    except ValueError:
-        pass
-    raise custom(RefusedError(_MOMENT))
+    return BeforeValidator(read)
 
 
 def _pattern(pattern: str) -> Any:
@@ -143,7 +133,9 @@ Key = Annotated[str, _pattern(_KEY_PATTERN)]
 InstanceType = Annotated[str, _checked(check_instance_type), _pattern(INSTANCE_TYPE_PATTERN)]
 Zone = Annotated[str, _checked(_check_zone), _pattern(ZONE_PATTERN)]
 CostCentre = Annotated[str, _checked(_check_cost_centre)]
-Day = Annotated[dt.date, BeforeValidator(_day)]
+Day = Annotated[dt.date, _read_as(dt.date, _DAY_PATTERN, _DAY)]
+# With a time zone: what is noon depends on who reads it.
+Moment = Annotated[dt.datetime, _read_as(dt.datetime, _MOMENT_PATTERN, _MOMENT)]
 
 Gpu = Annotated[int, Field(ge=0, le=63)]
 
@@ -159,7 +151,7 @@ Payer = Annotated[
     CostCentre | None, Field(description="Who pays, as a tag; without it, the stack's.")
 ]
 ClosedFrom = Annotated[
-    Annotated[dt.datetime, BeforeValidator(_moment)] | None,
+    Moment | None,
     Field(
         description="From then on nobody is on the machine, until this goes: with its time zone,"
         " such as 2026-12-18T12:00+08:00."

@@ -38,7 +38,9 @@ def test_a_freeze_is_told_to_the_lab_once_and_that_it_is_over(
             machine.succeed(f'sed -i \'s/"frozen": true/"frozen": false/\' {spent}')
             machine.succeed(LOOK)
             assert what in lab.got[-1]["over"]
-            machine.fail("journalctl -b -o cat | grep s3cret")
+            # Not in the command itself, which the guest agent has logged.
+            machine.succeed("cat >/run/needle", stdin=b"s3cret")
+            machine.fail("journalctl -b -o cat | grep -F -f /run/needle")
         finally:
             machine.lab.webhook = ""
             machine.succeed(f"rm -r {TRUST}; systemctl daemon-reload")

@@ -98,7 +98,7 @@ def test_who_comes_goes_or_is_frozen_disturbs_nobody(shared: SharedMachine) -> N
     with shared.client.session(calm) as work, shared.client.session(changes) as other:
         work.succeed("setsid -f sleep 3600 >/dev/null 2>&1 </dev/null", timeout=300)
         other.succeed("true", timeout=300)
-        here = "hostname; pgrep -x sleep; ip -brief address show scope global"
+        here = "hostname; hostname -I; pgrep -x sleep"
         was = work.succeed(here)
 
         changes = shared.rotate(changes, end_sessions=True)
@@ -178,8 +178,13 @@ def test_a_share_that_changes_holds_at_once_and_ends_nothing(shared: SharedMachi
         shared.apply()
         assert limits(shared, person)[:2] == (300 * MIB, 300)
         session.succeed("pgrep -x sleep && pkill -x python3")
-        session.succeed("pgrep -x sleep")
-        assert limits(shared, person)[:2] == (120 * MIB, 300)
+
+        def given_back() -> bool:
+            """Each login asks for it again."""
+            session.succeed("pgrep -x sleep")
+            return limits(shared, person)[:2] == (120 * MIB, 300)
+
+        until(given_back, "what is not in use any more is given back")
 
 
 def limits(shared: SharedMachine, person: Person) -> tuple[int, int, str]:
@@ -206,7 +211,8 @@ def test_a_full_home_is_its_owners_alone(shared: SharedMachine) -> None:
             assert (full.exit, "quota" in full.errors) == (1, True), full.errors
         second.succeed("head -c 100M /dev/zero >large && rm large", timeout=300)
         # They still get in, see it, and can mend it.
-        assert client.login(one, "rm -f ~/large /tmp/large; echo mended").output == "mended"
+        mend = "rm -f ~/large /tmp/large; echo mended"
+        assert client.login(one, mend, code=one.emergency_codes[0]).output == "mended"
         first.succeed("echo >again")
 
 

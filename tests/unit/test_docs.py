@@ -137,6 +137,6 @@ def test_every_test_that_a_promise_names_is_there() -> None:
         assert f"def {test}(" in (DOCS.parent / "tests" / file).read_text(), f"{file}::{test}"
 
 
-def test_the_pictures_are_what_the_program_shows() -> None:
+def test_the_pictures_are_up_to_date() -> None:
     for name, text in pictures.pictures().items():
         assert (pictures.PLACE / name).read_text() == text, "python -m tools.pictures"

@@ -42,7 +42,8 @@ def report() -> dict[str, Any] | None:
 
 def main() -> int:
     """Post what is new and what is over since the last message."""
-    known = faults.found(json.loads(paths.STATUS.read_text()), dt.datetime.now(dt.timezone.utc))
+    now = dt.datetime.now(dt.timezone.utc)
+    known = faults.found(json.loads(paths.STATUS.read_text()), now)
     told = _told()
     if faults.STALE in known:
         known |= told
@@ -51,7 +52,7 @@ def main() -> int:
     if not new and not over:
         return 0
     try:
-        _post(WEBHOOK.read_text(), _message(list(new.values()), list(over.values())))
+        _post(WEBHOOK.read_text(), _message(now, list(new.values()), list(over.values())))
     except GuestError as error:
         write(ERROR, f"{error}\n", 0o644)
         print(error)
@@ -69,7 +70,7 @@ def _told() -> dict[str, str]:
         return {}
 
 
-def _message(new: list[str], over: list[str]) -> dict[str, Any]:
+def _message(now: dt.datetime, new: list[str], over: list[str]) -> dict[str, Any]:
     """`text` alone is what chat programs show; the rest is for programs."""
     machine = json.loads(paths.MACHINE.read_text())
     lines = [*new, *(f"over: {what}" for what in over)]
@@ -79,7 +80,7 @@ def _message(new: list[str], over: list[str]) -> dict[str, Any]:
         "text": "\n".join(f"{where}: {line}" for line in shown),
         "stack": machine["stack"],
         "machine": machine["machine"],
-        "time": dt.datetime.now(dt.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "time": now.strftime("%Y-%m-%dT%H:%M:%SZ"),
         "new": new,
         "over": over,
     }

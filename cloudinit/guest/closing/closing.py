@@ -1,10 +1,12 @@
 """secondlock-closing: at its time the machine ends all sessions, and lets nobody in.
 
 sshd's PAM stacks ask pam_nologin(8), whose file keeps people out, after a restart too. What was cut
-off half-way is gone on with a minute later.
+off half-way is gone on with a minute later, and who came in just then is ended too.
 """
 
+import contextlib
 import datetime as dt
+import pwd
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,6 +15,7 @@ from guest import paths
 from guest.audit import store as audit
 from guest.clock import measured
 from guest.roster import accounts
+from guest.ssh import doorkeeper
 from guest.system import alone, write
 from guest.workspace import containers
 
@@ -28,12 +31,11 @@ def keep(at: int | None, people: Iterable[str]) -> bool:
 
     One that is closed and shall not be any more lets people in again. Raises GuestError.
     """
-    text = "" if at is None else f"{at}\n"
-    changed = (AT.read_text() if AT.exists() else "") != text
+    changed = _at() != at
     if at is None:
         AT.unlink(missing_ok=True)
     else:
-        write(AT, text, 0o600)
+        write(AT, f"{at}\n", 0o600)
     if at is not None and _left(at) <= 0:
         close(at, people)
     else:
@@ -64,11 +66,24 @@ def close(at: int, people: Iterable[str]) -> None:
     everybody = sorted(people)
     for name in everybody:
         containers.shut(name)
-    for name in everybody:
+    for name in _present(everybody):
         accounts.end_sessions(name)
     if not DONE.exists():
         audit.note("change", "closed: all sessions ended", "done")
     DONE.touch()
+
+
+def _present(people: list[str]) -> list[str]:
+    """Who has anything there: a process, a workspace, or a login that is under way.
+
+    Most of a class have nothing, and each costs time.
+    """
+    running = set()
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            running.add(process.stat().st_uid)
+    there = containers.having(people) | doorkeeper.under_way()
+    return [name for name in people if name in there or pwd.getpwnam(name).pw_uid in running]
 
 
 def _open(people: Iterable[str]) -> None:
@@ -100,7 +115,7 @@ def _written(at: int) -> str:
 def main() -> int:
     """Close if it is time, or soon will be."""
     at = _at()
-    if at is None or DONE.exists() or _left(at) > SOON:
+    if at is None or _left(at) > SOON:
         return 0
     time.sleep(max(0.0, _left(at)))
     with alone():

@@ -70,6 +70,12 @@ def end_logins(name: str) -> None:
                 os.kill(each.pid, signal.SIGKILL)
 
 
+def under_way() -> set[str]:
+    """Whose name a connection has given that is on its way in, whatever it has proven."""
+    names = {name for each in processes() for name in each.title.split()[1:2]}
+    return {name.removesuffix(grants.SUFFIX) for name in names}
+
+
 def asked_first() -> set[str]:
     """Who is asked by PAM for the first factor too, such as a password."""
     found = set()

@@ -186,10 +186,16 @@ def _inspect(user: str) -> Any:
 def states(users: Iterable[str]) -> dict[str, tuple[str, bool]]:
     """Of each workspace `running`, `stopped` or `none`, with what is the matter with its image; and
     whether it has the machine's GPU. Raises GuestError where Docker does not say."""
+    # Most people of a large machine have none: Docker is asked of those alone that it has.
+    there = having(users)
+    return {user: _state(user, user in there) for user in users}
+
+
+def having(users: Iterable[str]) -> set[str]:
+    """Whose workspace is there, running or not. Raises GuestError where Docker does not say."""
     listed = docker.call("GET", "/containers/json?all=true")
     there = {name.lstrip("/") for each in listed for name in each["Names"]}
-    # Most people of a large machine have none: Docker is asked of those alone that it has.
-    return {user: _state(user, container_name(user) in there) for user in users}
+    return {user for user in users if container_name(user) in there}
 
 
 def _state(user: str, there: bool) -> tuple[str, bool]:
@@ -382,8 +388,7 @@ def take_share(user: str, of_machine: Share | None) -> bool:
     with _alone(user):
         # The next login looks at everything again.
         (paths.RUN / "workspaces" / f"{user}.id").unlink(missing_ok=True)
-        found = _inspect(user)
-        if of_machine is not None and found is not None:
+        if of_machine is not None and (found := _inspect(user)) is not None:
             _limit(user, found, of_machine)
     return True
 

@@ -44,4 +44,4 @@ def _given_back(place: Path) -> int:
     """What the kernel takes back from caches as soon as a program wants it, bytes."""
     lines = (place / "memory.stat").read_text().splitlines()
     known = {name: int(value) for name, value in (line.split() for line in lines)}
-    return known["active_file"] + known["inactive_file"]
+    return known["active_file"] + known["inactive_file"] + known.get("slab_reclaimable", 0)
