@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from cli.project import Stack, pulumi
 from cli.ssh_config import outdated
 from cli.status import reports_of
 from infra.checks import Checked, check_stack
+from infra.given import expiry
 from infra.model.problems import ProblemsError
 from infra.model.reading import expanded
 from infra.model.text import shell_word
@@ -43,6 +45,9 @@ def look(stack: Stack) -> tuple[Checked, list[Finding]]:
     found += wrong("settings", ProblemsError(checked.in_settings)) or [
         ok("settings", str(stack.config))
     ]
+    if checked.plan is not None:
+        soon = expiry(checked.settings, dt.datetime.now(dt.timezone.utc))
+        found += [] if soon is None else [Finding("settings", soon)]
     found += wrong("requests", ProblemsError(checked.in_requests)) or [ok("requests", many)]
     return checked, found
 

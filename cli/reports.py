@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, FiniteFloat, Validat
 from cli.engine import Machine
 from cli.project import Stack, command, pulumi
 from cli.targets import target_of
-from cloudinit.guest.alerts.faults import FULL
+from cloudinit.guest.alerts.faults import ENDS_SOON, FULL
 from infra.model.problems import Problem
 from infra.model.text import brief, shell_word
 
@@ -134,6 +134,8 @@ class GuestStatus(_Said):
     """`open` where sshd listens, else `shut`; None on a machine that does not say so yet."""
     web: Word | None = None
     """The same of HTTPS; None also where nobody comes by it."""
+    certificate_days: int | None = None
+    """Until its certificate for browsers ends."""
     bans: tuple[Word, ...]
     disks: dict[Word, FiniteFloat] = {}
     """The used part of each, 0 to 1: `system`, `state` and `homes`."""
@@ -156,6 +158,7 @@ class Mends:
     gpu: str
     door: str
     web: str
+    certificate: str
     docker: str
     ban: str
     """With `BANNED` in the place of the address."""
@@ -240,6 +243,10 @@ def _door(name: str, guest: GuestStatus, mends: Mends) -> Iterator[Problem]:
     if guest.web == SHUT:
         what = f"{name}'s nginx does not run: nobody gets in by a browser"
         yield Problem(None, None, what, mends.web)
+    if guest.certificate_days is not None and guest.certificate_days <= ENDS_SOON:
+        ends, over = f"ends in {guest.certificate_days} days", guest.certificate_days < 0
+        what = f"{name}'s certificate for browsers {'has ended' if over else ends}"
+        yield Problem(None, None, what, mends.certificate, "stop" if over else "note")
     for address in dict.fromkeys(guest.bans):  # there are two kinds of bans
         mend = mends.ban.replace(BANNED, shell_word(address))
         if address == mends.everybody:

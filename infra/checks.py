@@ -5,17 +5,22 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from infra import given, oidc
 from infra.enrollment import pin_fault, seed_fault
 from infra.model.folder import Requests, read_folder
 from infra.model.person import problem_at
 from infra.model.problems import Problem, ProblemsError
 from infra.model.settings import (
     PREFIX,
+    OIDC_KEY,
+    SECRET_KEYS,
     SEED_KEY,
+    WEB_KEY,
     WEBHOOK_KEY,
     Settings,
     ours,
@@ -30,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 SEED, WEBHOOK = PREFIX + SEED_KEY, PREFIX + WEBHOOK_KEY
-SECRETS = (SEED, WEBHOOK)
+SECRETS = (SEED, *(PREFIX + key for key in SECRET_KEYS))
 """Where the configuration has what it has to keep encrypted."""
 
 _STACKS = Path("stacks")
@@ -78,16 +83,19 @@ def check_stack(
     if encrypted is not None:
         seed, found = _seed(settings, values.get(SEED_KEY, ""), is_secret=SEED in encrypted)
         in_settings += found
-        if values.get(WEBHOOK_KEY) and WEBHOOK not in encrypted:
-            in_settings.append(_readable_webhook(stack))
-    in_requests += _too_long(asked, settings)
+        for key in SECRET_KEYS:
+            if values.get(key) and PREFIX + key not in encrypted:
+                in_settings.append(_readable(stack, key))
+    in_requests += [*_too_long(asked, settings), *oidc.request_problems(asked.people, settings)]
+    in_web = [] if encrypted is None else _web(asked, settings)
+    in_settings += in_web
     plan: Plan | None = None
     in_plan: list[Problem] = []
     if settings.knows("target"):
         target = target_of(settings.target)
         in_settings += [*target.check_settings(settings, config), *_needless(asked, settings)]
         in_requests += [*target.check_requests(asked, settings), *_shares(asked, settings)]
-        if asked.whole and settings.knows() and seed is not None:
+        if asked.whole and settings.knows() and seed is not None and not in_web:
             plan = make_plan(settings, asked, seed)
             in_plan = target.check_plan(plan, root)
     return Checked(asked, settings, in_settings, in_requests, in_plan, plan)
@@ -123,10 +131,24 @@ def _in_clear(stack: str) -> Problem:
     return Problem(_STACKS / f"Pulumi.{stack}.yaml", None, what, f"openssl rand -hex 32 | {anew}")
 
 
-def _readable_webhook(stack: str) -> Problem:
-    what = "the webhook stands there in clear: whoever has read it can post as a machine"
-    mend = f"make another one, then: pulumi config set --secret {WEBHOOK} --stack {stack}"
-    return Problem(_STACKS / f"Pulumi.{stack}.yaml", None, what, mend)
+_IN_CLEAR = {
+    WEBHOOK_KEY: "the webhook stands there in clear: whoever has read it can post as a machine",
+    WEB_KEY: "the web's key stands there in clear: whoever has read it can pass for a machine",
+    OIDC_KEY: "the provider's secret stands there in clear: whoever has read it can pass for us",
+}
+
+
+def _readable(stack: str, key: str) -> Problem:
+    mend = f"make another one, then: pulumi config set --secret {PREFIX}{key} --stack {stack}"
+    return Problem(_STACKS / f"Pulumi.{stack}.yaml", None, _IN_CLEAR[key], mend)
+
+
+def _web(asked: Requests, settings: Settings) -> list[Problem]:
+    """What is wrong with the certificate and the provider that the settings give."""
+    found = given.setting_problems(settings, dt.datetime.now(dt.timezone.utc))
+    if not found and settings.knows("web_certificate", "web_key", "web_domain"):
+        found += given.name_problems(settings, asked.machines)
+    return [*found, *oidc.setting_problems(settings)]
 
 
 def _too_long(asked: Requests, settings: Settings) -> Iterator[Problem]:

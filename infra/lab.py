@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import operator
 import sys
 from functools import partial
@@ -12,6 +13,7 @@ import pulumi
 from pulumi.runtime import config
 
 from infra.checks import SECRETS, checked_plan
+from infra.given import expiry
 from infra.model.networks import is_world_open
 from infra.model.problems import ProblemsError
 from infra.register import SAID_WHY, Register
@@ -81,6 +83,8 @@ def _checked_plan() -> Plan:
     if not pulumi.runtime.is_dry_run():
         target_of(plan.settings.target).check_ready()
     _warn_of_open_doors(plan.asked.people)
+    if (note := expiry(plan.settings, dt.datetime.now(dt.timezone.utc))) is not None:
+        pulumi.log.warn(str(note))
     return plan
 
 

@@ -9,10 +9,18 @@ from typing import Any
 
 from cloudinit.boot import MachineValues
 from infra.enrollment import Enrollment, derive, derive_host_key
+from infra.given import given
 from infra.model.folder import Requests
 from infra.model.machine import MachineSize
 from infra.model.members import MachineRequest
-from infra.model.person import SSH, WEB, InstanceRequest, machine_name, remember_hours
+from infra.model.person import (
+    SSH,
+    WEB,
+    InstanceRequest,
+    by_passphrase,
+    machine_name,
+    remember_hours,
+)
 from infra.model.retired import RetiredEnrollment
 from infra.model.settings import Settings
 from infra.model.shares import MemberShare, shares
@@ -91,7 +99,7 @@ def _enrollments(settings: Settings, seed: str, machine: MachineRequest) -> dict
             method=person.factors,
             authenticators=person.authenticators,
             codes=person.emergency_codes,
-            by_web=WEB in person.access,
+            by_web=by_passphrase(person),
         )
         for person in machine.members
     }
@@ -144,8 +152,10 @@ def _certificate(settings: Settings, seed: str, machine: MachineRequest) -> Cert
     """That of its HTTPS door, where anybody comes by it."""
     if all(WEB not in person.access for person in machine.members):
         return None
-    today = dt.datetime.now(dt.timezone.utc).date()
     stack, name = settings.stack, machine.name
+    if (found := given(settings)) is not None:
+        return found.of(host_of(stack, name, settings.domain))
+    today = dt.datetime.now(dt.timezone.utc).date()
     return certificate(seed, stack=stack, machine=name, today=today, domain=settings.domain)
 
 
@@ -161,7 +171,11 @@ def _door(settings: Settings, seed: str, person: InstanceRequest) -> dict[str, A
         return {}
     stack, domain = settings.stack, settings.domain
     host = f"{person.researcher}.{host_of(stack, machine_name(person), domain)}"
-    web = {"host": host, "authority": authority(seed, stack, domain)}
+    web = {"host": host}
+    if not settings.web_certificate:
+        web["authority"] = authority(seed, stack, domain)
+    if person.oidc is not None:
+        web["provider"] = settings.oidc_issuer
     return {"access": list(person.access), "web": web}
 
 

@@ -65,7 +65,7 @@ def build_roster(
         **({"homes": left} if left else {}),
         **({"closes": int(closed_from.timestamp())} if closed_from else {}),
         **({"webhook": settings.alert_webhook} if settings.alert_webhook else {}),
-        **({"web": _door(web, requests)} if web is not None else {}),
+        **({"web": _door(web, requests, settings)} if web is not None else {}),
     }
 
 
@@ -75,12 +75,29 @@ def web_networks(requests: Sequence[InstanceRequest]) -> list[str]:
     return collapse([cidr for request in by_web for cidr in request.web_allowed_from])
 
 
-def _door(web: Certificate, requests: Sequence[InstanceRequest]) -> dict[str, Any]:
+def _door(
+    web: Certificate, requests: Sequence[InstanceRequest], settings: Settings
+) -> dict[str, Any]:
+    known = any(request.oidc is not None for request in requests)
     return {
         "host": web.host,
         "certificate": web.certificate,
         "key": web.key,
+        "ends": int(web.ends.timestamp()),
         "allowed_from": web_networks(requests),
+        **({"provider": _provider(settings)} if known else {}),
+    }
+
+
+def _provider(settings: Settings) -> dict[str, Any]:
+    """Who vouches for those who come by a provider, and what it has to say."""
+    return {
+        "issuer": settings.oidc_issuer,
+        "client": settings.oidc_client_id,
+        "secret": settings.oidc_client_secret,
+        "claim": settings.oidc_claim,
+        "acr": list(settings.oidc_acr),
+        **({"authority": settings.oidc_authority} if settings.oidc_authority else {}),
     }
 
 
@@ -104,6 +121,8 @@ def _entry(
     }
     if request.access != (SSH,):
         entry["access"] = list(request.access)
+    if request.oidc is not None:
+        entry["web_identity"] = request.oidc
     if hours := remember_hours(request, settings.remember_hours):
         entry["remember"] = {"hours": hours, "allowed_from": collapse(request.allowed_from)}
     if share is not None:

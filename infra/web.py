@@ -40,9 +40,11 @@ class Certificate:
 
     host: str
     certificate: str
-    """With nothing behind it: clients have the authority's."""
+    """Of the stack's own authority, with nothing behind it: clients have the authority's."""
     key: str = field(repr=False)
     """Secret."""
+    ends: dt.datetime
+    """From then on no browser takes it."""
 
 
 def host_of(stack: str, machine: str, domain: str = LOCAL) -> str:
@@ -102,7 +104,7 @@ def certificate(
             x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False
         )
     )
-    return Certificate(host, _signed(built, signer), _pem(key))
+    return Certificate(host, _signed(built, signer), _pem(key), begins + _LASTS)
 
 
 def _key(seed: str, purpose: str, *names: str) -> ec.EllipticCurvePrivateKey:

@@ -246,6 +246,7 @@ def _issued(document: Document) -> Iterator[tuple[Location, str]]:
 _SAME = {
     "researcher": "one file for each researcher",
     "enrollment": f"each phone has its own: {MAKE_ENROLLMENT}",
+    "oidc": "the provider knows one person by it: remove it from one of them",
     "SSH key": "a key is one person's: remove it from one of them",
 }
 
@@ -254,6 +255,8 @@ def _unique_values(document: Document) -> Iterator[tuple[Location, str, str]]:
     researcher = document.data.get("researcher")
     if isinstance(researcher, str):
         yield ("researcher",), "researcher", researcher
+    if isinstance(document.data.get("oidc"), str):
+        yield ("oidc",), "oidc", document.data["oidc"]
     for location, value in _issued(document):
         if location == ("enrollment",) or value != document.data.get("enrollment"):
             yield location, "enrollment", value

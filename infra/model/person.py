@@ -50,6 +50,9 @@ from infra.model.yaml_lines import Document, Location, dotted
 MOST_KEYS, MOST_NETWORKS = 50, 250
 """Of one request: a firewall and a roster of thousands would be read by nobody."""
 
+IDENTITY_PATTERN = "^[!-~]([ -~]{0,253}[!-~])?$"
+"""ASCII, and no longer than a `sub` is (OpenID Connect Core 1.0, 2)."""
+
 SSH: Literal["ssh"] = "ssh"
 WEB: Literal["web"] = "web"
 
@@ -90,6 +93,12 @@ class InstanceRequest(Model):
         validate_default=True,
         description="Networks (CIDR) from which a browser reaches their Jupyter; with `web` in"
         " access, and then needed. On the local target: 127.0.0.0/8.",
+    )
+    oidc: str | None = Field(
+        default=None,
+        description="By which value of the claim `secondlock:oidcClaim` the stack's OpenID provider"
+        " knows them: then a browser leads there, and asks for no passphrase.",
+        json_schema_extra={"pattern": IDENTITY_PATTERN},
     )
     machine: OwnOrShared = Field(
         default=MachineSize(),
@@ -163,6 +172,19 @@ class InstanceRequest(Model):
             if fault := factor.fault("ssh_keys", value):
                 errors.append(_error((), RefusedError(*fault)))
         return _all_or_errors(keys, errors)
+
+    @field_validator("oidc")
+    @classmethod
+    def _check_oidc(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is None:
+            return None
+        if not re.fullmatch(IDENTITY_PATTERN, value):
+            what = "not 1 to 255 of what is seen of ASCII, blanks within it alone"
+            raise custom(RefusedError(what, "write it as the provider does"))
+        if WEB not in info.data.get("access", (WEB,)):
+            mend = "access: [ssh, web], or remove it"
+            raise custom(RefusedError("says nothing without `web` in access", mend))
+        return value
 
     @field_validator("gpus", mode="before")
     @classmethod
@@ -255,6 +277,11 @@ def remember_hours(request: InstanceRequest, most: int) -> int:
     if request.remember_hours is None:
         return most if request.factors == factors.DEFAULT else 0
     return request.remember_hours
+
+
+def by_passphrase(request: InstanceRequest) -> bool:
+    """Whether a browser asks this person for passphrase and code."""
+    return WEB in request.access and request.oidc is None
 
 
 def machine_name(request: InstanceRequest) -> str:

@@ -36,13 +36,17 @@ PREFIX = "secondlock:"
 SEED_KEY = "enrollmentSeed"
 """A secret; `infra.enrollment` takes it, the settings never hold it."""
 
-WEBHOOK_KEY = "alertWebhook"
-"""Another secret, which the settings do hold: the rosters take it to the machines."""
+WEBHOOK_KEY, WEB_KEY, OIDC_KEY = "alertWebhook", "webKey", "oidcClientSecret"
+SECRET_KEYS = (WEBHOOK_KEY, WEB_KEY, OIDC_KEY)
+"""Other secrets, which the settings do hold: the rosters take them to the machines."""
 
 INSTANCE_TYPE = "g4dn.xlarge"
 """The EC2 instance type of a stack that names none."""
 
 _WEBHOOK = r"https://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[!-~]{0,1000})?"
+_ISSUER = r"https://[a-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]{0,500})?"
+_PEM = r"-----BEGIN ([A-Z ]{1,30})-----\n[A-Za-z0-9+/=\n]+-----END \1-----"
+_LONGEST_PEM = 32_768  # characters; five certificates have some ten thousand
 _MAIL = "[!-+\\--?A-~]{1,64}"  # what is seen of ASCII, less the comma and the @
 _FINGERPRINT_PATTERN = "^[0-9a-f]{16}$"
 _WORD = r"[a-z0-9_-]+@[A-Za-z0-9._/-]+"
@@ -106,6 +110,19 @@ def audit_days(values: Mapping[str, str]) -> int:
         return int(Settings.model_fields["audit_retention_days"].default)
 
 
+def _pem(kind: str) -> Callable[[str], str]:
+    """A reader of PEM blocks (RFC 7468) whose label ends in `kind`; what stands between goes."""
+
+    def check(value: str) -> str:
+        text = re.sub(r"[ \t]*\r?\n", "\n", value[: _LONGEST_PEM + 1])
+        blocks = [match[0] for match in re.finditer(_PEM, text) if match[1].endswith(kind)]
+        if value and (not blocks or len(text) > _LONGEST_PEM):
+            raise RefusedError(f"expected PEM: -----BEGIN {kind}----- and so on")
+        return "".join(f"{block}\n" for block in blocks)
+
+    return check
+
+
 def _truth(value: str) -> bool:
     return _one_of("true", "false")(value) == "true"
 
@@ -123,24 +140,30 @@ def _words(value: str) -> tuple[str, ...]:
     return tuple(one.strip() for one in value.split(",") if one.strip())
 
 
-def _seen(value: str) -> str:
+def _acr(value: str) -> tuple[str, ...]:
+    _matches("^([!-+\\--~]{1,200}( *, *[!-+\\--~]{1,200})*)?$", "values, with commas between")(value)
+    return tuple(one.strip() for one in value.split(",") if one.strip())
+
+
+def _seen(value: str, allowed: str = "") -> str:
     """Raises RefusedError for what a reviewer of the stack's file would not see."""
-    if first_hidden(value) is not None:
+    if first_hidden(value, allowed) is not None:
         raise RefusedError("a control character, or one that is not seen, stands in it")
     return value
 
 
-def _read(read: Callable[[str], object]) -> BeforeValidator:
+def _read(read: Callable[[str], object], allowed: str = "") -> BeforeValidator:
     """A validator out of a function that reads what Pulumi's configuration holds: text.
 
-    The function raises RefusedError. What is no text comes from the program itself.
+    The function raises RefusedError; of what is not seen, `allowed` may stand there. What is no
+    text comes from the program itself.
     """
 
     def validate(value: object) -> object:
         if not isinstance(value, str):
             return value
         try:
-            return read(_seen(value))
+            return read(_seen(value, allowed))
         except RefusedError as refused:
             raise PydanticCustomError("refused", "{what}", {"what": str(refused)}) from None
 
@@ -152,6 +175,7 @@ def _set_by(command: str) -> Any:
     return Field(json_schema_extra={"set_by": command})
 
 
+_LINES = "\n\r\t"
 _Flag = Annotated[bool, _read(_truth)]
 _PIN = "./secondlock image pin"
 
@@ -196,6 +220,30 @@ class Settings(BaseModel):
         Field(repr=False),
     ] = ""
     """Where each machine posts what is wrong with it; to be set with `--secret`."""
+    web_certificate: Annotated[str, _read(_pem("CERTIFICATE"), _LINES)] = ""
+    """The machines' certificate for browsers, with those that it rests on (PEM), in place of one
+    of the stack's own authority."""
+    web_key: Annotated[str, _read(_pem("PRIVATE KEY"), _LINES), Field(repr=False)] = ""
+    """Its private key (PEM, without a passphrase); to be set with `--secret`."""
+    oidc_issuer: Annotated[
+        str, _read(_matches(f"^({_ISSUER})?$", "https:// and the issuer's name, as it writes it"))
+    ] = ""
+    """The OpenID provider that vouches for people who have `oidc` in their request."""
+    oidc_client_id: Annotated[str, _read(_matches("^[!-~]{0,255}$", "the client's id"))] = ""
+    """What the stack is called there."""
+    oidc_client_secret: Annotated[
+        str, _read(_matches("^[!-~]{0,512}$", "the client's secret")), Field(repr=False)
+    ] = ""
+    """What it proves that by; to be set with `--secret`."""
+    oidc_claim: Annotated[
+        str, _read(_matches("^[A-Za-z][A-Za-z0-9_.:/-]{0,99}$", "a claim's name, such as sub"))
+    ] = "sub"
+    """The claim that says who a person is. `email` counts where the provider has verified it."""
+    oidc_acr: Annotated[tuple[str, ...], _read(_acr)] = ()
+    """Which values of the claim `acr` tell of several factors, with commas between; without any,
+    the claim `amr` has to hold `mfa`."""
+    oidc_authority: Annotated[str, _read(_pem("CERTIFICATE"), _LINES)] = ""
+    """Whose certificates the provider shows (PEM), where it is none that Debian trusts."""
 
     _unknown: frozenset[str] = PrivateAttr(frozenset())
 
@@ -359,7 +407,7 @@ def setting_problems(stack: str, key: str, value: str) -> list[Problem]:
         _adapter(_KEYS[key]).validate_python(value, strict=True)
     except Invalid as error:
         (fault,) = error.errors(include_url=False, include_input=False)
-        secret = "--secret " if key == WEBHOOK_KEY else ""
+        secret = "--secret " if key in SECRET_KEYS else ""
         mend = f"pulumi config set {secret}secondlock:{key} VALUE --stack {stack}"
         return [Problem(None, None, f"secondlock:{key}: {fault['msg']}", mend)]
     return []

@@ -9,6 +9,9 @@ CLOCK = 5.0
 """Seconds that a clock may be off; a code bears twenty."""
 FULL = 0.9
 """Of a disk."""
+ENDS_SOON = 30
+"""Days before its end from which on the certificate for browsers is told of."""
+_ENDS = (ENDS_SOON, 7, 1)
 ROOM = {"system": "the system", "state": "what it remembers", "homes": "homes"}
 """What each is for (guest/volumes/room.py)."""
 STALE = "status"
@@ -27,6 +30,7 @@ def found(status: dict[str, Any], now: dt.datetime) -> dict[str, str]:
         **_of_machine(status),
         **_of_clock(status["clock"]),
         **_of_disks(status["disks"]),
+        **_of_certificate(status.get("certificate_days")),
         **_of_record(status["audit"]),
         **{f"ban {one}": f"{one} is banned for guessing" for one in status["bans"]},
         **_of_people(status["researchers"]),
@@ -72,6 +76,16 @@ def _of_disks(disks: dict[str, float]) -> dict[str, str]:
         for name, used in disks.items()
         if used >= FULL
     }
+
+
+def _of_certificate(days: int | None) -> dict[str, str]:
+    """Told again a week before its end, a day before, and then."""
+    if days is None or days > ENDS_SOON:
+        return {}
+    if days < 0:
+        return {"certificate over": "its certificate has ended: no browser takes it"}
+    near = min(each for each in _ENDS if days <= each)
+    return {f"certificate {near}": f"its certificate for browsers ends in {days} days"}
 
 
 def _of_people(people: dict[str, dict[str, Any]]) -> dict[str, str]:

@@ -13,8 +13,27 @@ LABEL = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"  # RFC 1123, 2.1
 HOST = re.compile(rf"{LABEL}(?:\.{LABEL}){{1,9}}")
 PERSON = re.compile(LABEL)
 PEM = "-----BEGIN {0}-----\\n[A-Za-z0-9+/=\\n]+\\n-----END {0}-----\\n"
+IDENTITY = re.compile(r"[!-~](?:[ -~]{0,253}[!-~])?")
+ISSUER = re.compile(rf"https://{LABEL}(?:\.{LABEL}){{0,9}}(?::[0-9]{{1,5}})?(?:/[A-Za-z0-9._~/-]*)?")
+CLIENT, SECRET = re.compile(r"[!-~]{1,255}"), re.compile(r"[!-~]{1,512}")
+CLAIM, ACR = re.compile(r"[A-Za-z][A-Za-z0-9_.:/-]{0,99}"), re.compile(r"[!-~]{1,200}")
 CERTIFICATES = re.compile(f"(?:{PEM.format('CERTIFICATE')}){{1,5}}")
 KEY = re.compile(PEM.format("PRIVATE KEY"))
+
+
+@dataclass(frozen=True)
+class Provider:
+    """An OpenID provider that vouches for some."""
+
+    issuer: str
+    client: str
+    secret: str = field(repr=False)
+    claim: str = "sub"
+    """Which of its word's says who somebody is."""
+    acr: tuple[str, ...] = ()
+    """Which of `acr` tell of several factors; none: `amr` does."""
+    authority: str | None = None
+    """PEM; None: those that Debian trusts."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +46,27 @@ class Door:
     """PEM, with those that it rests on."""
     key: str = field(repr=False)
     networks: tuple[str, ...] = ()
+    ends: int | None = None
+    """When the certificate does (seconds since 1970), where the roster says so."""
+    provider: Provider | None = None
+    form: bool = True
+    """Whether anybody comes by passphrase."""
+
+
+@dataclass(frozen=True)
+class Access:
+    """How one person comes in."""
+
+    ssh: bool = True
+    passphrase: str | None = field(default=None, repr=False)
+    """What a browser asks them for with the code."""
+    identity: str | None = None
+    """What the provider calls them, where a browser leads them there instead."""
+
+    @property
+    def web(self) -> bool:
+        """Whether they come by HTTPS."""
+        return self.passphrase is not None or self.identity is not None
 
 
 def read_door(value: Any) -> Door | None:
@@ -41,18 +81,48 @@ def read_door(value: Any) -> Door | None:
         certificate=text(value.get("certificate"), CERTIFICATES, "the web's certificate"),
         key=text(value.get("key"), KEY, "the web's key"),
         networks=networks,
+        ends=_ends(value.get("ends")),
+        provider=_provider(value.get("provider")),
     )
 
 
-def read_access(entry: dict[str, Any], name: str) -> tuple[bool, str | None]:
-    """Whether the person of this entry comes by SSH, and the passphrase of who comes by HTTPS."""
+def _ends(value: Any) -> int | None:
+    sound = value is None or (reading.is_number(value, (int,)) and value < 2**36)
+    need(sound, "the end of the web's certificate is malformed")
+    return None if value is None else int(value)
+
+
+def _provider(value: Any) -> Provider | None:
+    if value is None:
+        return None
+    need(isinstance(value, dict), "what it says of a provider is not a mapping")
+    authority = value.get("authority")
+    if authority is not None:
+        authority = text(authority, CERTIFICATES, "the provider's authority")
+    return Provider(
+        issuer=text(value.get("issuer"), ISSUER, "the provider's issuer"),
+        client=text(value.get("client"), CLIENT, "the provider's client"),
+        secret=text(value.get("secret"), SECRET, "the provider's secret"),
+        claim=text(value.get("claim"), CLAIM, "the provider's claim"),
+        acr=reading.texts(value.get("acr"), ACR, "an acr of the provider's"),
+        authority=authority,
+    )
+
+
+def read_access(entry: dict[str, Any], name: str) -> Access:
+    """Of the person of this entry. Raises GuestError, quotes no value."""
     ways = entry.get("access", ["ssh"])
     need(isinstance(ways, list) and bool(ways), f"the access of {name} is malformed")
     sound = all(each in WAYS for each in ways) and len(set(ways)) == len(ways)
     need(sound, f"the access of {name} is malformed")
+    passphrase, identity = entry.get("web_passphrase"), entry.get("web_identity")
     if "web" not in ways:
-        need(entry.get("web_passphrase") is None, f"{name} has a passphrase and no web")
-        return True, None
+        need(passphrase is None and identity is None, f"{name} has a passphrase and no web")
+        return Access()
     text(name, PERSON, f"as a part of a web address, the name of {name}")
-    passphrase = entry.get("web_passphrase")
-    return "ssh" in ways, text(passphrase, PASSPHRASE, f"the passphrase of {name}")
+    if identity is None:
+        passphrase = text(passphrase, PASSPHRASE, f"the passphrase of {name}")
+    else:
+        need(passphrase is None, f"{name} has a passphrase and a provider")
+        identity = text(identity, IDENTITY, f"what a provider calls {name}")
+    return Access("ssh" in ways, passphrase, identity)

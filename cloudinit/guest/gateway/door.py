@@ -1,22 +1,30 @@
 """The HTTPS door of a machine, opened as its roster says, or shut."""
 
 import json
+import math
 import pwd
+import time
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 from guest.gateway import gates, passphrases, places, tickets
-from guest.gateway.asked import Door
+from guest.gateway.asked import Access, Door, Provider
+from guest.oidc import identities
+from guest.oidc import places as oidc
 from guest.system import GuestError, folder, run, write
 
 PORT = {"local": 8443, "aws": 443}
 """What nginx listens on; on the local target another of the host's leads there."""
 UNITS = ("secondlock-gateway.socket", "secondlock-gateway.service", "secondlock-hub.service",
          "secondlock-web.service")  # fmt: skip
+OF_PROVIDER = ("secondlock-oidc.socket", "secondlock-oidc.service")
 
 _SYSUSERS = f"""\
 g {places.GATES_GROUP} -
 u {places.HUB_USER} - "Secondlock JupyterHub" /nonexistent /usr/sbin/nologin
 u {places.WEB_USER} - "Secondlock nginx" /nonexistent /usr/sbin/nologin
+u {oidc.USER} - "Secondlock OpenID Connect" /nonexistent /usr/sbin/nologin
 """
 
 
@@ -27,30 +35,39 @@ def apply(door: Door | None, target: str, public_port: int | None) -> list[str]:
     """
     if door is None:
         return _close()
-    if not (places.HUB / "jupyterhub").is_dir():
+    needs = ("jupyterhub", "joserfc") if door.provider is not None else ("jupyterhub",)
+    if not all((places.HUB / each).is_dir() for each in needs):
         raise GuestError(
             "this machine's image is of before there was access by web: raise `rebuild:` in its"
             " request"
         )
-    _make_users()
-    changed = _write(door, target, public_port or PORT[target])
+    make_users()
+    port = public_port or PORT[target]
+    changed = _write(door, target, port) | _write_provider(door, port)
     # Nobody's connections end for what is as it was.
     again = [unit for unit, files in _read_by().items() if changed & files]
     if again:
         run("systemctl", "restart", *again)
-    run("systemctl", "start", *UNITS)
+    elif changed & {places.CERTIFICATE, places.KEY}:
+        # Those who are in stay (nginx(8), HUP).
+        run("systemctl", "reload-or-restart", "secondlock-web.service")
+    run("systemctl", "start", *UNITS, *(OF_PROVIDER if door.provider is not None else ()))
     return ["web"] if changed else []
 
 
 def _read_by() -> dict[str, set[Path]]:
     """Which service reads what of it when it starts."""
-    nginx = {places.CERTIFICATE, places.KEY, places.LISTEN, places.NAMES, places.PEOPLE}
-    return {"secondlock-hub.service": {places.HUB_CONFIG}, "secondlock-web.service": nginx}
+    return {
+        "secondlock-hub.service": {places.HUB_CONFIG},
+        "secondlock-oidc.service": {oidc.PROVIDER, oidc.SECRET},
+        "secondlock-web.service": {places.LISTEN, places.NAMES, places.PEOPLE},
+    }
 
 
-def _make_users() -> None:
+def make_users() -> None:
+    """Who the door's services are. Raises GuestError."""
     try:
-        for name in (places.HUB_USER, places.WEB_USER):
+        for name in (places.HUB_USER, places.WEB_USER, oidc.USER):
             pwd.getpwnam(name)
     except KeyError:
         run("systemd-sysusers", "-", stdin=_SYSUSERS)
@@ -72,9 +89,51 @@ def _write(door: Door, target: str, port: int) -> set[Path]:
         places.PEOPLE: (
             f'{listen}server_name "~^(?<who>[a-z0-9][a-z0-9-]*)\\.{escaped}$";\n{hub}', 0o644
         ),
-        places.HUB_CONFIG: (json.dumps({"host": door.host, "port": port}) + "\n", 0o644),
+        places.HUB_CONFIG: (json.dumps(_hub(door, port)) + "\n", 0o644),
     }  # fmt: skip
+    write(places.ENDS, "" if door.ends is None else str(door.ends), 0o644)
     return {path for path, (content, mode) in parts.items() if write(path, content, mode)}
+
+
+def _hub(door: Door, port: int) -> dict[str, Any]:
+    said: dict[str, Any] = {"host": door.host, "port": port}
+    if door.provider is not None:
+        said |= {"provider": urlsplit(door.provider.issuer).hostname, "form": door.form}
+    return said
+
+
+def _write_provider(door: Door, port: int) -> set[Path]:
+    """What is told to who speaks to the provider; which files changed."""
+    provider = door.provider
+    if provider is None:
+        return _forget_provider()
+    here = "" if port == PORT["aws"] else f":{port}"
+    said = {
+        "issuer": provider.issuer,
+        "client": provider.client,
+        "claim": provider.claim,
+        "acr": provider.acr,
+        "authority": provider.authority,
+        "redirect": f"https://{door.host}{here}/hub/oidc/callback",
+    }
+    parts = {oidc.SECRET: (provider.secret, 0o600), oidc.PROVIDER: (json.dumps(said), 0o644)}
+    return {path for path, (content, mode) in parts.items() if write(path, content, mode)}
+
+
+def _forget_provider() -> set[Path]:
+    if oidc.PROVIDER.exists():
+        oidc.PROVIDER.unlink()
+        run("systemctl", "stop", *OF_PROVIDER)
+        oidc.SECRET.unlink(missing_ok=True)
+    return set()
+
+
+def days_left() -> int | None:
+    """Until the certificate ends, below zero afterwards; None where that is not known."""
+    try:
+        return math.floor((int(places.ENDS.read_text()) - time.time()) / 86400)
+    except (OSError, ValueError):
+        return None
 
 
 def _close() -> list[str]:
@@ -82,6 +141,8 @@ def _close() -> list[str]:
     if not places.HUB_CONFIG.exists():
         return []
     places.HUB_CONFIG.unlink()
+    places.ENDS.unlink(missing_ok=True)
+    _forget_provider()
     for name in gates.opened():
         leave(name)
     run("systemctl", "stop", *reversed(UNITS))
@@ -90,23 +151,33 @@ def _close() -> list[str]:
     return ["web"]
 
 
-def bind(name: str, enrollment: str, passphrase: str | None) -> list[str]:
-    """Let the person in by this passphrase and no other, or not at all; what changed, in a word.
+def bind(name: str, enrollment: str, access: Access) -> list[str]:
+    """Let the person in by this and nothing else, or not at all; what changed, in words.
 
     Who was in by another is out. Raises GuestError.
     """
-    if passphrase is None:
-        changed = passphrases.forget(name)
+    changed = []
+    if access.passphrase is None:
+        passphrase = passphrases.forget(name)
     else:
-        changed = passphrases.bind(name, enrollment, passphrase)
+        passphrase = passphrases.bind(name, enrollment, access.passphrase)
+    if passphrase:
+        changed.append("passphrase")
+    if access.identity is None:
+        identity = identities.forget(name)
+    else:
+        identity = identities.bind(name, enrollment, access.identity)
+    if identity:
+        changed.append("provider")
     if changed:
         leave(name)
-    return ["passphrase"] if changed else []
+    return changed
 
 
 def forget(name: str) -> None:
-    """The person is out, and has no passphrase any more."""
+    """The person is out, and comes in neither by passphrase nor by a provider any more."""
     passphrases.forget(name)
+    identities.forget(name)
     leave(name)
 
 

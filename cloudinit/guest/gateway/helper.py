@@ -19,6 +19,7 @@ from contextlib import suppress
 from typing import Any, NoReturn
 
 from guest.gateway import gates, login, places, tickets
+from guest.oidc import login as oidc
 from guest.roster.document import NAME
 from guest.system import GuestError
 
@@ -38,6 +39,15 @@ def _log_in(asked: dict[str, str]) -> dict[str, Any]:
             asked["user"], asked["passphrase"], asked["code"], asked["address"]
         )
     return {"ok": ticket is not None, "ticket": ticket, "words": words}
+
+
+def _begin(asked: dict[str, Any]) -> dict[str, Any]:
+    return oidc.begin(asked["binding"], str(asked["then"]))
+
+
+def _finish(asked: dict[str, Any]) -> dict[str, Any]:
+    said = {name: str(asked[name]) for name in ("state", "code", "binding", "issuer")}
+    return oidc.finish(said, asked["address"])
 
 
 def _holds(asked: dict[str, str]) -> dict[str, Any]:
@@ -67,12 +77,16 @@ def _leave(asked: dict[str, str]) -> dict[str, Any]:
 
 ANSWERS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "log in": _log_in,
+    "begin": _begin,
+    "finish": _finish,
     "holds": _holds,
     "open": _open,
     "is open": _is_open,
     "shut": _shut,
     "leave": _leave,
 }
+UNNAMED = ("log in", "begin", "finish")
+"""What is asked before it is known who somebody is."""
 
 
 def answer(question: bytes) -> dict[str, Any]:
@@ -82,7 +96,7 @@ def answer(question: bytes) -> dict[str, Any]:
         user = asked["user"]
         if not isinstance(user, str):
             raise TypeError("user")  # noqa: TRY301
-        if asked["ask"] != "log in" and not NAME.fullmatch(user):
+        if asked["ask"] not in UNNAMED and not NAME.fullmatch(user):
             raise ValueError("user")  # noqa: TRY301
         return ANSWERS[asked["ask"]](asked)
     except GuestError as error:

@@ -12,9 +12,14 @@ CONFIG = paths.ETC / "web"
 HUB_CONFIG = CONFIG / "hub.json"
 LISTEN, NAMES, PEOPLE = CONFIG / "listen.conf", CONFIG / "hub.conf", CONFIG / "people.conf"
 
+ENDS = CONFIG / "certificate-ends"
+"""When the certificate does, seconds since 1970."""
+
 STATE = paths.STATE / "web"
 """Root's alone: the certificate with its key, and what each person's passphrase hashes to."""
 CERTIFICATE, KEY = STATE / "certificate.pem", STATE / "key.pem"
+TLS = Path("/run/secondlock-tls")
+"""Copies of these that nginx reads when it starts and when it is told of others (its unit)."""
 PASSPHRASES = STATE / "passphrases"
 
 RUN = Path("/run/secondlock-gateway")

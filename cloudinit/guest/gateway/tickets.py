@@ -1,9 +1,9 @@
 """Who has come in by the HTTPS door, and for how long: one ticket a login.
 
-The hub gets it for a right passphrase and code, and has to show it for everything that it asks of
+The hub gets it for a right passphrase and code, or a provider's word, and has to show it for everything that it asks of
 the helper in that person's name. So a hub that was taken over opens nothing of those who are not
-in. A ticket is over with its enrollment, when its person is frozen or has no passphrase any more,
-and after HOURS. Here lies only what it hashes to.
+in. A ticket is over with its enrollment, when its person is frozen or may not come by HTTPS any
+more, and after HOURS. Here lies only what it hashes to.
 """
 
 import hashlib
@@ -16,6 +16,7 @@ from typing import Any
 
 from guest.closing import closing
 from guest.gateway import passphrases, places
+from guest.oidc import identities
 from guest.system import folder, write
 from guest.totp import codes
 
@@ -64,7 +65,8 @@ def _lives(name: str, enrollment: str) -> bool:
         issued = codes.issued(name)
         if issued is None or issued["enrollment"] != enrollment:
             return False
-        return passphrases.has(name, enrollment) and not codes.slate(name, issued)["frozen"]
+        lives = passphrases.has(name, enrollment) or identities.has(name, enrollment)
+        return lives and not codes.slate(name, issued)["frozen"]
     except codes.CodesError:
         return False
 

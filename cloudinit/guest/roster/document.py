@@ -3,12 +3,12 @@
 import json
 import re
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from guest import factors, methods, reading
 from guest.gateway import asked
-from guest.gateway.asked import Door
+from guest.gateway.asked import Access, Door
 from guest.methods import METHODS
 from guest.reading import flag, is_number, need, texts
 from guest.system import GuestError
@@ -43,10 +43,7 @@ class Researcher:
     """From where, then."""
     share: Share | None = None
     """What they may take of a machine that others share; None: all of it."""
-    ssh: bool = True
-    """Whether they come by SSH."""
-    passphrase: str | None = field(default=None, repr=False)
-    """Theirs for the HTTPS door; None: they do not come by it."""
+    access: Access = field(default_factory=Access, repr=False)
 
     @property
     def ids(self) -> frozenset[str]:
@@ -107,12 +104,12 @@ def _researcher(name: Any, entry: Any) -> Researcher:
     for factor, module in factors.every().items():
         unasked = factor not in taken and any(entry.get(each) is not None for each in module.FIELDS)
         need(not unasked, f"{name} has a {factor} that is not asked for")
-    ssh, passphrase = asked.read_access(entry, name)
-    need(passphrase is None or "totp" in taken, f"{name} has web and no codes")
+    access = asked.read_access(entry, name)
+    need(not access.web or "totp" in taken, f"{name} has web and no codes")
     hours, networks = _remember(entry.get("remember"), name)
-    need(ssh or not hours, f"{name} is remembered and has no SSH")
+    need(access.ssh or not hours, f"{name} is remembered and has no SSH")
     # Without SSH nothing of its factors lets anybody in but the code, which both ask for.
-    bound = taken if ssh else tuple(each for each in taken if each == "totp")
+    bound = taken if access.ssh else tuple(each for each in taken if each == "totp")
     return Researcher(
         name=name,
         method=method,
@@ -122,19 +119,23 @@ def _researcher(name: Any, entry: Any) -> Researcher:
         remember_hours=hours,
         networks=networks,
         share=share.read(entry.get("share"), name),
-        ssh=ssh,
-        passphrase=passphrase,
+        access=access,
     )
 
 
 def _door(value: Any, researchers: Collection[Researcher]) -> Door | None:
     """Who has it needs a machine that has it, and the other way round."""
     door = asked.read_door(value)
-    has = any(each.passphrase is not None for each in researchers)
+    has = any(each.access.web for each in researchers)
     need(
         has == (door is not None), "some have web and the machine has none, or the other way round"
     )
-    return door
+    known = [each.access.identity for each in researchers if each.access.identity is not None]
+    need(len(set(known)) == len(known), "a provider knows two by the same name")
+    vouched = door is not None and door.provider is not None
+    need(bool(known) == vouched, "some come by a provider and there is none, or the other way round")
+    form = any(each.access.passphrase is not None for each in researchers)
+    return None if door is None else replace(door, form=form)
 
 
 def _web_port(value: Any) -> int | None:

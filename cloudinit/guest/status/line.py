@@ -103,6 +103,7 @@ def collect() -> dict[str, Any]:
         "clock": clock.report(),
         "door": ssh.door(),
         "web": ssh.door(door.PORT[machine["target"]]) if places.HUB_CONFIG.exists() else None,
+        "certificate_days": door.days_left(),
         "bans": bans.report(),
         "disks": room.report(),
         "alerts": alerts.report(),

@@ -25,6 +25,7 @@ RUN = "/run/secondlock-hub"
 HELPER = "/run/secondlock-gateway.sock"
 GATES = "/run/secondlock-gates"
 HOURS = 12
+BINDING = "__Host-secondlock-begun"
 # JupyterHub 6.1.1 looks for it where nothing has set it, when somebody's cookie is over.
 BaseHandler._token_authenticated = False
 
@@ -68,7 +69,7 @@ class Tickets:
 
 
 class TwoFactors(Authenticator):
-    """Passphrase and one-time code, in one form."""
+    """Passphrase and one-time code, in one form; or a provider that vouches for several factors."""
 
     helper = Unicode(HELPER, config=True)
     tickets = Unicode(f"{RUN}/tickets.json", config=True)
@@ -84,10 +85,14 @@ class TwoFactors(Authenticator):
 
     def get_handlers(self, app: JupyterHub) -> list[Any]:
         """With a logout that ends what it says."""
-        return [*super().get_handlers(app), ("/logout", Logout), ("/wake/([a-z0-9-]+)", Wake)]
+        ours = [("/logout", Logout), ("/wake/([a-z0-9-]+)", Wake)]
+        provider = [("/oidc/login", Lead), ("/oidc/callback", Back)]
+        return [*super().get_handlers(app), *ours, *provider]
 
     async def authenticate(self, handler: Any, data: Mapping[str, str]) -> str | None:
         """The person's name where both are right. Raises HTTPError with what else to tell them."""
+        if isinstance(handler, Back):
+            return await self._vouched(handler, data)
         user = data.get("username", "").strip().lower()
         said = {"passphrase": data.get("password", "").strip(), "code": data.get("otp", "")}
         said["code"] = "".join(said["code"].split()).replace("-", "")
@@ -97,6 +102,16 @@ class TwoFactors(Authenticator):
             raise web.HTTPError(403, answer["words"])
         self.kept.put(user, answer["ticket"])
         return user
+
+    async def _vouched(self, handler: Any, said: Mapping[str, str]) -> str:
+        """Whom the provider vouches for. Raises HTTPError with what else to tell them."""
+        address = handler.request.remote_ip
+        answer = await ask(self.helper, "finish", "", address=address, **said)
+        if not answer["ok"]:
+            raise web.HTTPError(403, answer["words"])
+        handler.then = answer["then"]
+        self.kept.put(answer["user"], answer["ticket"])
+        return str(answer["user"])
 
     async def refresh_user(self, user: Any, handler: Any = None, **_: object) -> bool:
         """Whether they may still be in: neither revoked, rotated nor frozen since."""
@@ -118,6 +133,39 @@ class Logout(LogoutHandler):
             ticket = known.kept.get(user.name)
             known.kept.put(user.name, None)
             await ask(known.helper, "leave", user.name, ticket=ticket)
+
+
+class Lead(BaseHandler):
+    """To the provider."""
+
+    async def get(self) -> None:
+        """What the browser is given here, it has to show when it comes back."""
+        known: TwoFactors = self.authenticator
+        then = self._validate_next_url(self.get_argument("next", ""))
+        binding = self.get_cookie(BINDING)
+        answer = await ask(known.helper, "begin", "", binding=binding, then=then)
+        if not answer["ok"]:
+            raise web.HTTPError(503, answer["words"])
+        safe = {"secure": True, "httponly": True, "samesite": "Lax"}
+        self.set_cookie(BINDING, answer["binding"], path="/", **safe)
+        self.redirect(answer["url"])
+
+
+class Back(BaseHandler):
+    """From the provider."""
+
+    then = ""
+
+    async def get(self) -> None:
+        """Let in whom it vouches for. Raises HTTPError."""
+        said = {name: self.get_argument(name, "") for name in ("state", "code")}
+        said |= {"issuer": self.get_argument("iss", ""), "binding": self.get_cookie(BINDING, "")}
+        user = await self.login_user(said)
+        if user is None:
+            raise web.HTTPError(403)
+        self._jupyterhub_user = user
+        home = f"{self.hub.base_url}spawn"
+        self.redirect(self._validate_next_url(self.then) or home)
 
 
 class Wake(BaseHandler):
@@ -209,6 +257,10 @@ def configuration(said: Mapping[str, Any]) -> Config:
     c.JupyterHub.cookie_secret_file = f"{run}/cookie_secret"
     c.JupyterHub.cookie_max_age_days = HOURS / 24
     c.JupyterHub.tornado_settings = {"cookie_options": {"samesite": "Lax", "secure": True}}
+    c.JupyterHub.template_vars = {
+        "provider": said.get("provider"),
+        "form": said.get("form", True),
+    }
     c.JupyterHub.template_paths = [str(Path(__file__).parent / "templates")]
     # Of two people neither is to reach the other's cookies: each has an origin of their own.
     c.JupyterHub.subdomain_host = f"https://{said['host']}:{said['port']}".removesuffix(":443")
