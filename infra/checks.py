@@ -16,8 +16,8 @@ from infra.model.folder import Requests, read_folder
 from infra.model.person import problem_at
 from infra.model.problems import Problem, ProblemsError
 from infra.model.settings import (
-    PREFIX,
     OIDC_KEY,
+    PREFIX,
     SECRET_KEYS,
     SEED_KEY,
     WEB_KEY,

@@ -32,8 +32,10 @@ MOST = 5
 """Certificates of a chain; a machine takes no more (guest/gateway/asked.py)."""
 
 _WEAKEST_RSA = 2048  # bits (NIST SP 800-57 part 1, 5.6.1)
+_CURVES = ("secp256r1", "secp384r1")
 _ANEW = "pulumi config set secondlock:webCertificate < CHAIN.pem"
-_KEY_ANEW = "pulumi config set --secret secondlock:webKey < KEY.pem"
+_KEY = "pulumi config set --secret secondlock:webKey"
+_KEY_ANEW = f"{_KEY} < KEY.pem"
 
 _Kind = TypeVar("_Kind", bound=x509.ExtensionType)
 _PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
@@ -98,7 +100,9 @@ def setting_problems(settings: Settings, now: dt.datetime) -> list[Problem]:
     if bool(settings.web_certificate) != bool(settings.web_key):
         lacks = "key" if settings.web_certificate else "certificate"
         mend = _KEY_ANEW if settings.web_certificate else _ANEW
-        return [_problem(settings, RefusedError(f"the certificate for browsers has no {lacks}", mend))]
+        return [
+            _problem(settings, RefusedError(f"the certificate for browsers has no {lacks}", mend))
+        ]
     try:
         found = given(settings)
         if found is not None:
@@ -111,7 +115,9 @@ def setting_problems(settings: Settings, now: dt.datetime) -> list[Problem]:
 def name_problems(settings: Settings, machines: Sequence[MachineRequest]) -> Iterator[Problem]:
     """Machines and people for whose names it is not good; for sound settings."""
     found = given(settings)
-    for machine in machines if found is not None else ():
+    if found is None:
+        return
+    for machine in machines:
         people = [one.researcher for one in machine.members if WEB in one.access]
         host = host_of(settings.stack, machine.name, settings.domain)
         wanted = [host, *(f"{name}.{host}" for name in people)] if people else []
@@ -133,8 +139,8 @@ def expiry(settings: Settings, now: dt.datetime) -> Problem | None:
 
 
 def _problem(settings: Settings, refused: RefusedError) -> Problem:
-    problem, option = refused.problem, f" --stack {settings.stack}"
-    return Problem(None, None, problem.what, None if problem.mend is None else problem.mend + option)
+    problem = refused.problem
+    return Problem(None, None, problem.what, f"{problem.mend} --stack {settings.stack}")
 
 
 def _certificates(chain: str) -> list[x509.Certificate]:
@@ -158,15 +164,15 @@ def _private_key(key: str) -> _PrivateKey:
         found = serialization.load_pem_private_key(key.encode(), None)
     except TypeError:
         what = "the key of the certificate for browsers has a passphrase"
-        raise RefusedError(what, f"openssl pkey -in KEY.pem | {_KEY_ANEW.partition(' <')[0]}") from None
+        raise RefusedError(what, f"openssl pkey -in KEY.pem | {_KEY}") from None
     except (ValueError, UnsupportedAlgorithm):
         raise RefusedError("the key of the certificate for browsers is none", _KEY_ANEW) from None
-    strong = isinstance(found, ec.EllipticCurvePrivateKey) and found.key_size in (256, 384)
-    strong = strong or (isinstance(found, rsa.RSAPrivateKey) and found.key_size >= _WEAKEST_RSA)
-    if not isinstance(found, _PrivateKey) or not strong:
-        what = "browsers take a key of P-256, P-384, or RSA with 2048 bits or more"
-        raise RefusedError(what, "have a certificate made with such a one")
-    return found
+    if isinstance(found, ec.EllipticCurvePrivateKey) and found.curve.name in _CURVES:
+        return found
+    if isinstance(found, rsa.RSAPrivateKey) and found.key_size >= _WEAKEST_RSA:
+        return found
+    what = "browsers take a key of P-256, P-384, or RSA with 2048 bits or more"
+    raise RefusedError(what, f"have a certificate made with such a one, then: {_ANEW}")
 
 
 def _check_issued(one: x509.Certificate, issuer: x509.Certificate) -> None:
@@ -217,6 +223,4 @@ def _pem(certificate: x509.Certificate) -> str:
 
 def _public(key: object) -> bytes:
     public: Callable[..., bytes] = key.public_bytes  # type: ignore[attr-defined]
-    return public(
-        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
+    return public(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)

@@ -1,4 +1,4 @@
-"""The OpenID provider that a stack names: what its settings and its people's requests need of it."""
+"""The OpenID provider that a stack names: what is wrong with it in settings and requests."""
 
 from __future__ import annotations
 
@@ -42,9 +42,7 @@ def setting_problems(settings: Settings) -> list[Problem]:
     return found
 
 
-def request_problems(
-    people: Iterable[InstanceRequest], settings: Settings
-) -> Iterator[Problem]:
+def request_problems(people: Iterable[InstanceRequest], settings: Settings) -> Iterator[Problem]:
     """Who shall come by a provider that the stack does not name."""
     if not settings.knows("oidc_issuer") or settings.oidc_issuer:
         return

@@ -244,6 +244,7 @@ def _mends(stack: Stack, machine: Machine, aws: CommandLine) -> Mends:
         gpu=f"{look}, sudo {_LOG} secondlock-gpu",
         door=f"{look}, sudo {_LOG} ssh",
         web=f"{look}, sudo {_LOG} secondlock-web",
+        certificate=pulumi("config", "set", "secondlock:webCertificate", stack=stack),
         docker=f"{look}, sudo {_LOG} docker",
         ban=f"{look}, sudo fail2ban-client unban {BANNED}",
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import pulumi
 import pulumi_aws as aws
@@ -159,7 +160,7 @@ class Network(pulumi.ComponentResource):
             description=f"The door of {machine.name} in {self._settings.stack}",
             vpc_id=self._vpc.id,
             ingress=ingress(machine),
-            egress=EGRESS,
+            egress=egress(self._settings),
             tags=machine_tags(self._settings, machine),
             opts=self._inside,
         )
@@ -177,6 +178,15 @@ EGRESS: list[aws.ec2.SecurityGroupEgressArgsDict] = [
     }
     for name, port in (("HTTP: packages, signed", 80), ("HTTPS", 443))
 ]
+
+
+def egress(settings: AwsSettings) -> list[aws.ec2.SecurityGroupEgressArgsDict]:
+    """What machines reach: besides, the port of an OpenID provider that has one of its own."""
+    port = urlsplit(settings.oidc_issuer).port or 443
+    if any(rule["from_port"] == port for rule in EGRESS):
+        return EGRESS
+    own = {"from_port": port, "to_port": port, "description": "OpenID provider"}
+    return [*EGRESS, {**EGRESS[-1], **own}]  # type: ignore[typeddict-item]
 
 
 def ingress(machine: MachinePlan) -> list[aws.ec2.SecurityGroupIngressArgsDict]:

@@ -44,7 +44,9 @@ INSTANCE_TYPE = "g4dn.xlarge"
 """The EC2 instance type of a stack that names none."""
 
 _WEBHOOK = r"https://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[!-~]{0,1000})?"
-_ISSUER = r"https://[a-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]{0,500})?"
+_ACR = r"[!-+\--~]{1,200}"
+_LABEL = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+_ISSUER = rf"https://{_LABEL}([.]{_LABEL}){{0,9}}(:[1-9][0-9]{{1,4}})?(/[A-Za-z0-9._~/-]{{0,500}})?"
 _PEM = r"-----BEGIN ([A-Z ]{1,30})-----\n[A-Za-z0-9+/=\n]+-----END \1-----"
 _LONGEST_PEM = 32_768  # characters; five certificates have some ten thousand
 _MAIL = "[!-+\\--?A-~]{1,64}"  # what is seen of ASCII, less the comma and the @
@@ -140,8 +142,17 @@ def _words(value: str) -> tuple[str, ...]:
     return tuple(one.strip() for one in value.split(",") if one.strip())
 
 
+def _check_issuer(value: str) -> str:
+    """Raises RefusedError. The guest reads it as strictly (guest/gateway/asked.py)."""
+    _matches(f"^({_ISSUER})?$", "https:// and the issuer's name, as it writes it")(value)
+    port = value.partition("://")[2].partition("/")[0].partition(":")[2]
+    if int(port or 443) > 65535:
+        raise RefusedError("no port has this number")
+    return value
+
+
 def _acr(value: str) -> tuple[str, ...]:
-    _matches("^([!-+\\--~]{1,200}( *, *[!-+\\--~]{1,200})*)?$", "values, with commas between")(value)
+    _matches(f"^({_ACR}( *, *{_ACR})*)?$", "values, with commas between")(value)
     return tuple(one.strip() for one in value.split(",") if one.strip())
 
 
@@ -225,9 +236,7 @@ class Settings(BaseModel):
     of the stack's own authority."""
     web_key: Annotated[str, _read(_pem("PRIVATE KEY"), _LINES), Field(repr=False)] = ""
     """Its private key (PEM, without a passphrase); to be set with `--secret`."""
-    oidc_issuer: Annotated[
-        str, _read(_matches(f"^({_ISSUER})?$", "https:// and the issuer's name, as it writes it"))
-    ] = ""
+    oidc_issuer: Annotated[str, _read(_check_issuer)] = ""
     """The OpenID provider that vouches for people who have `oidc` in their request."""
     oidc_client_id: Annotated[str, _read(_matches("^[!-~]{0,255}$", "the client's id"))] = ""
     """What the stack is called there."""

@@ -6,6 +6,7 @@ It finds every name at one address, as browsers do with `.localhost`.
 from __future__ import annotations
 
 import base64
+import html
 import http.client
 import json
 import os
@@ -55,7 +56,7 @@ class Browser:
             _Nearby(self),
             urllib.request.HTTPCookieProcessor(self.cookies),
         )
-        self._following = urllib.request.build_opener(*handlers)
+        self._following = urllib.request.build_opener(*handlers, _Following())
         self._staying = urllib.request.build_opener(*handlers, _Staying())
 
     def url(self, path: str, person: str | None = None) -> str:
@@ -93,6 +94,17 @@ class Browser:
         form = {"username": name, "password": passphrase, "otp": code, "_xsrf": token[1]}
         return self.ask(self.url("/hub/login"), form=form, headers=headers, follow=False)
 
+    def trust(self, authority: str) -> None:
+        """Believe this one too."""
+        self.tls.load_verify_locations(cadata=authority)
+
+    def log_in_by_provider(self, then: str = "") -> Page:
+        """Follow the form's link to the provider and back, and where that leads."""
+        page = self.ask(self.url(f"/hub/login?{urlencode({'next': then})}"))
+        link = re.search(r'href="(/hub/oidc/login[^"]*)"', page.text)
+        assert link, page.text
+        return self.ask(self.url(html.unescape(link[1])))
+
     def enter(self, name: str) -> Page:
         """A person's own place, as it is once their Jupyter runs; who is not in sees the form."""
         for _ in range(60):
@@ -109,7 +121,7 @@ class Browser:
         request = urllib.request.Request(url)
         self.cookies.add_cookie_header(request)
         return WebSocket(
-            self._connect(urlsplit(url).hostname or ""),
+            self._connect(urlsplit(url).hostname or "", self.port),
             url,
             {
                 "Cookie": request.get_header("Cookie") or "",
@@ -117,8 +129,8 @@ class Browser:
             },
         )
 
-    def _connect(self, host: str) -> ssl.SSLSocket:
-        plain = socket.create_connection((self._address, self.port), 60)
+    def _connect(self, host: str, port: int) -> ssl.SSLSocket:
+        plain = socket.create_connection((self._address, port), 60)
         return self.tls.wrap_socket(plain, server_hostname=host)
 
 
@@ -196,9 +208,13 @@ class _Nearby(urllib.request.HTTPSHandler):
 
         class Connection(http.client.HTTPSConnection):
             def connect(self) -> None:
-                self.sock = browser._connect(self.host)
+                self.sock = browser._connect(self.host, self.port)
 
         return self.do_open(Connection, request, context=browser.tls)
+
+
+class _Following(urllib.request.HTTPRedirectHandler):
+    max_redirections = 20  # as browsers; to the provider and back are some twelve
 
 
 class _Staying(urllib.request.HTTPRedirectHandler):

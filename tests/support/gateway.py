@@ -11,7 +11,9 @@ import json
 import os
 import secrets
 import shutil
+import signal
 import socket
+import ssl
 import subprocess
 import threading
 import time
@@ -26,6 +28,7 @@ from infra import web
 from tests.support.browser import Browser
 from tests.support.client import free_port
 from tests.support.documents import SEED
+from tests.support.provider import CLIENT, SECRET, Provider
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -39,8 +42,10 @@ helper: Any = importlib.import_module("guest.gateway.helper")
 passphrases: Any = importlib.import_module("guest.gateway.passphrases")
 places: Any = importlib.import_module("guest.gateway.places")
 asked: Any = importlib.import_module("guest.gateway.asked")
+oidc: Any = importlib.import_module("guest.oidc.places")
 
 SERVICE = Path(gates.__file__).parent / "service"
+SERVICES = Path(oidc.__file__).parent / "service"
 STACK, MACHINE = "test", "lab"
 
 JUPYTER = """
@@ -81,6 +86,16 @@ told, hub, jupyter, place = sys.argv[1:]
 gate = it.Gate(json.loads(Path(told).read_text()), hub, jupyter, "t" * 64)
 asyncio.run(it._serve(gate, it.listen(Path(place), None)))
 """
+OIDC = """
+import json, socket, sys
+from pathlib import Path
+import secondlock_oidc as it
+said, secret, place = sys.argv[1:]
+listening = socket.socket(socket.AF_UNIX)
+listening.bind(place)
+listening.listen()
+it.serve(it.Provider(json.loads(Path(said).read_text()), Path(secret).read_text()), listening)
+"""
 HUB = "import sys, secondlock_hub; secondlock_hub.main(sys.argv[1])"
 
 
@@ -115,10 +130,11 @@ class Person:
         near = {phone.at(int(time.time()) + step * 30) for step in range(-25, 26)}
         return next(code for code in ("123456", "654321", "111111") if code not in near)
 
-    def bind(self) -> None:
-        """Let them in by this and nothing else."""
+    def bind(self, identity: str | None = None) -> None:
+        """Let them in by this and nothing else: passphrase and code, or a provider's word."""
         codes.enroll(self.name, self.issued)
-        door.bind(self.name, self.enrollment, self.passphrase)
+        passphrase = self.passphrase if identity is None else None
+        door.bind(self.name, self.enrollment, asked.Access(True, passphrase, identity))
 
 
 def missing() -> str | None:
@@ -151,6 +167,7 @@ def lay_out(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "RUN": run,
         "TICKETS": run / "tickets",
         "GATES": run / "gates",
+        "ENDS": config / "certificate-ends",
         "CONFIG": config,
         "HUB_CONFIG": config / "hub.json",
         "LISTEN": config / "listen.conf",
@@ -158,7 +175,31 @@ def lay_out(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "PEOPLE": config / "people.conf",
     }.items():
         monkeypatch.setattr(places, name, path)
+    for name, path in {
+        "PROVIDER": config / "provider.json",
+        "SECRET": state / "provider-secret",
+        "IDENTITIES": state / "identities",
+        "SOCKET": str(place / "oidc.sock"),
+    }.items():
+        monkeypatch.setattr(oidc, name, path)
     monkeypatch.setattr(helper.login.verify.measured, "offset", lambda: None)
+
+
+def write_nginx(place: Path) -> None:
+    """The machine's nginx.conf, with what it names in this folder."""
+    ((_, _, config),) = templates("local", "nginx.conf")
+    for before, after in {
+        "/run/secondlock-hub/": f"{place}/",
+        "/run/secondlock-gates/": f"{place}/open/",
+        "/run/secondlock-web/": f"{place}/",
+        "/run/secondlock-tls/": f"{places.STATE}/",
+        "/etc/secondlock/web/": f"{places.CONFIG}/",
+        "http {": "http { ",
+        "worker_processes 2;": "worker_processes 1; daemon off;"
+        + ("user root;" if os.geteuid() == 0 else ""),
+    }.items():
+        config = config.replace(before, after)
+    (place / "nginx.conf").write_text(config)
 
 
 class Loopback:
@@ -171,24 +212,35 @@ class Loopback:
         lay_out(place, monkeypatch)
         monkeypatch.setattr(door, "PORT", {"local": self.port, "aws": 443})
         monkeypatch.setattr(gates, "run", self._systemctl)
-        people = ("alice", "bob")
-        self.people = {name: Person(name) for name in people}
+        self.people = {name: Person(name) for name in ("alice", "bob")}
         made = web.certificate(SEED, stack=STACK, machine=MACHINE, today=today)
         self.authority, self.host = web.authority(SEED, STACK), made.host
-        said = asked.Door(made.host, made.certificate, made.key, ("127.0.0.0/8",))
-        assert door._write(said, "local", self.port)
+        back = f"https://{made.host}:{self.port}/hub/oidc/callback"
+        self.provider = Provider(place, back)
+        vouched = asked.Provider(
+            self.provider.issuer, CLIENT, SECRET, authority=self.provider.authority
+        )
+        networks = ("127.0.0.0/8",)
+        said = asked.Door(
+            made.host, made.certificate, made.key, networks, provider=vouched, form=True
+        )
+        assert door._write(said, "local", self.port) | door._write_provider(said, self.port)
         for person in self.people.values():
             person.bind()
+        self._told = door._hub(said, self.port)
 
     @property
     def browser(self) -> Browser:
         """A new one."""
         return Browser(self.host, self.port, self.authority)
 
-    def enroll(self, name: str) -> Person:
-        """Somebody of this name, with another enrollment than before; nothing of theirs is open."""
+    def enroll(self, name: str, identity: str | None = None) -> Person:
+        """Somebody of this name, with another enrollment than before; nothing of theirs is open.
+
+        `identity` is what the provider calls them, if they come by it.
+        """
         self.people[name] = Person(name)
-        self.people[name].bind()
+        self.people[name].bind(identity)
         return self.people[name]
 
     def put_out(self, person: Person, how: str) -> None:
@@ -210,6 +262,23 @@ class Loopback:
         mine = [line for line in found.splitlines() if any(f"pid={pid}," in line for pid in pids)]
         return {int(line.split()[3].rpartition(":")[2]) for line in mine}
 
+    def renew(self, today: dt.date) -> tuple[str, str]:
+        """Another certificate, as a roster brings it to nginx; it and its key."""
+        made = web.certificate(SEED, stack=STACK, machine=MACHINE, today=today)
+        places.CERTIFICATE.write_text(made.certificate)
+        places.KEY.write_text(made.key)
+        self._running["nginx"].send_signal(signal.SIGHUP)
+        return made.certificate, made.key
+
+    def shows(self) -> bytes:
+        """The certificate that a new visitor is shown (DER)."""
+        tls = ssl.create_default_context(cadata=self.authority)
+        with (
+            socket.create_connection(("127.0.0.1", self.port)) as plain,
+            tls.wrap_socket(plain, server_hostname=self.host) as shown,
+        ):
+            return shown.getpeercert(binary_form=True) or b""
+
     def restart_hub(self) -> None:
         """End it, as an upgrade does, and start it again."""
         self._running["hub"].terminate()
@@ -225,32 +294,22 @@ class Loopback:
         listening.listen()
         for each, arguments in ((helper.listen, (listening, os.getuid())), (helper._watch, ())):
             threading.Thread(target=each, args=arguments, daemon=True).start()
-        told = {"host": self.host, "port": self.port, "run": str(self.place)}
+        told = self._told | {"run": str(self.place)}
         told |= {"helper": str(self.place / "helper.sock"), "gates": str(self.place / "open")}
         (self.place / "hub.json").write_text(json.dumps(told))
         self._python("hub", HUB, str(self.place / "hub.json"))
-        for name in self.people:
+        speaking = (str(oidc.PROVIDER), str(oidc.SECRET), str(oidc.SOCKET))
+        self._python("oidc", OIDC, *speaking)
+        for name in (*self.people, "carol"):
             (self.place / "open" / name).mkdir(parents=True)
             self._python(f"jupyter-{name}", JUPYTER, str(self.place / f"jupyter-{name}.sock"))
-        ((_, _, config),) = templates("local", "nginx.conf")
-        for before, after in {
-            "/run/secondlock-hub/": f"{self.place}/",
-            "/run/secondlock-gates/": f"{self.place}/open/",
-            "/run/secondlock-web/": f"{self.place}/",
-            "/run/credentials/secondlock-web.service/certificate": str(places.CERTIFICATE),
-            "/run/credentials/secondlock-web.service/key": str(places.KEY),
-            "/etc/secondlock/web/": f"{places.CONFIG}/",
-            "http {": "http { ",
-            "worker_processes 2;": "worker_processes 1; daemon off;"
-            + ("user root;" if os.geteuid() == 0 else ""),
-        }.items():
-            config = config.replace(before, after)
-        (self.place / "nginx.conf").write_text(config)
+        write_nginx(self.place)
         self._launch("nginx", [str(nginx()), "-c", str(self.place / "nginx.conf"), "-e", "stderr"])
         self._wait(self.place / "hub.sock")
 
     def end(self) -> None:
         """All of it."""
+        self.provider.end()
         for each in self._running.values():
             each.terminate()
             with suppress(subprocess.TimeoutExpired):
@@ -262,7 +321,8 @@ class Loopback:
         return (self.place / f"{name}.log").read_text(errors="replace")
 
     def _python(self, name: str, program: str, *arguments: str) -> None:
-        paths = f"import sys; sys.path[:0] = [{os.environ['SECONDLOCK_HUB']!r}, {str(SERVICE)!r}]\n"
+        folders = [os.environ["SECONDLOCK_HUB"], str(SERVICE), str(SERVICES)]
+        paths = f"import sys; sys.path[:0] = {folders!r}\n"
         python = os.environ.get("SECONDLOCK_PYTHON", "python3.13")
         self._launch(name, [python, "-I", "-c", paths + program, *arguments])
 

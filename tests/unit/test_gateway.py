@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.gateway import Loopback, Person, codes, missing
+from tests.support.provider import ALICE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,6 +44,12 @@ def loopback(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loopback]:
 def alice(loopback: Loopback) -> Person:
     """Enrolled anew: each test has codes of its own."""
     return loopback.enroll("alice")
+
+
+@pytest.fixture
+def carol(loopback: Loopback) -> Person:
+    """One for whom the provider vouches."""
+    return loopback.enroll("carol", ALICE)
 
 
 @pytest.fixture
@@ -223,6 +230,112 @@ def test_a_logout_ends_copied_cookies_and_open_websockets(
     assert "/hub/login" in thief.ask(thief.url("/hub/home")).url
     assert closes_within(websocket, SECONDS)
     assert "/hub/login" in thief.ask(thief.url("/lab", "alice")).url
+
+
+def vouched(loopback: Loopback, carol: Person) -> Browser:
+    browser = loopback.browser
+    browser.trust(loopback.provider.authority)
+    page = browser.log_in_by_provider(browser.url("/lab?x=1", carol.name))
+    assert page.status == 200, page.text
+    assert browser.enter(carol.name).status == 200
+    return browser
+
+
+def test_the_provider_leads_to_the_same_jupyter(loopback: Loopback, carol: Person) -> None:
+    browser = vouched(loopback, carol)
+    assert json.loads(browser.ask(browser.url("/lab", "carol")).text)["path"] == "/lab"
+    page = browser.ask(browser.url("/api/status", "alice"))
+    assert (page.status, "headers" in page.text) == (403, False)
+    browser.ask(browser.url("/hub/logout"))
+    time.sleep(SECONDS / 2)
+    assert "/hub/login" in browser.ask(browser.url("/lab", "carol")).url
+
+
+def test_the_form_knows_nobody_whom_the_provider_knows(loopback: Loopback, carol: Person) -> None:
+    refused = loopback.browser.log_in("carol", carol.passphrase, carol.code())
+    assert (refused.status, refused.said[:9]) == (403, "The name,")
+
+
+@pytest.mark.parametrize("how", ["revoked", "rotated", "frozen"])
+def test_whom_the_provider_vouches_for_is_put_out_as_others(
+    loopback: Loopback, carol: Person, how: str
+) -> None:
+    browser = vouched(loopback, carol)
+    websocket = browser.websocket("carol", "/talk")
+    websocket.send("hello")
+    assert websocket.receive() == "hello"
+    loopback.put_out(carol, how)
+    assert closes_within(websocket, SECONDS)
+    time.sleep(SECONDS / 2)
+    assert "/hub/login" in browser.ask(browser.url("/lab", "carol")).url
+
+
+def test_one_factor_at_the_provider_is_too_few(loopback: Loopback, carol: Person) -> None:
+    browser = loopback.browser
+    browser.trust(loopback.provider.authority)
+    loopback.provider.says = {"amr": ["pwd"]}
+    try:
+        page = browser.log_in_by_provider()
+    finally:
+        loopback.provider.says = {}
+    assert page.status == 403
+    assert "second factor" in page.text
+    assert "/hub/login" in browser.ask(browser.url("/hub/home")).url
+
+
+def test_nobody_goes_on_with_a_login_that_another_browser_began(
+    loopback: Loopback, carol: Person
+) -> None:
+    """Else a thief could have you work, and type secrets, in a place of theirs (login CSRF)."""
+    thief, victim = loopback.browser, loopback.browser
+    for each in (thief, victim):
+        each.trust(loopback.provider.authority)
+        led = each.ask(each.url("/hub/oidc/login"), follow=False)
+        assert led.status == 302
+    back = thief.ask(led.headers["Location"], follow=False).headers["Location"]
+    refused = thief.ask(back)
+    assert (refused.status, "another browser" in refused.text) == (403, True)
+    assert victim.ask(back).status == 403  # nor by whom it was for, by now
+    for path in ("?state=x&code=y", "?error=access_denied", "", "?state=x&state=y&code=z"):
+        assert victim.ask(victim.url(f"/hub/oidc/callback{path}")).status == 403, path
+
+
+def test_the_cookie_of_a_login_is_for_the_hub_alone(loopback: Loopback, carol: Person) -> None:
+    browser = loopback.browser
+    led = browser.ask(browser.url("/hub/oidc/login"), follow=False)
+    (cookie,) = [
+        each for each in led.headers.get_all("Set-Cookie") or [] if each.startswith("__Host-sec")
+    ]
+    for word in ("Secure", "HttpOnly", "SameSite=Lax", "Path=/"):
+        assert word in cookie
+    assert "Domain" not in cookie
+
+
+@pytest.mark.parametrize("then", ["https://evil.example/", "//evil.example/", "/\\evil.example"])
+def test_nobody_is_led_elsewhere_by_way_of_the_provider(
+    loopback: Loopback, carol: Person, then: str
+) -> None:
+    browser = loopback.browser
+    browser.trust(loopback.provider.authority)
+    page = browser.log_in_by_provider(then)
+    assert "evil" not in page.url.partition("?")[0].replace("%5Cevil", "")
+    assert page.url.startswith(("https://carol.", browser.url("/hub/")))
+
+
+def test_a_new_certificate_ends_nobodys_connections(loopback: Loopback, alice: Person) -> None:
+    browser = enter(loopback, alice)
+    websocket = browser.websocket("alice", "/talk")
+    shown = loopback.shows()
+    made, _ = loopback.renew(dt.date(2027, 3, 1))
+    assert ssl.PEM_cert_to_DER_cert(made) != shown
+    deadline = time.monotonic() + SECONDS
+    while loopback.shows() == shown:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    assert loopback.shows() == ssl.PEM_cert_to_DER_cert(made)
+    websocket.send("still there")
+    assert websocket.receive() == "still there"
+    assert browser.ask(browser.url("/x", "alice")).status == 200
 
 
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion")

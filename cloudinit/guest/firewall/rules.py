@@ -40,15 +40,22 @@ def _let_in(door: str, networks: Sequence[str], target: str) -> str:
 
 
 def let_in(
-    allowed_from: tuple[str, ...], web_from: tuple[str, ...], target: str, members: Sequence[int]
+    allowed_from: tuple[str, ...],
+    web_from: tuple[str, ...],
+    target: str,
+    members: Sequence[int],
+    asker: tuple[int, int] | None = None,
 ) -> bool:
     """Let in these networks and no others, to SSH and to HTTPS; True when that is a change.
 
-    `members` are the uids of those who share the machine, if any do.
+    `members` are the uids of those who share the machine, if any do; `asker` is the uid of who
+    speaks to an OpenID provider, and the one port by which.
     """
     wanted = _let_in("allowed", allowed_from, target) + _doors(members)
     if web_from:
         wanted += _let_in("web", web_from, target)
+    if asker is not None:
+        wanted += _elements("askers", [f"{asker[0]}"]) + _elements("providers", [f"{asker[1]}"])
     if members:
         run(*addresses.NOWHERE)
     changed = write(paths.ALLOWED, wanted, 0o644)

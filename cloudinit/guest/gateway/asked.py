@@ -14,7 +14,9 @@ HOST = re.compile(rf"{LABEL}(?:\.{LABEL}){{1,9}}")
 PERSON = re.compile(LABEL)
 PEM = "-----BEGIN {0}-----\\n[A-Za-z0-9+/=\\n]+\\n-----END {0}-----\\n"
 IDENTITY = re.compile(r"[!-~](?:[ -~]{0,253}[!-~])?")
-ISSUER = re.compile(rf"https://{LABEL}(?:\.{LABEL}){{0,9}}(?::[0-9]{{1,5}})?(?:/[A-Za-z0-9._~/-]*)?")
+ISSUER = re.compile(
+    rf"https://{LABEL}(?:\.{LABEL}){{0,9}}(?::[1-9][0-9]{{1,4}})?(?:/[A-Za-z0-9._~/-]*)?"
+)
 CLIENT, SECRET = re.compile(r"[!-~]{1,255}"), re.compile(r"[!-~]{1,512}")
 CLAIM, ACR = re.compile(r"[A-Za-z][A-Za-z0-9_.:/-]{0,99}"), re.compile(r"[!-~]{1,200}")
 CERTIFICATES = re.compile(f"(?:{PEM.format('CERTIFICATE')}){{1,5}}")
@@ -96,11 +98,14 @@ def _provider(value: Any) -> Provider | None:
     if value is None:
         return None
     need(isinstance(value, dict), "what it says of a provider is not a mapping")
+    issuer = text(value.get("issuer"), ISSUER, "the provider's issuer")
+    port = issuer.partition("://")[2].partition("/")[0].partition(":")[2]
+    need(int(port or 443) < 65536, "the provider's port is malformed")
     authority = value.get("authority")
     if authority is not None:
         authority = text(authority, CERTIFICATES, "the provider's authority")
     return Provider(
-        issuer=text(value.get("issuer"), ISSUER, "the provider's issuer"),
+        issuer=issuer,
         client=text(value.get("client"), CLIENT, "the provider's client"),
         secret=text(value.get("secret"), SECRET, "the provider's secret"),
         claim=text(value.get("claim"), CLAIM, "the provider's claim"),

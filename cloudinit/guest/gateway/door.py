@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from guest.gateway import gates, passphrases, places, tickets
-from guest.gateway.asked import Access, Door, Provider
+from guest.gateway.asked import Access, Door
 from guest.oidc import identities
 from guest.oidc import places as oidc
 from guest.system import GuestError, folder, run, write
@@ -41,7 +41,7 @@ def apply(door: Door | None, target: str, public_port: int | None) -> list[str]:
             "this machine's image is of before there was access by web: raise `rebuild:` in its"
             " request"
         )
-    make_users()
+    _make_users()
     port = public_port or PORT[target]
     changed = _write(door, target, port) | _write_provider(door, port)
     # Nobody's connections end for what is as it was.
@@ -64,8 +64,15 @@ def _read_by() -> dict[str, set[Path]]:
     }
 
 
-def make_users() -> None:
-    """Who the door's services are. Raises GuestError."""
+def asker(door: Door | None) -> tuple[int, int] | None:
+    """Who speaks to the provider, and by which port; None where nobody does. Raises GuestError."""
+    if door is None or door.provider is None:
+        return None
+    _make_users()
+    return pwd.getpwnam(oidc.USER).pw_uid, urlsplit(door.provider.issuer).port or 443
+
+
+def _make_users() -> None:
     try:
         for name in (places.HUB_USER, places.WEB_USER, oidc.USER):
             pwd.getpwnam(name)

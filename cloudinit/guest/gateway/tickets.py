@@ -1,9 +1,9 @@
 """Who has come in by the HTTPS door, and for how long: one ticket a login.
 
-The hub gets it for a right passphrase and code, or a provider's word, and has to show it for everything that it asks of
-the helper in that person's name. So a hub that was taken over opens nothing of those who are not
-in. A ticket is over with its enrollment, when its person is frozen or may not come by HTTPS any
-more, and after HOURS. Here lies only what it hashes to.
+The hub gets it for a right passphrase and code, or a provider's word, and has to show it for
+everything that it asks of the helper in that person's name. So a hub that was taken over opens
+nothing of those who are not in. A ticket is over with its enrollment, when its person is frozen or
+may not come by HTTPS any more, and after HOURS. Here lies only what it hashes to.
 """
 
 import hashlib

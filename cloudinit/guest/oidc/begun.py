@@ -25,7 +25,8 @@ class Begun:
     """One of them. Secret."""
 
     binding: str = field(repr=False)
-    """What the browser was given, and shows again: nobody goes on with another's (RFC 6749, 10.12)."""
+    """What the browser was given, and shows again: nobody goes on with another's (RFC 6749,
+    10.12)."""
     nonce: str = field(repr=False)
     """What the provider's word has to hold: it is good for this login alone."""
     verifier: str = field(repr=False)

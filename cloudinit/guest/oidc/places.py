@@ -1,7 +1,5 @@
 """Where what concerns the OpenID provider lies on a machine, and who asks it."""
 
-from pathlib import Path
-
 from guest.gateway import places
 
 PROVIDER = places.CONFIG / "provider.json"

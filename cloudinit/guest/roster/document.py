@@ -133,7 +133,9 @@ def _door(value: Any, researchers: Collection[Researcher]) -> Door | None:
     known = [each.access.identity for each in researchers if each.access.identity is not None]
     need(len(set(known)) == len(known), "a provider knows two by the same name")
     vouched = door is not None and door.provider is not None
-    need(bool(known) == vouched, "some come by a provider and there is none, or the other way round")
+    need(
+        bool(known) == vouched, "some come by a provider and there is none, or the other way round"
+    )
     form = any(each.access.passphrase is not None for each in researchers)
     return None if door is None else replace(door, form=form)
 

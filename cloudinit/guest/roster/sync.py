@@ -137,7 +137,8 @@ def _apply(roster: Roster) -> list[str]:
     restored.caught_up()
     members = [uid for researcher, uid in people.values() if researcher.share is not None]
     web_from = roster.door.networks if roster.door is not None else ()
-    if rules.let_in(roster.allowed_from, web_from, machine["target"], members):
+    asker = web.asker(roster.door)
+    if rules.let_in(roster.allowed_from, web_from, machine["target"], members, asker):
         changed.append("firewall")
     if closing.keep(roster.closes, roster.researchers):
         changed.append("closing")

@@ -156,7 +156,7 @@ class Provider:
                 why = f"its ID token is not signed by it: {type(error).__name__}"
         raise RefusedError(REFUSED, why)
 
-    def _keys(self, patience: float) -> KeySet:
+    def _keys(self, patience: float) -> Any:
         place = self._address("jwks_uri")
         found = self._remembered("keys", place, patience).get("keys")
         sound = [one for one in found if _is_key(one)] if isinstance(found, list) else []
@@ -164,15 +164,16 @@ class Provider:
 
     def _check(self, claims: Mapping[str, Any], nonce: str) -> None:
         """Whether it is this login's, and ours (Core, 3.1.3.7, 2 to 5 and 9 to 11)."""
-        now, issued, ends = time.time(), claims.get("iat"), claims.get("exp")
+        now = time.time()
+        issued, ends, begins = (_time(claims.get(name)) for name in ("iat", "exp", "nbf"))
         holds = {
             "iss": claims.get("iss") == self._issuer,
             "aud": claims.get("aud") in (self._client, [self._client]),
             "azp": claims.get("azp", self._client) == self._client,
             "nonce": claims.get("nonce") == nonce,
-            "exp": _is_time(ends) and now < ends + SKEW,
-            "iat": _is_time(issued) and now - OLDEST < issued < now + SKEW,
-            "nbf": _is_time(claims.get("nbf", 0)) and claims.get("nbf", 0) < now + SKEW,
+            "exp": ends is not None and now < ends + SKEW,
+            "iat": issued is not None and now - OLDEST < issued < now + SKEW,
+            "nbf": "nbf" not in claims or (begins is not None and begins < now + SKEW),
         }
         if wrong := [name for name, good in holds.items() if not good]:
             raise RefusedError(REFUSED, f"its ID token's {', '.join(wrong)} do not fit")
@@ -225,8 +226,11 @@ class Provider:
 _BASIC = ("client_secret_basic",)
 
 
-def _is_time(value: object) -> bool:
-    return type(value) in (int, float) and 0 <= value < 2**40  # type: ignore[operator]
+def _time(value: object) -> float | None:
+    """Seconds since 1970; None for what is none, to which a boolean belongs."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return float(value) if 0 <= value < 2**40 else None
 
 
 def _is_key(one: object) -> bool:
