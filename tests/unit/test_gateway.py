@@ -326,7 +326,7 @@ def test_a_new_certificate_ends_nobodys_connections(loopback: Loopback, alice: P
     browser = enter(loopback, alice)
     websocket = browser.websocket("alice", "/talk")
     shown = loopback.shows()
-    made, _ = loopback.renew(dt.date(2027, 3, 1))
+    made, _ = loopback.renew(dt.date(2026, 3, 1))
     assert ssl.PEM_cert_to_DER_cert(made) != shown
     deadline = time.monotonic() + SECONDS
     while loopback.shows() == shown:

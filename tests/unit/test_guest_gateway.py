@@ -17,6 +17,7 @@ from infra import web
 from tests.support.documents import SEED, document, envelope
 from tests.support.gateway import (
     Person,
+    asked,
     codes,
     door,
     gates,
@@ -271,10 +272,10 @@ def _roster(**of_alice: object) -> dict[str, Any]:
 def test_a_roster_says_who_comes_by_https() -> None:
     found = parse(json.dumps({**envelope(**_roster()), "web_port": 20001}))
     assert (found.door.host, found.web_port) == ("lab.demo.localhost", 20001)
-    assert found.researchers["alice"].passphrase == "a" * 20
-    assert (found.researchers["bob"].passphrase, found.researchers["bob"].ssh) == (None, True)
+    assert found.researchers["alice"].access.passphrase == "a" * 20
+    assert found.researchers["bob"].access == asked.Access()
     alone = parse(json.dumps(envelope(**_roster(access=["web"], ssh_keys=[]))))
-    assert (alone.researchers["alice"].ssh, list(alone.researchers["alice"].parts)) == (
+    assert (alone.researchers["alice"].access.ssh, list(alone.researchers["alice"].parts)) == (
         False,
         ["totp"],
     )
