@@ -7,7 +7,7 @@ does not know that can neither use up nor guess a code, nor freeze the person.
 
 import syslog
 
-from guest.closing import closing
+from guest.closing import sign
 from guest.gateway import passphrases, tickets
 from guest.methods import factors
 from guest.roster.document import NAME
@@ -23,7 +23,7 @@ def log_in(name: str, passphrase: str, code: str, address: str) -> tuple[str | N
     """A ticket where both are right; else None, and what to tell the person."""
     if not NAME.fullmatch(name) or max(len(passphrase), len(code)) > MOST:
         name, passphrase, code = "-", "", ""
-    if words := closing.words():
+    if words := sign.words():
         return None, words
     try:
         return _judge(name, passphrase, code, address)
