@@ -38,7 +38,9 @@ def _judge(name: str, passphrase: str, code: str, address: str) -> tuple[str | N
     if not passphrases.is_right(name, enrollment, passphrase):
         _log(f"Failed passphrase for {name} from {address}")
         return None, WRONG
-    verdict, words = verify.decide(name, code, lambda now: _fits(now, enrollment), address)
+    verdict, words = verify.decide(
+        name, code, lambda now: _fits(now, enrollment), address, door=", by HTTPS"
+    )
     if verdict != "right":
         return None, WRONG if verdict in ("wrong", None) else words or WRONG
     _log(f"Accepted passphrase+totp for {name} from {address} by HTTPS")
