@@ -84,6 +84,11 @@ lock: setup ## Pin the newest versions that requirements*.in allow
 		"$$uv" pip compile --quiet --upgrade --universal --python-version 3.10 --generate-hashes \
 			--custom-compile-command "make lock" $$name.in --output-file $$name.txt; \
 	done
+	@# The hub's versions are image/hub-requirements.in's to change.
+	@uv=$$(ls -d "$${XDG_CACHE_HOME:-$$HOME/.cache}"/secondlock/uv-*/uv | tail -1); \
+	"$$uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes --only-binary :all: \
+		--constraint <(sed 's/ --hash.*//' image/hub-requirements.txt) --no-annotate \
+		--custom-compile-command "make lock" image/hub-requirements.in --output-file tests/hub-requirements.txt
 
 .PHONY: clean
 clean: ## Remove the environment and the tools' caches; never state or images

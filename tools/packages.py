@@ -44,9 +44,9 @@ TEST_PACKAGES = (
 # More of them, for `make clients`.
 CLIENT_PACKAGES = ("fuse3", "git", "rclone", "sshfs")
 
-# Only their programs, unpacked into the cache: a registry that is installed would listen at once,
-# and Lynis judges the machines, not this computer.
-UNPACKED = ("docker-registry", "lynis")
+# Only their programs, unpacked into the cache: a registry or a web server that is installed would
+# listen at once, and Lynis judges the machines, not this computer.
+UNPACKED = ("docker-registry", "lynis", "nginx")
 
 
 def unpacked(name: str) -> Path:

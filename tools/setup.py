@@ -14,6 +14,7 @@ import tempfile
 from pathlib import Path
 
 from infra.files import cache_folder
+from tools.hub import ensure_hub
 from tools.packages import ensure_packages
 from tools.pulumi_cli import PULUMI_VERSION, ensure_pulumi
 from tools.steps import (
@@ -79,11 +80,17 @@ def make_venv(folder: Path) -> Path:
 def ensure_environment(title: str, uv: Path, *, tests: bool) -> None:
     """Make `.venv` hold what the requirement files pin; the stamp tells when it already does."""
     step = Step(title)
+    installed = _fill_environment(step, uv, tests=tests)
+    if tests:
+        installed |= ensure_hub(step, uv, NETWORK_MEND)
+    step.done("installed" if installed else "there")
+
+
+def _fill_environment(step: Step, uv: Path, *, tests: bool) -> bool:
     files = [ROOT / "requirements.txt"] + ([ROOT / "requirements-dev.txt"] if tests else [])
     usable = environment_usable()
     if usable and stamps(files) <= read_stamp():
-        step.done("there")
-        return
+        return False
     if not usable:
         with step.heartbeat("making .venv"):
             # --seed: Pulumi's language host calls `pip list`.
@@ -93,7 +100,7 @@ def ensure_environment(title: str, uv: Path, *, tests: bool) -> None:
     with step.heartbeat(f"installing {' '.join(file.name for file in files)}"):
         uv_install(uv, [f"--python={VENV / 'bin' / 'python'}"], files[-1], mend=NETWORK_MEND)
     STAMP.write_text("\n".join(sorted(stamps(files))) + "\n")
-    step.done("installed")
+    return True
 
 
 def environment_usable() -> bool:

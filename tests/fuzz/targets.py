@@ -266,6 +266,7 @@ auid=20001 uid=20001 ses=7 comm="curl" exe="/usr/bin/curl" subj=docker-default (
 type=EXECVE msg=audit(1764258896.123:7): argc=4 a0="curl" a1="-u" a2=6D653A78 a3_len=4 a3[0]=7878
 Accepted publickey for alice from 192.0.2.7 port 5 ssh2: ED25519 SHA256:abc
 code of alice from 192.0.2.7: wrong (30 wrong in a day, frozen)
+Accepted passphrase+totp for alice from 192.0.2.7 by HTTPS
 """
 
 

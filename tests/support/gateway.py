@@ -1,7 +1,7 @@
 """The HTTPS door on this computer's loopback: the machine's own nginx, hub, gate and helper.
 
-What systemd does on a machine is done here by hand, and Jupyter is a few lines. Needs nginx, and
-the folder of the hub's packages with a Python of its version (SECONDLOCK_HUB, SECONDLOCK_PYTHON).
+What systemd does on a machine is done here by hand, and Jupyter is a few lines. nginx and the
+hub's packages are those of `tools/setup.sh --tests` (tools/hub.py).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import signal
 import socket
 import ssl
 import subprocess
+import sys
 import threading
 import time
 from contextlib import suppress
@@ -29,6 +30,8 @@ from tests.support.browser import Browser
 from tests.support.client import free_port
 from tests.support.documents import SEED
 from tests.support.provider import CLIENT, SECRET, Provider
+from tools.hub import hub_place
+from tools.packages import unpacked
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -76,7 +79,7 @@ app = web.Application(client_max_size=0)
 app.router.add_put("/{rest:.*}", upload)
 app.router.add_get("/talk", talk)
 app.router.add_route("*", "/{rest:.*}", seen)
-web.run_app(app, path=sys.argv[1], print=None)
+web.run_app(app, path=sys.argv[1], print=None, shutdown_timeout=0.1)
 """
 GATE = """
 import asyncio, json, sys
@@ -139,16 +142,18 @@ class Person:
 
 def missing() -> str | None:
     """Why it cannot run here, if so."""
-    if nginx() is None:
-        return "nginx is not installed"
-    if "SECONDLOCK_HUB" not in os.environ:
-        return "SECONDLOCK_HUB names no folder with image/hub-requirements.txt installed"
+    if not hub_place().is_dir():
+        return "JupyterHub's packages are not there (tools/setup.sh --tests), or Python is too old"
+    program = nginx()
+    if program is None or subprocess.run([program, "-v"], capture_output=True).returncode:
+        return "nginx is not there, or does not run (tools/setup.sh --tests)"
     return None
 
 
 def nginx() -> str | None:
     """The program."""
-    return os.environ.get("SECONDLOCK_NGINX") or shutil.which("nginx", path="/usr/sbin:/usr/bin")
+    ours = unpacked("nginx") / "usr" / "sbin" / "nginx"
+    return str(ours) if ours.exists() else shutil.which("nginx", path="/usr/sbin:/usr/bin")
 
 
 def lay_out(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -281,8 +286,7 @@ class Loopback:
 
     def restart_hub(self) -> None:
         """End it, as an upgrade does, and start it again."""
-        self._running["hub"].terminate()
-        self._running["hub"].wait(30)
+        self._end("hub")
         (self.place / "hub.sock").unlink(missing_ok=True)
         self._python("hub", HUB, str(self.place / "hub.json"))
         self._wait(self.place / "hub.sock")
@@ -310,21 +314,26 @@ class Loopback:
     def end(self) -> None:
         """All of it."""
         self.provider.end()
-        for each in self._running.values():
-            each.terminate()
-            with suppress(subprocess.TimeoutExpired):
-                each.wait(10)
-            each.kill()
+        for name in self._running:
+            self._end(name)
+
+    def _end(self, name: str) -> None:
+        """As systemd does it: asked first (secondlock-hub.service has TimeoutStopSec=)."""
+        running = self._running[name]
+        running.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            running.wait(15)
+        running.kill()
+        running.wait()
 
     def log(self, name: str) -> str:
         """What one of them said."""
         return (self.place / f"{name}.log").read_text(errors="replace")
 
     def _python(self, name: str, program: str, *arguments: str) -> None:
-        folders = [os.environ["SECONDLOCK_HUB"], str(SERVICE), str(SERVICES)]
+        folders = [str(hub_place()), str(SERVICE), str(SERVICES)]
         paths = f"import sys; sys.path[:0] = {folders!r}\n"
-        python = os.environ.get("SECONDLOCK_PYTHON", "python3.13")
-        self._launch(name, [python, "-I", "-c", paths + program, *arguments])
+        self._launch(name, [sys.executable, "-I", "-c", paths + program, *arguments])
 
     def _launch(self, name: str, argv: list[str]) -> None:
         log = (self.place / f"{name}.log").open("ab")
@@ -333,7 +342,7 @@ class Loopback:
         )
 
     def _wait(self, path: Path) -> None:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while not path.exists():
             assert time.monotonic() < deadline, self.log("hub")
             time.sleep(0.1)

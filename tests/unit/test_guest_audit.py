@@ -165,6 +165,14 @@ def test_what_has_no_login_uid_is_its_uids() -> None:
     assert "session" not in command
 
 
+def test_the_gate_before_a_persons_jupyter_is_no_doing_of_theirs() -> None:
+    gate = ["/usr/bin/python3", "-I", recorder.GATE]
+    outside: dict[str, Any] = {"uid": 20002, "exe": "/usr/bin/python3.13", "container": False}
+    told, unset = Told(), events.UNSET
+    assert told.kernel(*_command(1, gate, auid=unset, ses=unset, **outside)) == []
+    assert told.kernel(*_command(2, gate, auid=20002, ses=12, **outside))
+
+
 def test_who_became_root_on_the_machine_is_told() -> None:
     (command,) = Told().kernel(
         *_command(
@@ -194,6 +202,23 @@ def test_wrong_codes_and_a_freeze_are_told_and_strangers_words_are_not() -> None
         ("alert", "lost"),
     ]
     assert "hunter2" not in str(records)
+
+
+def test_who_comes_by_https_is_told_apart_from_who_comes_by_ssh() -> None:
+    told = Told()
+    right = "code of alice from 192.0.2.9: right, by {} (0 wrong in a day)"
+    refused, web, ssh = told.door(
+        1,
+        "code of alice from 192.0.2.9: used (0 wrong in a day), by HTTPS",
+        right.format("phone"),
+        right.format("emergency code") + ", by HTTPS",
+        "Accepted passphrase+totp for alice from 192.0.2.9 by HTTPS",
+        "Accepted keyboard-interactive/pam for alice from 192.0.2.7 port 50022 ssh2",
+        "Accepted passphrase+totp for alice from 192.0.2.9 by HTTPS of mine",
+    )
+    assert (refused["result"], refused["way"]) == ("refused", "web")
+    assert (web["result"], web["way"], web["device"]) == ("let in", "web", "emergency code")
+    assert (ssh["way"], ssh["device"], ssh["address"]) == ("ssh", "phone", "192.0.2.7")
 
 
 def test_a_certificate_of_the_day_is_its_persons() -> None:

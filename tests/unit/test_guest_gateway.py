@@ -34,6 +34,7 @@ parse: Any = importlib.import_module("guest.roster.document").parse
 GuestError: Any = importlib.import_module("guest.system").GuestError
 login: Any = importlib.import_module("guest.gateway.login")
 tickets: Any = importlib.import_module("guest.gateway.tickets")
+sign: Any = importlib.import_module("guest.closing.sign")
 TOLD = {"token": "t", "client": "c", "hub": "https://h", "callback": "https://a.h/user/alice/c"}
 
 
@@ -172,6 +173,20 @@ def test_the_thirtieth_wrong_code_freezes_whichever_doors_they_came_by(alice: Pe
     assert log_in(alice, code=alice.wrong())["ok"] is False
     assert not ask("holds", ticket=ticket)["ok"]
     assert "Too many wrong codes" in log_in(alice, code=alice.issued["emergency"][0])["words"]
+
+
+def test_a_closed_machine_lets_nobody_in_nor_stay(
+    alice: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sign, "NOLOGIN", tmp_path / "nologin")
+    code = alice.code()
+    ticket = log_in(alice, code=code)["ticket"]
+    (tmp_path / "nologin").write_text("This machine is closed since noon.\n")
+    said = log_in(alice, code=alice.issued["emergency"][0])
+    assert (said["ok"], said["words"]) == (False, "This machine is closed since noon.")
+    assert not ask("holds", ticket=ticket)["ok"]
+    (tmp_path / "nologin").unlink()
+    assert ask("holds", ticket=ticket)["ok"]
 
 
 def test_an_old_passphrase_opens_nothing_with_a_new_phone(alice: Person) -> None:

@@ -303,7 +303,7 @@ def test_who_may_not_come_in_does_not_whatever_the_provider_says(
         codes.forget("alice")
         door.forget("alice")
     elif how == "closed":
-        monkeypatch.setattr(login.closing, "words", lambda: "This machine is closed.")
+        monkeypatch.setattr(login.sign, "words", lambda: "This machine is closed.")
     elif how == "rotated":  # and cut off before the provider's name was bound anew
         codes.enroll("alice", Person("alice").issued)
     else:

@@ -18,6 +18,7 @@ from guest.roster.state import FIRST_UID
 
 MOST = 4096  # logins and sessions that are remembered
 ENTER = "/usr/local/lib/secondlock/enter"
+GATE = "/usr/local/lib/secondlock/gateway/gate"
 JUPYTER = "/usr/local/share/secondlock/workspace/secondlock-jupyter"
 CRUN = {"/usr/bin/crun", "/usr/sbin/runc"}
 WAYS = {"/usr/bin/setpriv", "/usr/sbin/unix_chkpwd"}
@@ -33,6 +34,11 @@ _DOOR = re.compile(
 _CODE = re.compile(
     rf"code of (?P<name>{NAME}) from (?P<address>{ADDRESS})?: (?P<verdict>[a-z ]+)"
     r"(?:, by (?P<device>[\w .-]{1,64}))? \((?P<count>\d+) wrong in a day(?P<frozen>, frozen)?\)"
+    r"(?P<web>, by HTTPS)?"
+)
+# guest/gateway/login.py, where the code's own line comes before, and guest/oidc/login.py.
+_WEB = re.compile(
+    rf"Accepted (?P<method>passphrase\+totp|provider) for (?P<name>{NAME}) from (?P<address>{ADDRESS}) by HTTPS"
 )
 _SUPPRESSED = re.compile(r"Suppressed (\d{1,9}) messages from (\S{1,80})")
 # Verdicts that are no guess and no login: what is malformed was most often the wrong field.
@@ -48,7 +54,8 @@ class Recorder:
     def __init__(self, name_of: Callable[[int], str | None]) -> None:
         self._name_of = name_of
         self._keys: dict[int, str] = {}
-        self._devices: dict[str, str] = {}
+        self._devices: dict[tuple[str, str], str] = {}
+        """What showed a right code, by name and way, until its login is told."""
         self.logins: dict[int, dict[str, Any]] = {}
         """By sshd's process: `way`, `key`, `device`, `address`."""
         self.sessions: dict[int, dict[str, Any]] = {}
@@ -69,6 +76,12 @@ class Recorder:
             yield from self._door(when, process, found)
         elif found := _CODE.fullmatch(message):
             yield from self._code(when, found)
+        elif found := _WEB.fullmatch(message):
+            name, device = found["name"], self._devices.pop((found["name"], "web"), None)
+            if found["method"] == "provider":
+                device = "provider"
+            how = {"way": "web", "device": device, "address": found["address"]}
+            yield record("login", when, name, "login", "let in", **how)
         elif found := _SUPPRESSED.fullmatch(message):
             what = f"{found[1]} lines of {found[2]} were too many for the journal"
             yield record("alert", when, None, what, "lost", lost=int(found[1]))
@@ -81,7 +94,7 @@ class Recorder:
             return  # of a key among several, or of whoever uses the name: bans tell of those
         if found["how"] == "Accepted":
             by_code = found["method"] != "publickey"
-            device = self._devices.pop(name, None) if by_code else None
+            device = self._devices.pop((name, "ssh"), None) if by_code else None
             if found["day"]:
                 device = "remembered"
             login = {
@@ -94,12 +107,12 @@ class Recorder:
             yield record("login", when, name, "login", "let in", **login)
 
     def _code(self, when: float, found: re.Match[str]) -> Iterator[dict[str, Any]]:
-        name, verdict = found["name"], found["verdict"]
+        name, verdict, way = found["name"], found["verdict"], "web" if found["web"] else "ssh"
         if verdict == "right":
-            _remember(self._devices, name, found["device"] or "")
+            _remember(self._devices, (name, way), found["device"] or "")
         elif verdict in _TOLD:
             what = f"code: {verdict}"
-            yield record("login", when, name, what, "refused", way="ssh", address=found["address"])
+            yield record("login", when, name, what, "refused", way=way, address=found["address"])
         if found["frozen"] and verdict == "wrong":
             what = f"frozen after {found['count']} wrong codes in a day"
             yield record("alert", when, name, what, "frozen", address=found["address"])
@@ -154,8 +167,11 @@ class Recorder:
         # crun runs a copy of itself, of which the kernel tells no path.
         if program in {*CRUN, "/"} and argv[0] in CRUN:
             return True
-        # sudo's look at the account; what systemd runs in place of a person's own systemd.
-        if program in WAYS or (session == UNSET and argv == ["/bin/true"]):
+        # sudo's look at the account.
+        if program in WAYS:
+            return True
+        # What systemd runs: in place of a person's own systemd, and before their Jupyter.
+        if session == UNSET and (argv == ["/bin/true"] or argv[1:] == ["-I", GATE]):
             return True
         return program.startswith(("/usr/bin/dash", "/usr/bin/sudo", "/usr/bin/python3")) and any(
             word in ours for word in argv[1:4]

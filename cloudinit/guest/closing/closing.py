@@ -14,13 +14,13 @@ from pathlib import Path
 from guest import paths
 from guest.audit import store as audit
 from guest.clock import measured
+from guest.closing import sign
 from guest.roster import accounts
 from guest.ssh import doorkeeper
 from guest.system import alone, write
 from guest.workspace import containers
 
 AT = paths.STATE / "closes"
-NOLOGIN = Path("/etc/nologin")
 DONE = paths.RUN / "closed"
 SOON = 70.0
 """Seconds that this waits for the time: longer than until it is run again."""
@@ -51,18 +51,10 @@ def report() -> dict[str, object] | None:
     return {"at": _written(at), "closed": DONE.exists()}
 
 
-def words() -> str | None:
-    """What is told to who comes to a machine that is closed; None where it is open."""
-    try:
-        return NOLOGIN.read_text().strip() or "This machine is closed."
-    except OSError:
-        return None
-
-
 def close(at: int, people: Iterable[str]) -> None:
     """Let nobody in, then end what runs for anybody. Raises GuestError where something is left."""
     words = f"This machine is closed since {_written(at)}; ask your lab when it opens again."
-    write(NOLOGIN, f"{words}\n", 0o644)
+    write(sign.NOLOGIN, f"{words}\n", 0o644)
     everybody = sorted(people)
     for name in everybody:
         containers.shut(name)
@@ -87,11 +79,11 @@ def _present(people: list[str]) -> list[str]:
 
 
 def _open(people: Iterable[str]) -> None:
-    if not NOLOGIN.exists() and not DONE.exists():
+    if not sign.NOLOGIN.exists() and not DONE.exists():
         return
     for name in people:
         containers.open_again(name)
-    NOLOGIN.unlink(missing_ok=True)
+    sign.NOLOGIN.unlink(missing_ok=True)
     audit.note("change", "open again", "done")
     DONE.unlink(missing_ok=True)
 

@@ -7,7 +7,7 @@ does not know that can neither use up nor guess a code, nor freeze the person.
 
 import syslog
 
-from guest.closing import closing
+from guest.closing import sign
 from guest.gateway import passphrases, tickets
 from guest.methods import factors
 from guest.roster.document import NAME
@@ -23,7 +23,7 @@ def log_in(name: str, passphrase: str, code: str, address: str) -> tuple[str | N
     """A ticket where both are right; else None, and what to tell the person."""
     if not NAME.fullmatch(name) or max(len(passphrase), len(code)) > MOST:
         name, passphrase, code = "-", "", ""
-    if words := closing.words():
+    if words := sign.words():
         return None, words
     try:
         return _judge(name, passphrase, code, address)
@@ -38,7 +38,9 @@ def _judge(name: str, passphrase: str, code: str, address: str) -> tuple[str | N
     if not passphrases.is_right(name, enrollment, passphrase):
         _log(f"Failed passphrase for {name} from {address}")
         return None, WRONG
-    verdict, words = verify.decide(name, code, lambda now: _fits(now, enrollment), address)
+    verdict, words = verify.decide(
+        name, code, lambda now: _fits(now, enrollment), address, door=", by HTTPS"
+    )
     if verdict != "right":
         return None, WRONG if verdict in ("wrong", None) else words or WRONG
     _log(f"Accepted passphrase+totp for {name} from {address} by HTTPS")

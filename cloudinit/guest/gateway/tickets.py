@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from guest.closing import closing
+from guest.closing import sign
 from guest.gateway import passphrases, places
 from guest.oidc import identities
 from guest.system import folder, write
@@ -59,7 +59,7 @@ def end(name: str, ticket: str | None = None) -> None:
 
 def _lives(name: str, enrollment: str) -> bool:
     """Whether the person may come in by what was issued under this id, and is not frozen."""
-    if closing.words():
+    if sign.words():
         return False
     try:
         issued = codes.issued(name)

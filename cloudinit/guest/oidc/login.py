@@ -12,7 +12,7 @@ import syslog
 import threading
 from typing import Any
 
-from guest.closing import closing
+from guest.closing import sign
 from guest.gateway import asked, tickets
 from guest.oidc import begun, identities, places
 from guest.system import GuestError
@@ -34,7 +34,7 @@ _room = threading.BoundedSemaphore(AT_ONCE)
 
 def begin(binding: object, then: str) -> dict[str, Any]:
     """Where the browser is to go, and what it is to show when it comes back."""
-    if words := closing.words():
+    if words := sign.words():
         return {"ok": False, "words": words}
     state, one = begun.begin(binding, then)
     told = _ask({"ask": "begin", "state": state, "nonce": one.nonce, "challenge": one.challenge})
@@ -64,7 +64,7 @@ def finish(said: dict[str, str], address: str) -> dict[str, Any]:
 
 
 def _let_in(identity: str, address: str) -> dict[str, Any]:
-    if words := closing.words():
+    if words := sign.words():
         return {"ok": False, "words": words}
     name = identities.person(identity)
     if name is None:

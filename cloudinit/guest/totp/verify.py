@@ -182,12 +182,12 @@ def _before(method: str) -> "list[str]":
     return ["publickey"] if "key" in method.split("+") else []
 
 
-def _log(name: str, verdict: str, slate: "dict[str, Any]", address: str) -> None:
+def _log(name: str, verdict: str, slate: "dict[str, Any]", address: str, door: str) -> None:
     """For whoever looks into it later; never the answer itself."""
     count = len(slate["wrong"])
     by = f", by {slate['device']}" if verdict == "right" else ""
     state = ", frozen" if slate["frozen"] else ""
-    line = f"code of {name} from {address}: {verdict}{by} ({count} wrong in a day{state})"
+    line = f"code of {name} from {address}: {verdict}{by} ({count} wrong in a day{state}){door}"
     syslog.syslog(syslog.LOG_AUTHPRIV | syslog.LOG_INFO, line)
 
 
@@ -209,13 +209,14 @@ def decide(
     fits: "Callable[[dict[str, Any]], bool]",
     address: str,
     remember: "Callable[[str], None] | None" = None,
+    door: str = "",
 ) -> tuple[str | None, str | None]:
     """What becomes of an answer, `right` or one of WORDS, and what the person is told of it.
 
     None where nothing was looked at. Whichever door it comes by, it is judged here, under the
     person's one lock; `fits` says whether it may be by what was issued. `remember` is told of whom
-    a code has let in, under that lock: who is frozen just now is so before, or after. Raises
-    CodesError, OSError.
+    a code has let in, under that lock: who is frozen just now is so before, or after. `door` ends
+    the line that is logged, for another than SSH's. Raises CodesError, OSError.
     """
     if "/" in name:
         raise ValueError("not a person's name")
@@ -236,7 +237,7 @@ def decide(
             grants.shut(name)
         elif verdict == "right" and remember is not None:
             remember(name)
-    _log(name, verdict, slate, address)
+    _log(name, verdict, slate, address, door)
     return verdict, _told(verdict, issued, slate, answer)
 
 
