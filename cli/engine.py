@@ -104,8 +104,10 @@ class Web(BaseModel):
 
     host: Annotated[str, _text("[a-z0-9][a-z0-9.-]{0,252}")]
     """The name of their own place there."""
-    authority: Annotated[str, _text(_CERTIFICATE)]
-    """The certificate of who vouches for it, PEM."""
+    authority: Annotated[str, _text(_CERTIFICATE)] | None = None
+    """The certificate of who vouches for it, PEM; None where browsers know that by themselves."""
+    provider: Annotated[str, _text("https://[!-~]{1,600}")] | None = None
+    """Who asks them for their factors, in place of passphrase and code."""
 
 
 class Enrollment(BaseModel):
@@ -128,19 +130,25 @@ class Enrollment(BaseModel):
         """In the output all factors' fields stand side by side."""
         if not isinstance(value, dict) or value.get("factors") not in METHODS:
             return value
-        every = _taken(value["factors"], value.get("access", ("ssh",)))
+        web = value.get("web")
+        vouched = isinstance(web, dict) and web.get("provider") is not None
+        every = _taken(value["factors"], value.get("access", ("ssh",)), vouched=vouched)
         return {**value, "shown": {name: each.SHOWN(**value) for name, each in every.items()}}
+
+    def _factors(self) -> dict[str, factors.Factor]:
+        vouched = self.web is not None and self.web.provider is not None
+        return _taken(self.factors, self.access, vouched=vouched)
 
     def scanned(self) -> dict[str, str]:
         """What the QRs hold that the person scans, by authenticator. Secret."""
         found: dict[str, str] = {}
-        for name, each in _taken(self.factors, self.access).items():
+        for name, each in self._factors().items():
             found |= each.scanned(self.shown[name])
         return found
 
     def steps(self, *, in_words: bool) -> list[str]:
         """What the person does with it; `in_words` also what the QR holds. Secret."""
-        every = _taken(self.factors, self.access).items()
+        every = self._factors().items()
         steps = [
             step for name, each in every for step in each.steps(self.shown[name], in_words=in_words)
         ]
@@ -163,10 +171,13 @@ class Enrollment(BaseModel):
         } | ({} if self.web_passphrase is None else {"web_passphrase": self.web_passphrase})
 
 
-def _taken(method: str, access: Collection[str]) -> dict[str, factors.Factor]:
-    """The factors that a person uses: without SSH, of its method only what shows codes."""
+def _taken(method: str, access: Collection[str], *, vouched: bool) -> dict[str, factors.Factor]:
+    """The factors that a person uses: without SSH, of its method only what shows codes; and none
+    for whom a provider vouches."""
     every = factors.of(method)
-    return every if "ssh" in access else {name: each for name, each in every.items() if each.FIELDS}
+    if "ssh" in access:
+        return every
+    return {name: each for name, each in every.items() if each.FIELDS and not vouched}
 
 
 class _Machines(BaseModel):

@@ -32,7 +32,7 @@ from infra.model.authenticators import marks, parts
 from infra.model.problems import Problem, ProblemsError
 from infra.model.reading import UnreadableError, read_text
 from infra.model.retired import load_retired
-from infra.model.text import shell_word
+from infra.model.text import shell_word, visible
 from infra.model.yaml_lines import Location
 from infra.ssh_file import MOST_BYTES
 
@@ -238,7 +238,7 @@ def _document(
     if enrollment.web is not None:
         document["web"] = {
             "address": _address(stack, enrollment),
-            "authority": enrollment.web.authority,
+            **enrollment.web.model_dump(include={"authority", "provider"}, exclude_none=True),
         }
     return document if png is None else {**document, "png": png}
 
@@ -264,10 +264,11 @@ def _show(
         typer.echo(qr)
     typer.echo(_numbered(view.spelt if show_uri else view.steps))
     if enrollment.web is not None:
-        file = _authority_file(stack)
-        write_whole(file, enrollment.web.authority.encode())
-        typer.echo(f"In a browser: {_address(stack, enrollment)}")
-        typer.echo(f"Have it trust {shown(file)} first: docs/how-to/jupyter-in-a-browser.md")
+        typer.echo(_in_a_browser(stack, enrollment))
+        if enrollment.web.authority is not None:
+            file = _authority_file(stack)
+            write_whole(file, enrollment.web.authority.encode())
+            typer.echo(f"Have it trust {shown(file)} first: docs/how-to/jupyter-in-a-browser.md")
     if "ssh" not in enrollment.access:
         return
     config, host = stack.state / "ssh_config", f"{researcher}.{stack.name}"
@@ -285,6 +286,12 @@ def _address(stack: Stack, enrollment: Enrollment) -> str:
     port = None if machine is None else machine.web_port
     host = "" if enrollment.web is None else enrollment.web.host
     return f"https://{host}/" if port in (None, 443) else f"https://{host}:{port}/"
+
+
+def _in_a_browser(stack: Stack, enrollment: Enrollment) -> str:
+    provider = None if enrollment.web is None else enrollment.web.provider
+    by = "" if provider is None else f", where {visible(provider)} vouches for you"
+    return f"In a browser: {_address(stack, enrollment)}{by}"
 
 
 def _authority_file(stack: Stack) -> Path:
@@ -343,8 +350,9 @@ def _seal(
     letter += "".join(f"{qr}\n" for qr in _drawn(view))
     letter += _numbered(view.spelt)
     if enrollment.web is not None:
-        letter += f"\nIn a browser: {_address(stack, enrollment)}\n"
-        letter += f"It has to trust this certificate:\n{enrollment.web.authority}"
+        letter += f"\n{_in_a_browser(stack, enrollment)}\n"
+        if enrollment.web.authority is not None:
+            letter += f"It has to trust this certificate:\n{enrollment.web.authority}"
     sealed = pyrage.passphrase.encrypt(letter.encode(), passphrase, armored=True)
     write_new(path, sealed, mode=0o600, mend=_another("--seal"))
     if as_json:

@@ -243,7 +243,7 @@ def _door(name: str, guest: GuestStatus, mends: Mends) -> Iterator[Problem]:
     if guest.web == SHUT:
         what = f"{name}'s nginx does not run: nobody gets in by a browser"
         yield Problem(None, None, what, mends.web)
-    if guest.certificate_days is not None and guest.certificate_days <= ENDS_SOON:
+    if guest.certificate_days is not None and guest.certificate_days < ENDS_SOON:
         ends, over = f"ends in {guest.certificate_days} days", guest.certificate_days < 0
         what = f"{name}'s certificate for browsers {'has ended' if over else ends}"
         yield Problem(None, None, what, mends.certificate, "stop" if over else "note")

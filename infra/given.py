@@ -131,7 +131,7 @@ def expiry(settings: Settings, now: dt.datetime) -> Problem | None:
     """That the certificate of a stack with sound settings ends soon, if so: a note."""
     found = given(settings)
     left = None if found is None else (found.ends - now).days
-    if left is None or left > ENDS_SOON:
+    if left is None or left >= ENDS_SOON:
         return None
     what = f"the certificate for browsers ends in {left} days"
     mend = f"{_ANEW} --stack {settings.stack}, and its key"

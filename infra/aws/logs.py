@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pulumi
 import pulumi_aws as aws
 
-from cloudinit.guest.alerts.faults import CLOCK, FULL, ROOM
+from cloudinit.guest.alerts.faults import CLOCK, ENDS_SOON, FULL, ROOM
 from infra.aws.policies import audit_log_group_name, log_group_name, topic_name, topic_policy
 
 if TYPE_CHECKING:
@@ -68,6 +68,13 @@ _WATCHES = (
         3,
         2,
         "A disk of a machine is full to nine tenths. secondlock status names it.",
+    ),
+    _Watch(
+        "certificate",
+        f"{{ $.certificate_days < {ENDS_SOON} }}",
+        3,
+        1,
+        "A machine's certificate for browsers ends within a month. secondlock status names it.",
     ),
     _Watch(
         "audit",

@@ -19,6 +19,7 @@ STATUS: dict[str, Any] = {
     "error": None,
     "clock": {"synchronised": True, "offset_seconds": 0.0012, "source": "PHC"},
     "door": "open",
+    "certificate_days": None,
     "audit": {"seq": 7, "hash": "ab" * 32, "sent": None, "lost": 0, "error": None},
     "bans": [],
     "researchers": {

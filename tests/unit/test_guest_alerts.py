@@ -87,6 +87,16 @@ def test_a_fault_is_told_once_and_once_that_it_is_over(lab: Webhook) -> None:
     assert lab.got[1]["over"] == [what]
 
 
+def test_of_a_certificate_one_is_told_the_nearer_the_more(lab: Webhook) -> None:
+    for days in (None, 400, 30, 29, 28, 7, 6, 3, 1, 0, -1, -2, 399):
+        assert minute(certificate_days=days) == 0
+    assert [(len(each["new"]), len(each["over"])) for each in lab.got] == [
+        *[(1, 0)] * 4,
+        (0, 4),
+    ]
+    assert lab.got[3]["new"] == ["its certificate for browsers has ended: no browser takes it"]
+
+
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
@@ -100,6 +110,7 @@ def test_a_fault_is_told_once_and_once_that_it_is_over(lab: Webhook) -> None:
         ({"audit": {"lost": 7, "error": None}}, "7 records of who did what were lost"),
         ({"audit": {"lost": 0, "error": "auditd does not run"}}, "auditd does not run"),
         ({"researchers": {"bob": {**ALICE, "codes_void": True}}}, "bob's emergency codes are void"),
+        ({"certificate_days": 29}, "its certificate for browsers ends within 30 days"),
         ({"time": "2026-11-27T11:55:00Z"}, "it has not looked at itself since"),
     ],
 )

@@ -221,6 +221,11 @@ def test_who_comes_by_https_is_told_apart_from_who_comes_by_ssh() -> None:
     assert (ssh["way"], ssh["device"], ssh["address"]) == ("ssh", "phone", "192.0.2.7")
 
 
+def test_whom_a_provider_vouched_for_is_told_so() -> None:
+    (login,) = Told().door(1, "Accepted provider for alice from 192.0.2.9 by HTTPS")
+    assert (login["result"], login["way"], login["device"]) == ("let in", "web", "provider")
+
+
 def test_a_certificate_of_the_day_is_its_persons() -> None:
     (login,) = Told().door(
         7,

@@ -409,6 +409,7 @@ def test_the_providers_keys_may_change(provider: Provider, monkeypatch: pytest.M
     for kid, algorithm in (("2", "RS256"), ("2", "PS256"), ("3", "ES256")):
         provider.sign = lambda claims, kid=kid, alg=algorithm: provider.signed(claims, kid, alg)
         assert visit(provider).finish()["ok"], algorithm
+    monkeypatch.setattr(service, "FRESH", 0.0)  # until then what was withdrawn is believed
     withdrawn = provider.keys.pop("2")
     provider.sign = lambda claims: jwt.encode({"alg": "RS256", "kid": "2"}, claims, withdrawn)
     assert visit(provider).finish()["words"] == service.REFUSED

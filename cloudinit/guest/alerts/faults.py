@@ -11,7 +11,7 @@ FULL = 0.9
 """Of a disk."""
 ENDS_SOON = 30
 """Days before its end from which on the certificate for browsers is told of."""
-_ENDS = (ENDS_SOON, 7, 1)
+_ENDS = (ENDS_SOON, 7, 2, 0)
 ROOM = {"system": "the system", "state": "what it remembers", "homes": "homes"}
 """What each is for (guest/volumes/room.py)."""
 STALE = "status"
@@ -79,13 +79,13 @@ def _of_disks(disks: dict[str, float]) -> dict[str, str]:
 
 
 def _of_certificate(days: int | None) -> dict[str, str]:
-    """Told again a week before its end, a day before, and then."""
-    if days is None or days > ENDS_SOON:
-        return {}
-    if days < 0:
-        return {"certificate over": "its certificate has ended: no browser takes it"}
-    near = min(each for each in _ENDS if days <= each)
-    return {f"certificate {near}": f"its certificate for browsers ends in {days} days"}
+    """Told a month before it ends, a week, two days, and when it has."""
+    told = {}
+    for near in _ENDS if days is not None else ():
+        if days < near:
+            when = f"ends within {near} days" if near else "has ended: no browser takes it"
+            told[f"certificate {near}"] = f"its certificate for browsers {when}"
+    return told
 
 
 def _of_people(people: dict[str, dict[str, Any]]) -> dict[str, str]:

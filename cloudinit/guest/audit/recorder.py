@@ -38,7 +38,8 @@ _CODE = re.compile(
 )
 # guest/gateway/login.py, where the code's own line comes before, and guest/oidc/login.py.
 _WEB = re.compile(
-    rf"Accepted (?P<method>passphrase\+totp|provider) for (?P<name>{NAME}) from (?P<address>{ADDRESS}) by HTTPS"
+    rf"Accepted (?P<method>passphrase\+totp|provider) for (?P<name>{NAME})"
+    rf" from (?P<address>{ADDRESS}) by HTTPS"
 )
 _SUPPRESSED = re.compile(r"Suppressed (\d{1,9}) messages from (\S{1,80})")
 # Verdicts that are no guess and no login: what is malformed was most often the wrong field.
