@@ -28,6 +28,7 @@ from pydantic import (
 from cli.project import Stack, command, pulumi
 from cloudinit.guest.methods import METHODS
 from infra import factors
+from infra.factors import Factor
 from infra.model.fields import Method, RememberHours
 from infra.model.names import NAME_PATTERN
 from infra.model.problems import Problem, ProblemsError
@@ -135,7 +136,7 @@ class Enrollment(BaseModel):
         every = _taken(value["factors"], value.get("access", ("ssh",)), vouched=vouched)
         return {**value, "shown": {name: each.SHOWN(**value) for name, each in every.items()}}
 
-    def _factors(self) -> dict[str, factors.Factor]:
+    def _factors(self) -> dict[str, Factor]:
         vouched = self.web is not None and self.web.provider is not None
         return _taken(self.factors, self.access, vouched=vouched)
 
@@ -171,7 +172,7 @@ class Enrollment(BaseModel):
         } | ({} if self.web_passphrase is None else {"web_passphrase": self.web_passphrase})
 
 
-def _taken(method: str, access: Collection[str], *, vouched: bool) -> dict[str, factors.Factor]:
+def _taken(method: str, access: Collection[str], *, vouched: bool) -> dict[str, Factor]:
     """The factors that a person uses: without SSH, of its method only what shows codes; and none
     for whom a provider vouches."""
     every = factors.of(method)

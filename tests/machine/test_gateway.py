@@ -5,6 +5,7 @@ What needs no machine of it: tests/unit/test_gateway.py.
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import re
 import secrets
@@ -232,6 +233,26 @@ def test_who_has_the_web_alone_has_no_ssh(
         == 403
     )
     assert client.login(person, code=person.emergency_codes[1]).entered
+
+
+def test_a_new_certificate_ends_no_session(machine: Machine, people: list[Person]) -> None:
+    person = people.pop()
+    browser = _enter(machine, person, person.code())
+    terminal = _terminal(browser, person)
+    assert _says(terminal, "echo $((40+2))", "42")
+    before = machine.succeed("sha256sum /run/secondlock-tls/certificate.pem")
+    machine.issued = dt.date(2026, 1, 1)
+    try:
+        assert machine.apply() == ["web"]
+        assert machine.succeed("sha256sum /run/secondlock-tls/certificate.pem") != before
+        assert _says(terminal, "echo $((40+3))", "43")
+        assert machine.status()["certificate_days"] < 800
+        shown = machine.succeed("stat -c '%a %U:%G' /run/secondlock-tls/key.pem").strip()
+        assert shown == "640 root:secondlock-web"
+        assert machine.succeed("stat -c %a /var/lib/secondlock/web/key.pem").strip() == "600"
+    finally:
+        machine.issued = None
+        machine.apply()
 
 
 def test_no_passphrase_lies_on_the_machine(machine: Machine, people: list[Person]) -> None:

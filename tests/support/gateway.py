@@ -180,13 +180,13 @@ def lay_out(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "PEOPLE": config / "people.conf",
     }.items():
         monkeypatch.setattr(places, name, path)
-    for name, path in {
+    for name, where in {
         "PROVIDER": config / "provider.json",
         "SECRET": state / "provider-secret",
         "IDENTITIES": state / "identities",
         "SOCKET": str(place / "oidc.sock"),
     }.items():
-        monkeypatch.setattr(oidc, name, path)
+        monkeypatch.setattr(oidc, name, where)
     monkeypatch.setattr(helper.login.verify.measured, "offset", lambda: None)
 
 

@@ -66,6 +66,8 @@ class Lab:
     fresh: list[str] = field(default_factory=list)
     made: int = 0
     webhook: str = ""
+    settings: dict[str, Any] = field(default_factory=dict)
+    """Of the stack, by the names of `Settings`."""
 
     @classmethod
     def load(cls, path: Path) -> Lab:
@@ -95,6 +97,8 @@ class Machine:
     memory_mib = 4096
     closed_from: dt.datetime | None = None
     """From when on nobody is to be there; `apply` brings it to the machine."""
+    issued: dt.date | None = None
+    """The day on which its certificate is made, if it is not today."""
     patience = BOOT
     """Seconds for a boot."""
 
@@ -345,7 +349,7 @@ class Machine:
         """The next roster as the program would deliver it."""
         people = list(self.lab.requests.values())
         roster = build_roster(
-            settings=Settings(stack=STACK, alert_webhook=self.lab.webhook),
+            settings=Settings(stack=STACK, alert_webhook=self.lab.webhook, **self.lab.settings),
             machine=NAME,
             requests=people,
             enrollments={one.researcher: self._person(one).enrollment for one in people},
@@ -362,7 +366,7 @@ class Machine:
         return {**envelope, **changes}
 
     def _web(self) -> Certificate:
-        today = dt.datetime.now(dt.timezone.utc).date()
+        today = self.issued or dt.datetime.now(dt.timezone.utc).date()
         return certificate(self.lab.seed, stack=STACK, machine=NAME, today=today)
 
     @property

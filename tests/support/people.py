@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pyotp
 
 from infra.enrollment import Enrollment, derive
-from infra.model.person import WEB, InstanceRequest
+from infra.model.person import InstanceRequest, by_passphrase
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -111,5 +111,5 @@ def enroll(request: InstanceRequest, seed: str, stack: str, machine: str) -> Enr
         method=request.factors,
         authenticators=request.authenticators,
         codes=request.emergency_codes,
-        by_web=WEB in request.access,
+        by_web=by_passphrase(request),
     )

@@ -7,7 +7,6 @@ Authorization code flow with PKCE (OpenID Connect Core 1.0, 3.1; RFC 7636); nobo
 from __future__ import annotations
 
 import base64
-import datetime as dt
 import hashlib
 import http.server
 import json
@@ -18,50 +17,24 @@ import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote, urlencode, urlsplit
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from joserfc import jwt
 from joserfc.jwk import ECKey, RSAKey
+
+from tests.support.tls import certificate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
 CLIENT, SECRET = "hub:1", "s3cret with/blanks&more"
+_BEGINS, _ENDS = "-----BEGIN CERTIFICATE-----\n", "-----END CERTIFICATE-----\n"
 ALICE = "248289761001"
-
-
-def certificate(host: str = "localhost") -> tuple[str, str]:
-    """One for this name that vouches for itself, and its key, in PEM."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
-    now = dt.datetime.now(dt.timezone.utc)
-    built = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=30))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-    )
-    signed = built.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
-    private = key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
-    return signed.decode(), private.decode()
 
 
 class Provider:
     """It, in a thread of its own, until `end`."""
 
-    def __init__(self, place: Path, redirects: str) -> None:
+    def __init__(self, place: Path, redirects: str, address: str = "127.0.0.1") -> None:
         self.redirects = redirects
         """Where it leads browsers back to."""
         self.says: dict[str, Any] = {}
@@ -73,13 +46,15 @@ class Provider:
         self.tokens = 0
         """How many it has given."""
         self._codes: dict[str, dict[str, str]] = {}
-        self.authority, key = certificate()
-        (place / "provider.pem").write_text(self.authority + key)
+        file = certificate(place, address)
+        self.authority = (
+            f"{_BEGINS}{file.read_text().partition(_BEGINS)[2].partition(_ENDS)[0]}{_ENDS}"
+        )
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        tls.load_cert_chain(place / "provider.pem")
+        tls.load_cert_chain(file)
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
-        self.issuer = f"https://localhost:{self._server.server_address[1]}"
+        self.issuer = f"https://{address}:{self._server.server_address[1]}"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def end(self) -> None:

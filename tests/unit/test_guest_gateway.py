@@ -8,7 +8,9 @@ import os
 import socket
 import threading
 import time
+from dataclasses import replace
 from datetime import date
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -23,6 +25,7 @@ from tests.support.gateway import (
     gates,
     helper,
     lay_out,
+    oidc,
     passphrases,
     places,
 )
@@ -265,6 +268,66 @@ def test_who_comes_or_goes_ends_nobody_elses_connections(
     assert door.apply(None, "local", None) == ["web"]
     assert [argv[1] for argv in found] == ["stop"]
     assert not places.KEY.exists()
+
+
+def test_another_certificate_is_read_and_nobody_put_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """nginx goes on, and so do the hub and whoever is in."""
+    found: list[tuple[str, ...]] = []
+    monkeypatch.setattr(door, "run", lambda *argv, **_: found.append(argv))
+    monkeypatch.setattr(places, "HUB", tmp_path)
+    (tmp_path / "jupyterhub").mkdir()
+    door.apply(_door(), "local", 20001)
+    assert door.days_left() is None
+    found.clear()
+    made = web.certificate(SEED, stack="demo", machine="lab", today=date(2026, 1, 1))
+    ends = int(time.time()) + 86400 * 12 + 60
+    new = replace(_door(), certificate=made.certificate, key=made.key, ends=ends)
+    assert door.apply(new, "local", 20001) == ["web"]
+    asked_for = [argv[1:3] for argv in found if argv[0] == "systemctl" and argv[1] != "start"]
+    assert asked_for == [("reload-or-restart", "secondlock-web.service")]
+    assert door.days_left() == 12
+    assert places.KEY.stat().st_mode & 0o777 == 0o600
+    found.clear()
+    assert door.apply(replace(new, ends=ends - 86400 * 20), "local", 20001) == []
+    assert door.days_left() == -8
+
+
+def test_who_speaks_to_the_provider_is_there_as_long_as_there_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[tuple[str, ...]] = []
+    monkeypatch.setattr(door, "run", lambda *argv, **_: found.append(argv))
+    monkeypatch.setattr(places, "HUB", tmp_path)
+    (tmp_path / "jupyterhub").mkdir()
+    provider = asked.Provider("https://id.example.org:8443", "gpu", "s3cret")
+    vouched = replace(_door(), provider=provider, form=False)
+    with pytest.raises(GuestError, match="rebuild"):
+        door.apply(vouched, "local", 20001)  # the image is of before
+    (tmp_path / "joserfc").mkdir()
+    door.apply(vouched, "local", 20001)
+    assert "secondlock-oidc.service" in found[-1]
+    told = json.loads(oidc.PROVIDER.read_text())
+    assert told["redirect"] == "https://lab.demo.localhost:20001/hub/oidc/callback"
+    assert "s3cret" not in oidc.PROVIDER.read_text()
+    assert oidc.SECRET.stat().st_mode & 0o777 == 0o600
+    assert json.loads(places.HUB_CONFIG.read_text()) | {"port": 0} == {
+        "host": "lab.demo.localhost",
+        "port": 0,
+        "provider": "id.example.org",
+        "form": False,
+    }
+    found.clear()
+    door.apply(replace(vouched, provider=replace(provider, secret="another")), "local", 20001)
+    assert ("systemctl", "restart", "secondlock-oidc.service") in found
+    found.clear()
+    door.apply(_door(), "local", 20001)
+    assert ("systemctl", "stop", *door.OF_PROVIDER) in found
+    assert not oidc.PROVIDER.exists()
+    assert not oidc.SECRET.exists()
+    monkeypatch.setattr(door.pwd, "getpwnam", lambda _: SimpleNamespace(pw_uid=977))
+    assert (door.asker(_door()), door.asker(vouched)) == (None, (977, 8443))
 
 
 def _door() -> Any:

@@ -18,6 +18,7 @@ import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -407,7 +408,7 @@ def test_the_providers_keys_may_change(provider: Provider, monkeypatch: pytest.M
     provider.add_key("3", curve="P-256")
     monkeypatch.setattr(service, "OFTEN", 0.0)
     for kid, algorithm in (("2", "RS256"), ("2", "PS256"), ("3", "ES256")):
-        provider.sign = lambda claims, kid=kid, alg=algorithm: provider.signed(claims, kid, alg)
+        provider.sign = partial(provider.signed, kid=kid, algorithm=algorithm)
         assert visit(provider).finish()["ok"], algorithm
     monkeypatch.setattr(service, "FRESH", 0.0)  # until then what was withdrawn is believed
     withdrawn = provider.keys.pop("2")

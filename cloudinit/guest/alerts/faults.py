@@ -81,8 +81,8 @@ def _of_disks(disks: dict[str, float]) -> dict[str, str]:
 def _of_certificate(days: int | None) -> dict[str, str]:
     """Told a month before it ends, a week, two days, and when it has."""
     told = {}
-    for near in _ENDS if days is not None else ():
-        if days < near:
+    for near in _ENDS:
+        if days is not None and days < near:
             when = f"ends within {near} days" if near else "has ended: no browser takes it"
             told[f"certificate {near}"] = f"its certificate for browsers {when}"
     return told

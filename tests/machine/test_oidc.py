@@ -1,0 +1,118 @@
+"""A provider's word as a login on a booted machine: who speaks to it there, and what that may do.
+
+What lets people in and what does not: tests/unit/test_oidc.py.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from infra.web import host_of
+from tests.support.machine import NAME, STACK
+from tests.support.people import BY_WEB
+from tests.support.provider import ALICE, CLIENT, SECRET, Provider
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.support.browser import Browser
+    from tests.support.machine import Machine
+    from tests.support.people import Person
+
+HOST = "10.0.2.2"  # this computer's loopback, to QEMU's guests
+SECONDS = 20  # in which whoever is out is out, emulated
+CONNECT = (
+    "setpriv --reuid=secondlock-oidc --regid=secondlock-oidc --clear-groups"
+    " timeout 20 python3 -Ic \"import socket; socket.create_connection(('{0}', {1}), 10)\""
+)
+
+
+@pytest.fixture(scope="module")
+def person(machine: Machine) -> Iterator[Person]:
+    """Whom a provider vouches for; afterwards there is none."""
+    found = machine.researcher()
+    machine.lab.requests[found.name] = found.request.model_copy(update={**BY_WEB, "oidc": ALICE})
+    yield machine.person(found.name)
+    if found.name in machine.lab.requests:
+        machine.lab.requests[found.name] = found.request
+    machine.lab.settings = {}
+    machine.apply()
+    machine.fail("systemctl is-active secondlock-oidc.socket")
+    machine.fail("test -e /var/lib/secondlock/web/provider-secret")
+
+
+@pytest.fixture(scope="module")
+def provider(
+    machine: Machine, person: Person, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Provider]:
+    """One that the machine reaches."""
+    place = tmp_path_factory.mktemp("provider")
+    back = f"https://{host_of(STACK, NAME)}:{{}}/hub/oidc/callback"
+    made = Provider(place, back, HOST)
+    machine.lab.settings = {
+        "oidc_issuer": made.issuer,
+        "oidc_client_id": CLIENT,
+        "oidc_client_secret": SECRET,
+        "oidc_authority": made.authority,
+    }
+    machine.apply()
+    machine.apply()  # by now the port is known
+    made.redirects = back.format(machine.spec.web_port)
+    machine.wait_for("test -S /run/secondlock-hub/hub.sock", timeout=180)
+    yield made
+    made.end()
+
+
+def _enter(machine: Machine, provider: Provider, person: Person) -> Browser:
+    browser = machine.browser
+    browser.trust(provider.authority)
+    assert browser.log_in_by_provider().status == 200
+    assert browser.enter(person.name).status == 200
+    return browser
+
+
+def test_whom_the_provider_vouches_for_works_in_a_browser(
+    machine: Machine, provider: Provider, person: Person
+) -> None:
+    browser = _enter(machine, provider, person)
+    page = browser.ask(browser.url("/api/status", person.name))
+    assert (page.status, "kernels" in page.text) == (200, True)
+    refused = machine.browser.log_in(person.name, "x" * 20, person.code())
+    assert refused.status == 403
+    provider.says = {"amr": ["pwd"]}
+    alone = machine.browser
+    alone.trust(provider.authority)
+    assert alone.log_in_by_provider().status == 403
+    provider.says = {}
+    assert machine.person_status(person)["last_login"] is not None
+    machine.rotate(person)
+    time.sleep(SECONDS)
+    assert "/hub/login" in browser.ask(browser.url("/lab", person.name)).url
+
+
+def test_who_speaks_to_the_provider_reaches_nothing_else(
+    machine: Machine, provider: Provider
+) -> None:
+    port = int(provider.issuer.rpartition(":")[2])
+    machine.succeed(CONNECT.format(HOST, port))
+    for host, other in ((HOST, port + 1), (HOST, 22), ("127.0.0.1", 22), ("127.0.0.1", 8443)):
+        machine.fail(CONNECT.format(host, other))
+    unit = "systemctl show -P User -P PrivateUsers secondlock-oidc"
+    assert machine.succeed(unit).split() == ["secondlock-oidc", "yes"]
+    assert machine.succeed("stat -c '%a %U' /run/secondlock-oidc.sock").strip() == "600 root"
+
+
+def test_the_providers_secret_is_roots(machine: Machine, provider: Provider) -> None:
+    place = "/var/lib/secondlock/web/provider-secret"
+    assert machine.succeed(f"stat -c '%a %U' {place}").strip() == "600 root"
+    # Not in the command itself, which the guest agent has logged.
+    machine.succeed("cat >/run/needle", stdin=SECRET.encode())
+    try:
+        machine.fail("journalctl -b -o cat | grep -qF -f /run/needle")
+        machine.fail("grep -rqsF -f /run/needle /etc /usr/local/lib/secondlock /run/secondlock-hub")
+        machine.fail("cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ | grep -qaF -f /run/needle")
+    finally:
+        machine.succeed("rm /run/needle")
