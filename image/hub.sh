@@ -11,5 +11,5 @@ rm -rf "$root$place/bin"
 # The hub cannot write byte code here, and would compile all of it at every start.
 chroot "$root" python3 -I -m compileall -q -j 0 --invalidation-mode unchecked-hash "$place"
 chroot "$root" python3 -I -c "import sys; sys.path.insert(0, '$place')
-import aiohttp, jupyterhub.app, jupyterhub.services.auth"
+import aiohttp, joserfc.jwt, jupyterhub.app, jupyterhub.services.auth"
 chroot "$root" /usr/sbin/nginx -V 2>/dev/null

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from cli.engine import Enrollment, Machine
 from infra import web
 from infra.aws import checks as aws_checks
-from infra.aws.network import ingress
+from infra.aws.network import egress, ingress
 from infra.enrollment import derive
 from infra.local.checks import check_requests
 from infra.model.folder import read_folder
@@ -227,6 +227,16 @@ def test_in_ec2_the_security_group_lets_browsers_in_from_their_networks_alone(
     rules = {rule["to_port"]: rule["cidr_blocks"] for rule in ingress(machine)}
     assert rules == {22: ["192.0.2.0/24"], 443: ["198.51.100.0/24"]}
     assert json.loads(machine.roster)["web"]["host"] == "alice.demo.gpu.example.org"
+
+
+def test_in_ec2_a_provider_is_reached_by_its_own_port(tmp_path: Path) -> None:
+    usual = {80, 443}
+    for issuer, ports in (
+        ("", usual),
+        ("https://id.example.org/realms/lab", usual),
+        ("https://id.example.org:8443", usual | {8443}),
+    ):
+        assert {rule["to_port"] for rule in egress(aws_settings(oidcIssuer=issuer))} == ports
 
 
 def test_on_this_computer_it_is_for_this_computer(tmp_path: Path) -> None:
