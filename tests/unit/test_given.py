@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from cli.engine import Enrollment
 from infra.checks import SECRETS, check_stack, checked_plan
 from infra.enrollment import fingerprint
 from infra.given import expiry, read_given
@@ -268,6 +269,27 @@ def test_a_provider_reaches_the_roster_of_those_who_come_by_it(root: Path) -> No
     assert plan.enrollments["alice"]["web"]["provider"] == PROVIDER["secondlock:oidcIssuer"]
     assert "s3cret" not in repr(plan)
     assert asked.read_door(roster["web"]).provider.claim == "sub"
+
+
+def test_who_comes_by_a_provider_alone_is_shown_an_address_and_nothing_secret(root: Path) -> None:
+    file = root / "stacks" / STACK / "alice.yaml"
+    text = file.read_text().replace("[ssh, web]", "[web]")
+    leaf = issue(by=AUTHORITY)
+    given = {"secondlock:webCertificate": leaf.pem, "secondlock:webKey": pem(leaf.key)}
+    config = {**CONFIG, **PROVIDER, **given}
+    for access, nothing in (("[web]", True), ("[ssh, web]", False)):
+        file.write_text(text.replace("[web]", access) + 'oidc: "1"\n')
+        plan = checked_plan(STACK, config, encrypted=SECRETS, root=root)
+        shown = Enrollment.model_validate(plan.enrollments["alice"])
+        assert (shown.scanned() == {}) is nothing
+        assert (shown.steps(in_words=True) == []) is nothing
+        assert "web_passphrase" not in shown.fields()
+        assert shown.web is not None
+        assert shown.web.model_dump() == {
+            "host": f"alice.{HOST}",
+            "authority": None,
+            "provider": PROVIDER["secondlock:oidcIssuer"],
+        }
 
 
 @pytest.mark.parametrize(

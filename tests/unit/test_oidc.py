@@ -381,7 +381,19 @@ def test_a_provider_that_says_strange_things_of_itself_is_not_asked(
 ) -> None:
     provider.about = about
     believe(provider)
+    assert ask("begin", binding=None, then="") == {"ok": False, "words": service.AWAY}
+
+
+def test_without_a_provider_nobody_is_led_anywhere() -> None:
+    (places.STATE.parent / "oidc.sock").unlink()
     assert ask("begin", binding=None, then="") == {"ok": False, "words": login.FAULT}
+
+
+def test_a_slow_provider_keeps_nobody_else_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(login, "_room", threading.BoundedSemaphore(1))
+    with login._room:
+        assert ask("begin", binding=None, then="") == {"ok": False, "words": login.BUSY}
+    assert ask("begin", binding=None, then="")["ok"]
 
 
 def test_a_secret_goes_nowhere_without_tls(provider: Provider) -> None:

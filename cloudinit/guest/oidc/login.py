@@ -39,7 +39,7 @@ def begin(binding: object, then: str) -> dict[str, Any]:
     state, one = begun.begin(binding, then)
     told = _ask({"ask": "begin", "state": state, "nonce": one.nonce, "challenge": one.challenge})
     if not isinstance(told.get("url"), str):
-        return {"ok": False, "words": FAULT}
+        return {"ok": False, "words": str(told.get("words") or FAULT)}
     return {"ok": True, "url": told["url"], "binding": one.binding}
 
 
