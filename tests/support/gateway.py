@@ -172,6 +172,7 @@ def lay_out(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "RUN": run,
         "TICKETS": run / "tickets",
         "GATES": run / "gates",
+        "TLS": run / "tls",
         "ENDS": config / "certificate-ends",
         "CONFIG": config,
         "HUB_CONFIG": config / "hub.json",

@@ -280,6 +280,7 @@ def test_another_certificate_is_read_and_nobody_put_out(
     (tmp_path / "jupyterhub").mkdir()
     door.apply(_door(), "local", 20001)
     assert door.days_left() is None
+    copy()
     found.clear()
     made = web.certificate(SEED, stack="demo", machine="lab", today=date(2026, 1, 1))
     ends = int(time.time()) + 86400 * 12 + 60
@@ -288,10 +289,22 @@ def test_another_certificate_is_read_and_nobody_put_out(
     asked_for = [argv[1:3] for argv in found if argv[0] == "systemctl" and argv[1] != "start"]
     assert asked_for == [("reload-or-restart", "secondlock-web.service")]
     assert door.days_left() == 12
+    found.clear()
+    door.apply(new, "local", 20001)  # as after one that was cut off before nginx heard of it
+    assert ("systemctl", "reload-or-restart", "secondlock-web.service") in found
+    copy()
     assert places.KEY.stat().st_mode & 0o777 == 0o600
     found.clear()
     assert door.apply(replace(new, ends=ends - 86400 * 20), "local", 20001) == []
     assert door.days_left() == -8
+    assert not any(argv[1] == "reload-or-restart" for argv in found)
+
+
+def copy() -> None:
+    """As nginx's unit does it."""
+    places.TLS.mkdir(exist_ok=True)
+    for each in (places.CERTIFICATE, places.KEY):
+        (places.TLS / each.name).write_text(each.read_text())
 
 
 def test_who_speaks_to_the_provider_is_there_as_long_as_there_is_one(

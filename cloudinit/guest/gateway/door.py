@@ -4,6 +4,7 @@ import json
 import math
 import pwd
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -38,8 +39,8 @@ def apply(door: Door | None, target: str, public_port: int | None) -> list[str]:
     needs = ("jupyterhub", "joserfc") if door.provider is not None else ("jupyterhub",)
     if not all((places.HUB / each).is_dir() for each in needs):
         raise GuestError(
-            "this machine's image is of before there was access by web: raise `rebuild:` in its"
-            " request"
+            "this machine's image is of before there was such access by web: raise `rebuild:` in"
+            " its request"
         )
     _make_users()
     port = public_port or PORT[target]
@@ -48,11 +49,20 @@ def apply(door: Door | None, target: str, public_port: int | None) -> list[str]:
     again = [unit for unit, files in _read_by().items() if changed & files]
     if again:
         run("systemctl", "restart", *again)
-    elif changed & {places.CERTIFICATE, places.KEY}:
+    if "secondlock-web.service" not in again and _shows_another():
         # Those who are in stay (nginx(8), HUP).
         run("systemctl", "reload-or-restart", "secondlock-web.service")
     run("systemctl", "start", *UNITS, *(OF_PROVIDER if door.provider is not None else ()))
     return ["web"] if changed else []
+
+
+def _shows_another() -> bool:
+    """Whether nginx has other copies of certificate and key; also where an apply was cut off."""
+    with suppress(OSError):
+        both = [(each.read_text(), (places.TLS / each.name).read_text())
+                for each in (places.CERTIFICATE, places.KEY)]  # fmt: skip
+        return any(wanted != shown for wanted, shown in both)
+    return False  # it has none yet, and takes them when it starts
 
 
 def _read_by() -> dict[str, set[Path]]:
