@@ -7,6 +7,7 @@ Authorization code flow with PKCE (OpenID Connect Core 1.0, 3.1; RFC 7636); nobo
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import http.server
 import json
@@ -31,17 +32,25 @@ _BEGINS, _ENDS = "-----BEGIN CERTIFICATE-----\n", "-----END CERTIFICATE-----\n"
 ALICE = "248289761001"
 
 
+@functools.cache
+def _first_key() -> RSAKey:
+    """That of every provider here which is given none: to make one takes a while."""
+    return RSAKey.generate_key(2048, {"kid": "1"}, auto_kid=False)
+
+
 class Provider:
     """It, in a thread of its own, until `end`."""
 
-    def __init__(self, place: Path, redirects: str, address: str = "127.0.0.1") -> None:
+    def __init__(
+        self, place: Path, redirects: str, address: str = "127.0.0.1", key: RSAKey | None = None
+    ) -> None:
         self.redirects = redirects
         """Where it leads browsers back to."""
         self.says: dict[str, Any] = {}
         """What it says of whoever comes, beside or in place of the usual; None: not that."""
         self.about: dict[str, Any] = {}
         """The same of what it says of itself."""
-        self.keys = {"1": RSAKey.generate_key(2048, {"kid": "1"}, auto_kid=False)}
+        self.keys = {"1": _first_key() if key is None else key}
         self.sign: Callable[[dict[str, Any]], str] = self.signed
         self.tokens = 0
         """How many it has given."""
@@ -55,7 +64,9 @@ class Provider:
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
         self.issuer = f"https://{address}:{self._server.server_address[1]}"
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        # Asked to end it does so at once, and not half a second later.
+        serve = functools.partial(self._server.serve_forever, poll_interval=0.02)
+        threading.Thread(target=serve, daemon=True).start()
 
     def end(self) -> None:
         """It listens no more."""

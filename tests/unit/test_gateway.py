@@ -321,6 +321,7 @@ def test_nobody_is_led_elsewhere_by_way_of_the_provider(
     page = browser.log_in_by_provider(then)
     assert "evil" not in page.url.partition("?")[0].replace("%5Cevil", "")
     assert page.url.startswith(("https://carol.", browser.url("/hub/")))
+    assert browser.enter("carol").status == 200
 
 
 def test_a_new_certificate_ends_nobodys_connections(loopback: Loopback, alice: Person) -> None:

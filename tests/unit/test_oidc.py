@@ -19,11 +19,13 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from functools import partial
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from joserfc import jwt
+from joserfc.jwk import RSAKey
 
 from tests.support.documents import document, envelope
 from tests.support.gateway import SERVICES, Person, codes, door, helper, lay_out, oidc, places
@@ -202,7 +204,8 @@ def test_what_the_provider_has_not_signed_lets_nobody_in(
     provider: Provider, tmp_path: Path, how: str
 ) -> None:
     (tmp_path / "other").mkdir()
-    other = Provider(tmp_path / "other", BACK)
+    own = RSAKey.generate_key(2048, {"kid": "1"}, auto_kid=False)
+    other = Provider(tmp_path / "other", BACK, key=own)
     other.end()
 
     def sign(claims: dict[str, Any]) -> str:
@@ -278,7 +281,8 @@ def test_a_login_that_takes_long_is_over(
     provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, now = visit(provider), time.monotonic()
-    monkeypatch.setattr(begun.time, "monotonic", lambda: now + 60 * begun.MINUTES + 1)
+    later = SimpleNamespace(monotonic=lambda: now + 60 * begun.MINUTES + 1)
+    monkeypatch.setattr(begun, "time", later)  # not its `monotonic`: that is everybody's
     assert one.finish()["words"] == login.AGAIN
 
 
