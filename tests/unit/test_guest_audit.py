@@ -310,6 +310,21 @@ def test_what_is_recorded_of_words_is_bounded(argv: list[str]) -> None:
     assert "\n" not in said
 
 
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(
+    "piece",
+    ["auth", "a-", "a-1", "-", "a=", "X-", "://", "://:", '"', "'", "\\", '\\"', "(", "a ", '"a\\',
+     "password=", "password='", 'password="\\', "?key=", "--a=", " \t", "-u"],
+)  # fmt: skip
+def test_no_word_holds_the_record_up(piece: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The longest words that Linux takes: time in their square would be minutes."""
+    word = f"-{piece * (2**17 // len(piece))}!"
+    assert len(words.recorded(["x", *[word] * 23])) < words.MOST + 40
+    monkeypatch.setattr(words, "LOOKED_AT", len(word))  # not the cut alone keeps it quick
+    words.recorded(["x", word])
+    words.recorded(["sh", "-c", word])
+
+
 SECRET = "hunter2!"
 
 
@@ -336,6 +351,29 @@ SECRET = "hunter2!"
         ["bash", "-c", f"cat >.netrc <<EOF\npassword {SECRET}\nEOF"],
         ["bash", "-c", f"docker login --password '{SECRET}' registry"],
         ["git", "clone", f"https://oauth2:{SECRET}@example.org/x.git"],
+        ["git", "-c", f"http.extraHeader=Authorization: Basic {SECRET}", "fetch"],
+        ["mysqldump", f"--password=correct horse {SECRET}"],
+        ["env", f"DB_PASSWORD=correct horse {SECRET}", "x"],
+        ["bash", "-c", f"PGPASSWORD='correct horse {SECRET}' psql"],
+        ["bash", "-c", f"cd x;mysql -p{SECRET} db"],
+        ["ssh", "host", f"cd x && PGPASSWORD='correct horse {SECRET}' psql"],
+        ["ssh", "host", f"sh -c \"mysql --password 'correct horse {SECRET}'\""],
+        ["curl", "-H", f"Cookie: a=b; sid={SECRET}", "host"],
+        ["curl", "-H", f"X-Auth: correct horse {SECRET}", "host"],
+        ["tool", "--password", f"-{SECRET}"],
+        ["tool", "--token", "--password", SECRET],
+        ["sshpass", "-p", SECRET, "ssh", "host"],
+        ["curl", f"-sSume:{SECRET}", "host"],
+        ["curl", "--user", f"me:{SECRET}", "host"],
+        ["openssl", "enc", "-passin", f"pass:{SECRET}"],
+        ["smbclient", "-U", f"me%{SECRET}"],
+        ["docker", "login", "-u", "me", "-p", SECRET],
+        ["redis-cli", "-a", SECRET],
+        ["curl", "-d", f'{{"user": "me", "password": "correct horse {SECRET}"}}', "host"],
+        ["bash", "-c", f'curl -d "{{\\"password\\": \\"correct horse {SECRET}\\"}}"'],
+        ["curl", "-d", f"name=me&password={SECRET}", "host"],
+        ["python3", "-c", f"login(name='me', password = 'correct horse {SECRET}')"],
+        ["psql", "-c", f"ALTER USER me PASSWORD '{SECRET}'"],
     ],
 )
 def test_no_secret_that_something_marks_is_recorded(argv: list[str]) -> None:
@@ -366,6 +404,9 @@ def test_what_looks_like_a_code_or_a_key_is_not_recorded(secret: str) -> None:
         ["ssh", "-p2222", "host"],
         ["python3", "main.py", "seed=42", "model.layers=3"],
         ["wget", "https://example.org/a/b?page=2"],
+        ["curl", "-XPUT", "https://example.org/a"],
+        ["python3", "train.py", "--tokenizer", "bert"],
+        ["bash", "-c", "cd /data && python3 train.py --lr 0.1 2>&1 | tee log; du -sh ."],
     ],
 )
 def test_what_an_admin_needs_stays(argv: list[str]) -> None:
