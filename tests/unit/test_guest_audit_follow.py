@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ follow: Any = importlib.import_module("guest.audit.follow")
 journal: Any = importlib.import_module("guest.audit.journal")
 kernel: Any = importlib.import_module("guest.audit.kernel")
 port: Any = importlib.import_module("guest.audit.port")
+recorder: Any = importlib.import_module("guest.audit.recorder")
+report: Any = importlib.import_module("guest.audit.report")
 store: Any = importlib.import_module("guest.audit.store")
 kept: Any = importlib.import_module("guest.kept")
 paths: Any = importlib.import_module("guest.paths")
@@ -150,3 +153,43 @@ def test_that_nothing_is_recorded_is_told_once(
         monkeypatch.setattr(kernel.Kernel, "fault", staticmethod(lambda fault=fault: fault))
         follower.round()
     assert _said() == ["auditd does not run", "commands are recorded"]
+
+
+def test_a_program_that_hangs_or_fails_again_and_again_is_told(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    assert report.report()["error"] == "nothing is recorded yet"
+    follower = follow.Follower()
+    follower.round()
+    follower.round()
+    assert report.report()["error"] is None
+    now += 61  # it hangs
+    assert "silent for more than 60 s" in report.report()["error"]
+    follower.round()
+    assert report.report()["error"] is None
+    monkeypatch.setattr(store, "append", lambda _: [][0])  # a fault of ours
+    place.start(1)
+    for _ in range(3):  # systemd starts it anew each time
+        follower = follow.Follower()
+        follower.round()
+        with pytest.raises(IndexError):
+            follower.round()
+        now += 30
+    assert "silent for more than 60 s" in report.report()["error"]
+
+
+def test_what_one_cannot_be_recorded_for_is_a_number_and_the_others_are(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def recorded(argv: list[str]) -> str:
+        return "x 1" if argv[1] == "1" else [][0]
+
+    monkeypatch.setattr(recorder.words, "recorded", recorded)
+    place.start(2, 1)
+    follower = follow.Follower()
+    follower.round()
+    follower.round()
+    assert _said() == ["x 1", "something could not be recorded: IndexError"]
+    assert json.loads(follow.STATE.read_text())["lost"] == 1

@@ -56,6 +56,7 @@ class Follower:
         self._lost = int(boot.get("lost", 0))
         self._looked = 0.0
         self._places: Any = None
+        self._rounds = 0
 
     def round(self) -> bool:
         """Record and send what is new; whether there is more to be had at once."""
@@ -72,9 +73,9 @@ class Follower:
     def _news(self) -> Iterator[dict[str, Any]]:
         """The door first: who comes is known before what they do."""
         for when, process, message in self._journal.lines():
-            yield from self._recorder.heard(when, process, message)
+            yield from _whole(self._recorder.heard(when, process, message))
         for event in self._kernel.events():
-            yield from self._recorder.seen(event)
+            yield from _whole(self._recorder.seen(event))
         for _, line in self._bans.lines():
             yield from _ban(line)
         if time.monotonic() - self._looked >= LOOKS:
@@ -113,9 +114,17 @@ class Follower:
             self._places = places
 
     def _tell(self) -> None:
-        """For the status line (guest/audit/report.py)."""
+        """For the status line (guest/audit/report.py).
+
+        Not in the first round: what that reads is recorded in the second. Whoever is ended in each
+        second one, and begun again, is as silent as who hangs.
+        """
+        self._rounds += 1
+        if self._rounds < 2:
+            return
         head = store.end()
         said = {
+            "at": time.monotonic(),
             "seq": head.seq,
             "hash": head.hash,
             "sent": self._port.sent,
@@ -124,6 +133,16 @@ class Follower:
         }
         with contextlib.suppress(GuestError):
             write(STATE, json.dumps(said), 0o600)
+
+
+def _whole(records: Iterator[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What one line or event makes. A fault of ours in it costs that one, and is told: it would
+    come again after each start, and nobody's record would go on."""
+    try:
+        return list(records)
+    except Exception as error:  # noqa: BLE001
+        what = f"something could not be recorded: {type(error).__name__}"
+        return [record("alert", time.time(), None, what, "lost", lost=1)]
 
 
 def _ban(line: str) -> Iterator[dict[str, Any]]:
