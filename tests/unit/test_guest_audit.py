@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,11 +14,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 events: Any = importlib.import_module("guest.audit.events")
+chain: Any = importlib.import_module("guest.audit.chain")
 kernel: Any = importlib.import_module("guest.audit.kernel")
 recorder: Any = importlib.import_module("guest.audit.recorder")
+shares: Any = importlib.import_module("guest.audit.shares")
 words: Any = importlib.import_module("guest.audit.words")
 
 NAMES = {20001: "alice", 20002: "bob"}
+NOW = 1764258890.0
 KEY = "ED25519 SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU"
 
 
@@ -70,9 +74,14 @@ class Told:
             each for event in self._reader.finished(set()) for each in self._recorder.seen(event)
         ]
 
+    def known(self) -> dict[str, Any]:
+        """What outlives it."""
+        known: dict[str, Any] = self._recorder.known()
+        return known
+
     def door(self, process: int, *messages: str) -> list[dict[str, Any]]:
         """What a process of sshd's says, or the judge of codes."""
-        return [each for text in messages for each in self._recorder.heard(1.0, process, text)]
+        return [each for text in messages for each in self._recorder.heard(NOW, process, text)]
 
 
 def test_a_command_has_its_person_and_how_they_came() -> None:
@@ -152,6 +161,54 @@ def test_who_tries_to_be_another_stays_who_they_are_and_how_they_came() -> None:
         *_command(4, ["x", "after"], **how),
     )
     assert [(one["person"], one["address"]) for one in records] == [("alice", "192.0.2.7")] * 2
+
+
+@pytest.mark.parametrize(("uid", "later"), [(20002, 1.0), (20001, 600.0)])
+def test_a_process_that_has_an_old_logins_number_has_not_come_by_it(uid: int, later: float) -> None:
+    told = Told()
+    told.door(700, "Accepted publickey for alice from 192.0.2.7 port 5 ssh2: " + KEY)
+    begun = _login(1, 700, uid, 12).replace("1764258890", f"{NOW + later:.0f}")
+    how: dict[str, Any] = {"auid": uid, "ses": 12, "exe": "/bin/x", "container": True}
+    (command,) = told.kernel(begun, *_command(2, ["x"], **how))
+    assert not {"address", "key"} & command.keys()
+    assert command["way"] == "workspace"
+
+
+def _storm(told: Told, auid: int, first: int, count: int, word: str = "x") -> list[dict[str, Any]]:
+    how: dict[str, Any] = {"auid": auid, "ses": 12, "exe": "/bin/x", "container": True}
+    return told.kernel(
+        *(line for n in range(first, first + count) for line in _command(n, ["x", word], **how))
+    )
+
+
+def test_one_persons_storm_is_a_number_and_takes_no_room_of_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(shares, "BURST", 10)
+    told = Told()
+    assert len(_storm(told, 20001, 1, 30)) == 10
+    assert len(_storm(told, 20002, 100, 5)) == 5
+    again = recorder.Recorder(NAMES.get)  # it was ended in between
+    again.know(json.loads(json.dumps(told.known())))
+    (lost,) = again.shares.losses(NOW)
+    assert (lost["kind"], lost["person"], lost["result"], lost["lost"]) == (
+        "alert", "alice", "lost", 20,
+    )  # fmt: skip
+    assert list(again.shares.losses(NOW)) == []
+    assert not again.shares.takes("alice", 1764258896.2)
+    assert again.shares.takes("alice", 1764258900.0)
+
+
+def test_ten_thousand_programs_are_recorded_whole_and_a_day_has_a_bound() -> None:
+    share = shares.Shares()
+    assert all(share.takes("alice", NOW + number / 1000) for number in range(10_000))
+    assert sum(share.takes("alice", NOW + number / 5) for number in range(5 * 86_400)) < 200_000
+
+
+def test_a_record_is_short_whatever_is_in_its_words() -> None:
+    (record,) = _storm(Told(), 20001, 1, 1, "\U0001f600" * 300)
+    line, _ = chain.seal(chain.Head(), record)
+    assert len(line) < 1500
 
 
 def test_what_has_no_login_uid_is_its_uids() -> None:

@@ -29,6 +29,7 @@ INTERVAL = (
 )
 LOOKS = 30.0  # seconds between two looks at what was lost
 MOST = 50_000  # records that wait for room
+AT_ONCE = 1000  # of them
 BANS = Path("/var/log/fail2ban.log")
 PLACES = paths.RUN / "audit-places.json"  # for this boot, as is what it speaks of
 KEPT_PLACES = store.PLACE / "places.json"
@@ -61,9 +62,9 @@ class Follower:
     def round(self) -> bool:
         """Record and send what is new; whether there is more to be had at once."""
         self._waiting += self._news()
-        if len(self._waiting) > MOST:
-            store.lose(len(self._waiting) - MOST)
-            del self._waiting[MOST:]
+        if (over := len(self._waiting) - MOST) > 0:
+            store.lose(over)
+            self._waiting = _fewer(self._waiting, over)
         if self._record():
             self._keep_places()
         self._port.send()
@@ -81,6 +82,7 @@ class Follower:
         if time.monotonic() - self._looked >= LOOKS:
             self._looked = time.monotonic()
             yield from self._kernel.losses()
+            yield from self._recorder.shares.losses(time.time())
             yield from self._fault()
 
     def _fault(self) -> Iterator[dict[str, Any]]:
@@ -93,24 +95,27 @@ class Follower:
 
     def _record(self) -> bool:
         """Whether all that is known is on the disk."""
-        if self._waiting:
+        while some := self._waiting[:AT_ONCE]:
             try:
-                store.append(self._waiting)
+                store.append(some)
             except OSError:
                 return False
-            self._lost += sum(int(one.get("lost", 0)) for one in self._waiting)
-            self._waiting = []
+            self._lost += sum(int(one.get("lost", 0)) for one in some)
+            del self._waiting[:AT_ONCE]
         return True
 
     def _keep_places(self) -> None:
-        places = (self._journal.cursor, self._kernel.places(), self._bans.place)
+        people = self._recorder.known()
+        places = (
+            self._journal.cursor, self._kernel.places(), self._bans.place, people["shares"],
+        )  # fmt: skip
         if places == self._places:
             return
         kernel = {"kernel": self._kernel.places(), "lost": self._lost}
         with contextlib.suppress(GuestError):
             kept_ones = {"journal": self._journal.cursor, "bans": self._bans.place}
             write(KEPT_PLACES, json.dumps(kept_ones), 0o600)
-            write(PLACES, json.dumps({**kernel, "people": self._recorder.known()}), 0o600)
+            write(PLACES, json.dumps({**kernel, "people": people}), 0o600)
             self._places = places
 
     def _tell(self) -> None:
@@ -128,7 +133,7 @@ class Follower:
             "seq": head.seq,
             "hash": head.hash,
             "sent": self._port.sent,
-            "lost": self._lost,
+            "lost": self._lost + store.lost(),
             "error": "there is no room for records" if self._waiting else self._error,
         }
         with contextlib.suppress(GuestError):
@@ -143,6 +148,17 @@ def _whole(records: Iterator[dict[str, Any]]) -> list[dict[str, Any]]:
     except Exception as error:  # noqa: BLE001
         what = f"something could not be recorded: {type(error).__name__}"
         return [record("alert", time.time(), None, what, "lost", lost=1)]
+
+
+def _fewer(waiting: list[dict[str, Any]], over: int) -> list[dict[str, Any]]:
+    """So many less: the newest commands, and only then what else there is."""
+    kept_ones = []
+    for one in reversed(waiting):
+        if over > 0 and one["kind"] == "command":
+            over -= 1
+        else:
+            kept_ones.append(one)
+    return kept_ones[over:][::-1]
 
 
 def _ban(line: str) -> Iterator[dict[str, Any]]:
