@@ -132,7 +132,7 @@ def test_a_roster_that_is_applied_or_refused_is_a_change(machine: Machine) -> No
     machine.apply()
 
 
-@pytest.mark.parametrize("programs", [1000, pytest.param(10_000, marks=pytest.mark.long)])
+@pytest.mark.parametrize("programs", [300, pytest.param(10_000, marks=pytest.mark.long)])
 def test_a_storm_of_programs_is_recorded_whole_or_the_loss_is_a_number(
     machine: Machine, inside: tuple[Person, Session], programs: int
 ) -> None:
