@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import importlib
 import json
-from typing import TYPE_CHECKING, Any
+import re
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 events: Any = importlib.import_module("guest.audit.events")
 chain: Any = importlib.import_module("guest.audit.chain")
@@ -339,6 +338,16 @@ def test_what_was_pushed_out_before_it_was_read_is_counted(
     raw.unlink()
     write(raw, 9)
     assert read(places)[:2] == ([9], 5)
+
+
+def test_nobody_waits_long_for_the_record_and_the_kernel_prints_nothing_of_it() -> None:
+    guest = Path(kernel.__file__).parents[1]
+    rules = (guest / "audit" / "rules.j2").read_text()
+    waits = [int(each) for each in re.findall(r"^--backlog_wait_time (\d+)$", rules, re.MULTILINE)]
+    assert waits, "the kernel's own is a minute"
+    assert max(waits) / 250 < 0.1  # seconds, for each record of somebody else's program
+    prints = (guest / "hardening" / "sysctl.conf.j2").read_text().splitlines()
+    assert "kernel.printk_ratelimit_burst = 0" in prints
 
 
 _LINES = st.sampled_from(
