@@ -277,6 +277,17 @@ def test_who_comes_by_https_is_told_apart_from_who_comes_by_ssh() -> None:
     assert (ssh["way"], ssh["device"], ssh["address"]) == ("ssh", "phone", "192.0.2.7")
 
 
+def test_who_guesses_passphrases_by_https_is_told_of_and_fills_no_record() -> None:
+    told = Told()
+    wrong = "Failed passphrase for {} from 192.0.2.9"
+    assert told.door(1, *[wrong.format("alice")] * 9) == []
+    (alert,) = told.door(1, wrong.format("-"))
+    assert (alert["kind"], alert["result"], alert["way"]) == ("alert", "refused", "web")
+    assert alert["address"] == "192.0.2.9"
+    assert len(told.door(1, *[wrong.format("hunter2")] * 5000)) == 2
+    assert told.door(1, *["Invalid user x " + wrong.format("alice")] * 20) == []
+
+
 def test_a_certificate_of_the_day_is_its_persons() -> None:
     (login,) = Told().door(
         7,

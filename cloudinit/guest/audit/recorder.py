@@ -42,6 +42,9 @@ _CODE = re.compile(
 _WEB = re.compile(
     rf"Accepted passphrase\+totp for (?P<name>{NAME}) from (?P<address>{ADDRESS}) by HTTPS"
 )
+_GUESS = re.compile(rf"Failed passphrase for (?:{NAME}|-) from (?P<address>{ADDRESS})")
+GUESSES, SPELL = (10, 100, 1000, 10_000), 600.0
+"""Wrong passphrases by HTTPS that are told of, and the seconds in which so many came."""
 _SUPPRESSED = re.compile(r"Suppressed (\d{1,9}) messages from (\S{1,80})")
 # Verdicts that are no guess and no login: what is malformed was most often the wrong field.
 _TOLD = {"wrong", "used", "emergency used", "late", "early", "void"}
@@ -64,6 +67,7 @@ class Recorder:
         """By the kernel's number: how who is in it has come; or which `process` was given it,
         `when`, for which `person`."""
         self.shares = Shares()
+        self._guesses, self._since = 0, 0.0
 
     def known(self) -> dict[str, Any]:
         """All of it, as JSON has it."""
@@ -87,6 +91,8 @@ class Recorder:
             name, device = found["name"], self._devices.pop((found["name"], "web"), None)
             how = {"way": "web", "device": device, "address": found["address"]}
             yield record("login", when, name, "login", "let in", **how)
+        elif found := _GUESS.fullmatch(message):
+            yield from self._guess(when, found["address"])
         elif found := _SUPPRESSED.fullmatch(message):
             what = f"{found[1]} lines of {found[2]} were too many for the journal"
             yield record("alert", when, None, what, "lost", lost=int(found[1]))
@@ -110,6 +116,15 @@ class Recorder:
             }
             _remember(self.logins, process, {"person": name, "when": when, **login})
             yield record("login", when, name, "login", "let in", **login)
+
+    def _guess(self, when: float, address: str) -> Iterator[dict[str, Any]]:
+        """Not each: no code was asked for, and whoever can reach the door may cause as many."""
+        if when - self._since > SPELL:
+            self._guesses, self._since = 0, when
+        self._guesses += 1
+        if self._guesses in GUESSES:
+            what = f"{self._guesses} wrong passphrases by HTTPS within {SPELL / 60:.0f} minutes"
+            yield record("alert", when, None, what, "refused", way="web", address=address)
 
     def _code(self, when: float, found: re.Match[str]) -> Iterator[dict[str, Any]]:
         name, verdict, way = found["name"], found["verdict"], "web" if found["web"] else "ssh"
