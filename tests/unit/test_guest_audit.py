@@ -450,6 +450,12 @@ SECRET = "hunter2!"
         ["bash", "-c", f'curl -d "{{\\"password\\": \\"correct horse {SECRET}\\"}}"'],
         ["curl", "-d", f"name=me&password={SECRET}", "host"],
         ["python3", "-c", f"login(name='me', password = 'correct horse {SECRET}')"],
+        ["python3", "-c", f"config['password'] = 'correct horse {SECRET}'"],
+        ["ruby", "-e", f"login(:password => 'correct horse {SECRET}')"],
+        ["sudo", "curl", "-u", f"me:{SECRET}", "host"],
+        ["docker", "exec", "db", "mysql", f"-p{SECRET}"],
+        ["curl", "--pass", SECRET, "host"],
+        ["aws", "configure", "set", "aws_secret_access_key", SECRET],
         ["psql", "-c", f"ALTER USER me PASSWORD '{SECRET}'"],
     ],
 )
@@ -483,6 +489,8 @@ def test_what_looks_like_a_code_or_a_key_is_not_recorded(secret: str) -> None:
         ["wget", "https://example.org/a/b?page=2"],
         ["curl", "-XPUT", "https://example.org/a"],
         ["python3", "train.py", "--tokenizer", "bert"],
+        ["passwd", "bob"],
+        ["python3", "-c", "pass", "by-ssh"],
         ["bash", "-c", "cd /data && python3 train.py --lr 0.1 2>&1 | tee log; du -sh ."],
     ],
 )

@@ -179,9 +179,9 @@ class Recorder:
         that was given the session. Numbers of processes are used again."""
         known = self.sessions.get(session, {})
         login = self.logins.get(known.get("process", 0))
-        if login is None or "way" in known or login["person"] != known["person"]:
+        if login is None or "way" in known or login.get("person") != known.get("person"):
             return known
-        if abs(login["when"] - known["when"]) <= SOON:
+        if abs(login.get("when", 0) - known.get("when", 0)) <= SOON:
             known = self.sessions[session] = dict(login)
         return known
 

@@ -22,13 +22,15 @@ PIECES, DEEP = 64, 3  # words within a word, and how often one is within another
 REMOVED = "[removed]"
 
 _MARK = re.compile(
-    r"passw|passphrase|pass(?:in|out)\b|pwd|secret|token(?!i[sz])|api_?-?key|access_?-?key|auth"
+    r"passw|passphrase|pass(?:in|out)?(?![a-z])|pwd|secret|token(?!i[sz])|api_?-?key|access_?-?key|auth"
     r"|credential|creds|cookie|private_?-?key|bearer",
     re.IGNORECASE,
 )
-# `--password`, whose next word it is; and `password`, as SQL and .netrc have it.
+# `--password`, whose next word it is; and `password`, as SQL, .netrc and `aws configure` have it.
 _OPTION = re.compile(r"--?[\w.-]+")
-_ALONE = {"password", "passwd", "passphrase"}
+_ALONE = re.compile(
+    r"[\w-]*(?:passw(?:or)?d|passphrase|secret|token|(?:api|access)[_-]?key)", re.IGNORECASE
+)
 _SCHEMES = {"basic", "bearer", "digest", "token"}  # RFC 9110, 11.1: the secret comes after
 # A word that is a secret from here on: --token=X, PASSWORD=X, --env=KEY=X, "password: X".
 _SET = re.compile(r"(-{0,2}(?:[a-z-]+=)?)([\w.-]+)(\s*[=:])(?!$)")
@@ -38,7 +40,7 @@ _HEADER = re.compile(
 )
 # The same among more: {"password": "X"}, login(password='X'), name=me&password=X.
 _PAIR = re.compile(
-    r"(?s)(?<![\w.-])([\w.-]+)([\"']?\s*[=:]\s*)(\"(?:[^\"\\]|\\.?)*\"?|'[^']*'?|[^\s&;|\"']+)"
+    r"(?s)(?<![\w.-])([\w.-]+)([\"']?\]?\s*[=:]+>?\s*)(\"(?:[^\"\\]|\\.?)*\"?|'[^']*'?|[^\s&;|\"']+)"
 )
 _IN_ADDRESS = re.compile(r"(://)[^/\s]*@")
 _QUERY = re.compile(r"([?&;](?:key|sig|signature|code)=)[^&\s]*", re.IGNORECASE)
@@ -98,8 +100,9 @@ def _cleaned(words: Sequence[str], deep: int = 0) -> Iterator[str]:
     program, before, hide = "", ";", False
     for whole in words:
         word, _, more = whole[:LOOKED_AT].partition("\n")
-        if before.endswith(_BETWEEN):
-            program = word.rpartition("/")[2]
+        first, name = before.endswith(_BETWEEN), word.rpartition("/")[2]
+        if first or name in _OF_PROGRAMS:  # also behind sudo, env, timeout
+            program = name
         own = _OF_PROGRAMS.get(program, _NEVER).match(word)
         glued = own is not None and own.end() < len(word)
         scheme = hide and word.lower() in _SCHEMES
@@ -109,18 +112,18 @@ def _cleaned(words: Sequence[str], deep: int = 0) -> Iterator[str]:
             inner, more = f"{own[0]}{REMOVED}", ""
         else:
             inner = _clean(word, deep, by_shell=_BY_SHELL.fullmatch(before) is not None)
-        hide = scheme or (own is not None and not glued) or _announces(word)
+        hide = scheme or (own is not None and not glued) or _announces(word, first)
         before = word
         short = len(inner) > LONGEST or bool(more) or len(whole) > LOOKED_AT
         yield f"{inner[:LONGEST]}... ({len(whole)} characters)" if short else inner
 
 
-def _announces(word: str) -> bool:
-    """Whether the next word is a secret."""
+def _announces(word: str, first: bool) -> bool:
+    """Whether the next word is a secret. The first one of a command is a program's name."""
     if word.rstrip("'\"").endswith(":"):
         return _MARK.search(word) is not None
     option = _OPTION.fullmatch(word) is not None and _MARK.search(word) is not None
-    return option or word.lower() in _ALONE
+    return option or (not first and _ALONE.fullmatch(word) is not None)
 
 
 def _clean(word: str, deep: int, *, by_shell: bool) -> str:
