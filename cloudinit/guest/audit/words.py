@@ -69,6 +69,7 @@ _CODE = re.compile(r"[0-9]{6}|[0-9]{8}|[A-Z2-7]{32}")
 _PIECE = re.compile(r"(?s)[;|&()<>]+|(?:\"(?:[^\"\\]|\\.?)*\"?|'[^']*'?|\\.?|[^\s;|&()<>\"'\\])+")
 _QUOTED = re.compile(r"(?s)\"((?:[^\"\\]|\\.?)*)\"?|'([^']*)'?|\\(.?)")
 _ESCAPED = re.compile(r"\\([$`\"\\])")
+_OPERATOR = re.compile(r"[;|&()<>]+")
 _BETWEEN = (";", "|", "&", "(", "{")
 _BY_SHELL = re.compile(r"-[a-z]*c")
 
@@ -106,7 +107,7 @@ def _cleaned(words: Sequence[str], deep: int = 0) -> Iterator[str]:
         own = _OF_PROGRAMS.get(program, _NEVER).match(word)
         glued = own is not None and own.end() < len(word)
         scheme = hide and word.lower() in _SCHEMES
-        if hide and not scheme and not word.startswith(_BETWEEN):
+        if hide and not scheme and not (deep and _OPERATOR.fullmatch(word)):
             inner, more = REMOVED, ""
         elif own and glued:
             inner, more = f"{own[0]}{REMOVED}", ""
@@ -129,12 +130,14 @@ def _announces(word: str, first: bool) -> bool:
 def _clean(word: str, deep: int, *, by_shell: bool) -> str:
     if _CODE.fullmatch(word):
         return REMOVED
+    found = _SET.match(word)
+    # Of a command line, one variable may be only the beginning; `git -c a.b=X` is none.
+    if found and not (by_shell and found[2].isidentifier()):
+        if _MARK.search(found[1]):
+            return f"{found[1]}{REMOVED}"
+        if _is_secret(found[2], found[3]):
+            return f"{found[0]}{REMOVED}"
     if not by_shell:
-        if found := _SET.match(word):
-            if _MARK.search(found[1]):
-                return f"{found[1]}{REMOVED}"
-            if _is_secret(found[2], found[3]):
-                return f"{found[0]}{REMOVED}"
         word = _HEADER.sub(rf"\1{REMOVED}", word)
     word = _PAIR.sub(_without_value, word)
     word = _QUERY.sub(rf"\1{REMOVED}", _IN_ADDRESS.sub(rf"\1{REMOVED}@", word))
