@@ -145,7 +145,7 @@ def test_a_storm_of_programs_is_recorded_whole_or_the_loss_is_a_number(
     seen = {one["what"] for one in new if f" storm-{programs} " in one["what"]}
     assert {one["person"] for one in new if one["what"] in seen} == {person.name}
     if len(seen) < programs:
-        # The kernel's own count is looked at twice a minute.
+        # The kernel's own count is looked at four times a minute.
         lost = arrived(machine, lambda one: one["seq"] > last["seq"] and one.get("lost"))
         assert len(seen) + lost["lost"] >= programs
 
