@@ -146,7 +146,7 @@ def test_a_storm_of_programs_is_recorded_whole_or_the_loss_is_a_number(
     seen = {one["what"] for one in new if f" storm-{programs} " in one["what"]}
     assert {one["person"] for one in new if one["what"] in seen} == {person.name}
     if len(seen) < programs:
-        # The kernel's own count is looked at twice a minute.
+        # The kernel's own count is looked at four times a minute.
         arrived(machine, lambda one: one["seq"] > last["seq"] and one.get("lost"))
         lost = sum(one.get("lost", 0) for one in records(machine) if one["seq"] > before)
         assert len(seen) + lost >= programs
