@@ -26,9 +26,9 @@ from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
 LISTENING = 3  # the socket's descriptor (sd_listen_fds(3))
-ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA")
+ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384")
 """By a key that the provider alone has: nothing that we could have signed, and not `none`."""
-KINDS = {"RSA", "EC", "OKP"}
+KINDS = {"RSA", "EC"}
 WEAKEST = 256  # bytes of an RSA modulus
 SKEW = 60  # seconds that two clocks may differ
 OLDEST = 600  # seconds since the provider said it
