@@ -35,7 +35,8 @@ ALICE = "248289761001"
 @functools.cache
 def _first_key() -> RSAKey:
     """That of every provider here which is given none: to make one takes a while."""
-    return RSAKey.generate_key(2048, {"kid": "1"}, auto_kid=False)
+    made: RSAKey = RSAKey.generate_key(2048, {"kid": "1"}, auto_kid=False)
+    return made
 
 
 class Provider:
