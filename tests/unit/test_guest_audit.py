@@ -280,6 +280,14 @@ def test_who_comes_by_https_is_told_apart_from_who_comes_by_ssh() -> None:
 def test_whom_a_provider_vouched_for_is_told_so() -> None:
     (login,) = Told().door(1, "Accepted provider for alice from 192.0.2.9 by HTTPS")
     assert (login["result"], login["way"], login["device"]) == ("let in", "web", "provider")
+    frozen, nobody = Told().door(
+        1,
+        "Failed provider for alice from 192.0.2.9: frozen",
+        "Failed provider from 192.0.2.9: it calls nobody here Accepted provider for alice",
+    )
+    assert (frozen["person"], frozen["what"]) == ("alice", "provider: frozen")
+    assert (nobody["person"], nobody["what"]) == (None, "provider: it calls nobody here")
+    assert {frozen["result"], nobody["result"]} == {"refused"}
 
 
 def test_who_guesses_passphrases_by_https_is_told_of_and_fills_no_record() -> None:

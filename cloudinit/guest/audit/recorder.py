@@ -43,6 +43,10 @@ _WEB = re.compile(
     rf"Accepted (?P<method>passphrase\+totp|provider) for (?P<name>{NAME})"
     rf" from (?P<address>{ADDRESS}) by HTTPS"
 )
+_UNKNOWN = re.compile(
+    rf"Failed provider(?: for (?P<name>{NAME}))? from (?P<address>{ADDRESS}): "
+    r"(?P<why>frozen|it calls nobody here) ?[ -~]*"
+)
 _GUESS = re.compile(rf"Failed passphrase for (?:{NAME}|-) from (?P<address>{ADDRESS})")
 GUESSES, SPELL = (10, 100, 1000, 10_000), 600.0
 """Wrong passphrases by HTTPS that are told of, and the seconds in which so many came."""
@@ -94,6 +98,9 @@ class Recorder:
                 device = "provider"
             how = {"way": "web", "device": device, "address": found["address"]}
             yield record("login", when, name, "login", "let in", **how)
+        elif found := _UNKNOWN.fullmatch(message):
+            what, came = f"provider: {found['why']}", {"way": "web", "address": found["address"]}
+            yield record("login", when, found["name"], what, "refused", **came)
         elif found := _GUESS.fullmatch(message):
             yield from self._guess(when, found["address"])
         elif found := _SUPPRESSED.fullmatch(message):
