@@ -134,7 +134,8 @@ def expiry(settings: Settings, now: dt.datetime) -> Problem | None:
     if left is None or left >= ENDS_SOON:
         return None
     what = f"the certificate for browsers ends in {left} days"
-    mend = f"{_ANEW} --stack {settings.stack}, and its key"
+    option = f" --stack {settings.stack}"
+    mend = f"{_ANEW}{option}; {_KEY_ANEW}{option}"
     return Problem(None, None, what, mend, "note")
 
 

@@ -286,7 +286,7 @@ def test_whom_a_provider_vouched_for_is_told_so() -> None:
         "Failed provider from 192.0.2.9: it calls nobody here Accepted provider for alice",
     )
     assert (frozen["person"], frozen["what"]) == ("alice", "provider: frozen")
-    assert (nobody["person"], nobody["what"]) == (None, "provider: it calls nobody here")
+    assert (nobody.get("person"), nobody["what"]) == (None, "provider: it calls nobody here")
     assert {frozen["result"], nobody["result"]} == {"refused"}
 
 
