@@ -141,7 +141,7 @@ def _says(terminal: WebSocket, command: str, wanted: str) -> bool:
 
 
 def _renew(machine: Machine) -> None:
-    """Bring the machine another certificate, as `config set` and `up` do, and then its own again."""
+    """Bring the machine another certificate, as `config set` and `up` do, then its own again."""
     shown = "/run/secondlock-tls"
     before = machine.succeed(f"sha256sum {shown}/certificate.pem")
     machine.issued = dt.date(2026, 1, 1)
