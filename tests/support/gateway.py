@@ -6,6 +6,7 @@ hub's packages are those of `tools/setup.sh --tests` (tools/hub.py).
 
 from __future__ import annotations
 
+import http.client
 import importlib
 import json
 import os
@@ -16,7 +17,7 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,7 @@ from tools.packages import unpacked
 
 if TYPE_CHECKING:
     import datetime as dt
+    from collections.abc import Iterator
 
     import pytest
 
@@ -46,6 +48,7 @@ asked: Any = importlib.import_module("guest.gateway.asked")
 SERVICE = Path(gates.__file__).parent / "service"
 STACK, MACHINE = "test", "lab"
 
+JUPYTERS_TOKEN = "0123456789abcdef" * 4
 JUPYTER = """
 import asyncio, json, sys
 from aiohttp import web
@@ -80,8 +83,8 @@ GATE = """
 import asyncio, json, sys
 from pathlib import Path
 import secondlock_gate as it
-told, hub, jupyter, place = sys.argv[1:]
-gate = it.Gate(json.loads(Path(told).read_text()), hub, jupyter, "t" * 64)
+told, hub, jupyter, token, place = sys.argv[1:]
+gate = it.Gate(json.loads(Path(told).read_text()), hub, jupyter, it.own_token(token))
 asyncio.run(it._serve(gate, it.listen(Path(place), None)))
 """
 HUB = "import sys, secondlock_hub; secondlock_hub.main(sys.argv[1])"
@@ -138,6 +141,18 @@ def nginx() -> str | None:
     """The program."""
     ours = unpacked("nginx") / "usr" / "sbin" / "nginx"
     return str(ours) if ours.exists() else shutil.which("nginx", path="/usr/sbin:/usr/bin")
+
+
+def _with_hub(program: str, *arguments: str) -> list[str]:
+    """A program that sees the hub's packages, and ours beside them."""
+    paths = f"import sys; sys.path[:0] = [{str(hub_place())!r}, {str(SERVICE)!r}]\n"
+    return [sys.executable, "-I", "-c", paths + program, *arguments]
+
+
+def as_a_gate(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """What came of a few lines that import the gate's own module, or the hub's."""
+    argv = _with_hub(program, *arguments)
+    return subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
 
 
 def lay_out(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,12 +250,14 @@ class Loopback:
         self._python("hub", HUB, str(self.place / "hub.json"))
         for name in self.people:
             (self.place / "open" / name).mkdir(parents=True)
-            self._python(f"jupyter-{name}", JUPYTER, str(self.place / f"jupyter-{name}.sock"))
+            (self.place / f"jupyter-{name}.token").write_text(f"{JUPYTERS_TOKEN}\n")
+            self.start_jupyter(name)
         ((_, _, config),) = templates("local", "nginx.conf")
         for before, after in {
             "/run/secondlock-hub/": f"{self.place}/",
             "/run/secondlock-gates/": f"{self.place}/open/",
             "/run/secondlock-web/": f"{self.place}/",
+            "/run/secondlock-web-ask/hub.sock": f"{self.place}/ask.sock",
             "/run/credentials/secondlock-web.service/certificate": str(places.CERTIFICATE),
             "/run/credentials/secondlock-web.service/key": str(places.KEY),
             "/etc/secondlock/web/": f"{places.CONFIG}/",
@@ -252,6 +269,34 @@ class Loopback:
         (self.place / "nginx.conf").write_text(config)
         self._launch("nginx", [str(nginx()), "-c", str(self.place / "nginx.conf"), "-e", "stderr"])
         self._wait(self.place / "hub.sock")
+
+    def start_jupyter(self, name: str) -> None:
+        """That of a person, who has ended it."""
+        self._python(f"jupyter-{name}", JUPYTER, str(self.place / f"jupyter-{name}.sock"))
+
+    @contextmanager
+    def linked(self, name: str, target: Path) -> Iterator[None]:
+        """With a link of the person's in place of their Jupyter's socket."""
+        path = self.place / f"jupyter-{name}.sock"
+        self._end(f"jupyter-{name}")
+        path.unlink(missing_ok=True)
+        path.symlink_to(target)
+        try:
+            yield
+        finally:
+            path.unlink()
+            self.start_jupyter(name)
+            self._wait(path)
+
+    def ask_as_gate(self, method: str, path: str, body: str) -> int:
+        """The status that comes of asking where gates ask the hub."""
+        with socket.socket(socket.AF_UNIX) as asking:
+            asking.connect(str(self.place / "ask.sock"))
+            connection = http.client.HTTPConnection("hub")
+            connection.sock = asking
+            headers = {"Content-Type": "application/json"}
+            connection.request(method, path, body if method == "POST" else None, headers)
+            return connection.getresponse().status
 
     def end(self) -> None:
         """All of it."""
@@ -272,8 +317,7 @@ class Loopback:
         return (self.place / f"{name}.log").read_text(errors="replace")
 
     def _python(self, name: str, program: str, *arguments: str) -> None:
-        paths = f"import sys; sys.path[:0] = [{str(hub_place())!r}, {str(SERVICE)!r}]\n"
-        self._launch(name, [sys.executable, "-I", "-c", paths + program, *arguments])
+        self._launch(name, _with_hub(program, *arguments))
 
     def _launch(self, name: str, argv: list[str]) -> None:
         log = (self.place / f"{name}.log").open("ab")
@@ -302,7 +346,8 @@ class Loopback:
             place.unlink(missing_ok=True)
             jupyter = self.place / f"jupyter-{name}.sock"
             told = places.GATES / name
-            arguments = (str(told), str(self.place / "hub.sock"), str(jupyter), str(place))
-            self._python(f"gate-{name}", GATE, *arguments)
+            token = self.place / f"jupyter-{name}.token"
+            arguments = (str(told), str(self.place / "ask.sock"), str(jupyter), str(token))
+            self._python(f"gate-{name}", GATE, *arguments, str(place))
             self._wait(place)
         return ""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import os
 import socket
 import ssl
 import time
@@ -15,10 +16,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.gateway import Loopback, Person, codes, missing
+from tests.support.gateway import JUPYTERS_TOKEN, Loopback, Person, as_a_gate, codes, missing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.support.browser import Browser, WebSocket
 
@@ -132,7 +134,7 @@ def test_jupyter_sees_its_own_token_and_no_cookie_of_the_hubs(
     seen = json.loads(page.text)
     assert seen["path"] == "/lab?a=%2F..&b"
     headers = {name.lower(): value for name, value in seen["headers"].items()}
-    assert headers["authorization"] == f"token {'t' * 64}"
+    assert headers["authorization"] == f"token {JUPYTERS_TOKEN}"
     assert headers["host"] == "localhost"
     assert headers["x-forwarded-for"] == "127.0.0.1"
     assert "hub" not in headers.get("cookie", "")
@@ -196,6 +198,45 @@ def test_nobody_who_is_not_in_reaches_anything(loopback: Loopback, alice: Person
         assert stranger.ask(stranger.url(path)).status == 404, path
     token = {"Authorization": "token 0123456789"}
     assert "/hub/login" in stranger.ask(stranger.url("/hub/home"), headers=token).url
+
+
+@pytest.mark.parametrize("socket_name", ["hub.sock", "ask.sock"])
+def test_a_link_in_place_of_jupyter_leads_nowhere(
+    loopback: Loopback, alice: Person, socket_name: str
+) -> None:
+    browser = enter(loopback, alice)
+    with loopback.linked("alice", loopback.place / socket_name):
+        for path in ("/hub/api/", "/hub/login", "/hub/api/user"):
+            assert browser.ask(browser.url(path, "alice"), follow=False).status == 502
+    assert browser.ask(browser.url("/x", "alice")).status == 200
+
+
+def test_gates_may_ask_two_things_of_the_hub(loopback: Loopback, alice: Person) -> None:
+    said = {"auth": {"username": "alice", "password": alice.passphrase, "otp": alice.code()}}
+    for method, path, status in (
+        ("POST", "/hub/api/users/alice/tokens", 404),
+        ("POST", "/hub/login", 404),
+        ("GET", "/hub/api/", 404),
+        ("GET", "/hub/api/user/../users", 404),
+        ("POST", "/hub/api/user", 405),
+        ("GET", "/hub/api/oauth2/token", 405),
+        ("GET", "/hub/api/user", 403),
+        ("POST", "/hub/api/oauth2/token", 400),
+    ):
+        assert loopback.ask_as_gate(method, path, json.dumps(said)) == status, path
+    assert codes.slate("alice", codes.issued("alice"))["uses"] == 0
+
+
+def test_what_lies_in_place_of_jupyters_token_goes_nowhere(tmp_path: Path) -> None:
+    token, link, pipe = (tmp_path / name for name in ("token", "link", "pipe"))
+    token.write_text(f"{JUPYTERS_TOKEN}\n")
+    link.symlink_to(token)
+    os.mkfifo(pipe)
+    (tmp_path / "longer").write_text(f"{JUPYTERS_TOKEN}0")
+    read = "import sys, secondlock_gate\nprint(secondlock_gate.own_token(sys.argv[1]))"
+    assert as_a_gate(read, str(token)).stdout.strip() == JUPYTERS_TOKEN
+    for path in (link, pipe, tmp_path / "longer"):
+        assert as_a_gate(read, str(path)).returncode != 0
 
 
 @pytest.mark.parametrize("how", ["revoked", "rotated", "frozen"])
