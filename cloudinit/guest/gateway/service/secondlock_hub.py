@@ -5,11 +5,13 @@ It runs without any privilege. What takes root is asked of the helper (guest/gat
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from jupyterhub import orm
 from jupyterhub.app import JupyterHub
 from jupyterhub.auth import Authenticator
 from jupyterhub.handlers.base import BaseHandler
@@ -29,18 +31,51 @@ HOURS = 12
 BaseHandler._token_authenticated = False
 
 PATIENCE = 320  # seconds; a workspace whose image has to be fetched takes longer, and is told so
+# As many as the helper takes (guest/gateway/helper.py); a class comes at once, and waits here.
+LOGINS_AT_ONCE, STARTS_AT_ONCE = 4, 5
+MOST_LOGINS, MOST_STARTS = 100, 1000
+LATER = "That cannot be done just now: try again in a moment."
 
 
 async def ask(place: str, what: str, user: str, **more: object) -> dict[str, Any]:
-    """The helper's answer. Raises OSError, ValueError where there is none."""
+    """The helper's answer. Raises HTTPError (503) where there is none: nobody is out for that."""
+    question = json.dumps({"ask": what, "user": user, **more}).encode() + b"\n"
+    try:
+        answer: dict[str, Any] = await asyncio.wait_for(_asked(place, question), PATIENCE)
+    except (OSError, ValueError, asyncio.TimeoutError):
+        raise web.HTTPError(503, LATER) from None
+    if answer.get("fault"):
+        raise web.HTTPError(503, answer["words"])
+    return answer
+
+
+async def _asked(place: str, question: bytes) -> dict[str, Any]:
     reading, writing = await asyncio.open_unix_connection(place)
     try:
-        writing.write(json.dumps({"ask": what, "user": user, **more}).encode() + b"\n")
+        writing.write(question)
         await writing.drain()
-        answer: dict[str, Any] = json.loads(await asyncio.wait_for(reading.readline(), PATIENCE))
-        return answer
+        return dict(json.loads(await reading.readline()))
     finally:
         writing.close()
+
+
+class Turns:
+    """So many at once, and so many who wait; who comes then is told so."""
+
+    def __init__(self, at_once: int, most: int) -> None:
+        self._turn, self._room = asyncio.Semaphore(at_once), most
+
+    @asynccontextmanager
+    async def one(self) -> AsyncIterator[None]:
+        """One's turn. Raises HTTPError (503)."""
+        if not self._room:
+            raise web.HTTPError(503, LATER)
+        self._room -= 1
+        try:
+            async with self._turn:
+                yield
+        finally:
+            self._room += 1
 
 
 class Tickets:
@@ -67,6 +102,9 @@ class Tickets:
         fresh.rename(self._place)
 
 
+LOGINS, STARTS = Turns(LOGINS_AT_ONCE, MOST_LOGINS), Turns(STARTS_AT_ONCE, MOST_STARTS)
+
+
 class TwoFactors(Authenticator):
     """Passphrase and one-time code, in one form."""
 
@@ -91,10 +129,14 @@ class TwoFactors(Authenticator):
         user = data.get("username", "").strip().lower()
         said = {"passphrase": data.get("password", "").strip(), "code": data.get("otp", "")}
         said["code"] = "".join(said["code"].split()).replace("-", "")
-        address = handler.request.remote_ip
-        answer = await ask(self.helper, "log in", user, address=address, **said)
+        address, before = handler.request.remote_ip, self.kept.get(user)
+        async with LOGINS.one():
+            answer = await ask(self.helper, "log in", user, address=address, **said)
         if not answer["ok"]:
             raise web.HTTPError(403, answer["words"])
+        # Whose last ticket is over was out, whichever browsers have not heard of it.
+        if not before or not (await ask(self.helper, "holds", user, ticket=before))["ok"]:
+            forget(handler.db, user)
         self.kept.put(user, answer["ticket"])
         return user
 
@@ -104,20 +146,30 @@ class TwoFactors(Authenticator):
         return bool(answer["ok"])
 
 
+def forget(db: Any, name: str) -> None:
+    """No cookie, code or token that any browser of the person's has is good any more."""
+    user = orm.User.find(db, name)
+    if user is None:
+        return
+    user.cookie_id = new_token()
+    of_gates = db.query(orm.APIToken).filter(orm.APIToken.client_id != "jupyterhub")
+    for each in (of_gates, db.query(orm.OAuthCode)):
+        each.filter_by(user_id=user.id).delete()
+    db.commit()
+
+
 class Logout(LogoutHandler):
-    """JupyterHub's own only asks the browser to forget its cookie; this ends it, and the gate."""
+    """JupyterHub's own only asks the browser to forget its cookie; this ends all, and the gate."""
 
     async def default_handle_logout(self) -> None:
-        """Forget the person everywhere."""
+        """Forget the person everywhere, in other browsers too."""
         user = self.current_user
         await super().default_handle_logout()
         if user:
-            user.orm_user.cookie_id = new_token()
-            self.db.commit()
+            forget(self.db, user.name)
             known: TwoFactors = self.authenticator
-            ticket = known.kept.get(user.name)
             known.kept.put(user.name, None)
-            await ask(known.helper, "leave", user.name, ticket=ticket)
+            await ask(known.helper, "leave", user.name)
 
 
 class Wake(BaseHandler):
@@ -150,7 +202,8 @@ class Workspace(Spawner):
             "callback": env["JUPYTERHUB_OAUTH_CALLBACK_URL"],
         }
         ticket = self.authenticator.kept.get(self.user.name)
-        answer = await ask(self.helper, "open", self.user.name, ticket=ticket, told=told)
+        async with STARTS.one():
+            answer = await ask(self.helper, "open", self.user.name, ticket=ticket, told=told)
         if not answer["ok"]:
             raise web.HTTPError(500, answer["words"])
         return socket_url(f"{self.gates}/{self.user.name}/gate.sock")
@@ -220,9 +273,9 @@ def configuration(said: Mapping[str, Any]) -> Config:
     c.JupyterHub.hub_socket_mode = 0o660
     c.JupyterHub.cleanup_servers = False  # work goes on while the hub starts anew
     c.JupyterHub.shutdown_on_logout = False
-    c.JupyterHub.concurrent_spawn_limit = 5
+    c.JupyterHub.concurrent_spawn_limit = 0  # who is one too many would be sent away: they wait
     c.JupyterHub.log_level = "WARN"
-    c.Workspace.start_timeout = PATIENCE
+    c.Workspace.start_timeout = 4 * PATIENCE  # their turn included
     c.Workspace.http_timeout = 60
     c.Workspace.poll_interval = 10
     return c
