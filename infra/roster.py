@@ -104,6 +104,8 @@ def _entry(
     }
     if request.access != (SSH,):
         entry["access"] = list(request.access)
+    if WEB in request.access:
+        entry["web_from"] = collapse(request.web_allowed_from)
     if hours := remember_hours(request, settings.remember_hours):
         entry["remember"] = {"hours": hours, "allowed_from": collapse(request.allowed_from)}
     if share is not None:

@@ -95,6 +95,7 @@ class Person:
 
     def __init__(self, name: str) -> None:
         self.name, self._secret = name, secrets.token_bytes(20)
+        self.networks: tuple[str, ...] = ("127.0.0.1/32", "192.0.2.0/24")
         self.enrollment, self.passphrase = secrets.token_hex(16), f"{name}-{secrets.token_hex(8)}"
 
     def code(self) -> str:
@@ -121,10 +122,17 @@ class Person:
         near = {phone.at(int(time.time()) + step * 30) for step in range(-25, 26)}
         return next(code for code in ("123456", "654321", "111111") if code not in near)
 
+    def give_phone_back(self) -> None:
+        """As `revoke --device` does it for who has a tablet too."""
+        tablet = {"tablet": [secrets.token_hex(16), secrets.token_hex(20)]}
+        issued = {**self.issued, "others": tablet}
+        del issued["secret"]
+        codes.enroll(self.name, issued)
+
     def bind(self) -> None:
         """Let them in by this and nothing else."""
         codes.enroll(self.name, self.issued)
-        door.bind(self.name, self.enrollment, self.passphrase)
+        door.bind(self.name, self.enrollment, self.passphrase, self.networks)
 
 
 def missing() -> str | None:
@@ -178,6 +186,8 @@ def lay_out(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "PEOPLE": config / "people.conf",
     }.items():
         monkeypatch.setattr(places, name, path)
+    (place / "machine.json").write_text(json.dumps({"target": "aws"}))
+    monkeypatch.setattr(door.paths, "MACHINE", place / "machine.json")
     monkeypatch.setattr(helper.login.verify.measured, "offset", lambda: None)
 
 
@@ -273,6 +283,20 @@ class Loopback:
     def start_jupyter(self, name: str) -> None:
         """That of a person, who has ended it."""
         self._python(f"jupyter-{name}", JUPYTER, str(self.place / f"jupyter-{name}.sock"))
+
+    def open_files(self, name: str) -> int:
+        """How many one of them has."""
+        return len([*Path(f"/proc/{self._running[name].pid}/fd").iterdir()])
+
+    @contextmanager
+    def without_helper(self) -> Iterator[None]:
+        """As while it starts anew."""
+        place = self.place / "helper.sock"
+        place.rename(self.place / "away.sock")
+        try:
+            yield
+        finally:
+            (self.place / "away.sock").rename(place)
 
     @contextmanager
     def linked(self, name: str, target: Path) -> Iterator[None]:

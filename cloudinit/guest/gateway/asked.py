@@ -44,15 +44,29 @@ def read_door(value: Any) -> Door | None:
     )
 
 
-def read_access(entry: dict[str, Any], name: str) -> tuple[bool, str | None]:
-    """Whether the person of this entry comes by SSH, and the passphrase of who comes by HTTPS."""
+@dataclass(frozen=True)
+class Access:
+    """How one person comes."""
+
+    ssh: bool
+    passphrase: str | None = field(default=None, repr=False)
+    """Of who comes by HTTPS."""
+    networks: tuple[str, ...] = ()
+    """From where they do."""
+
+
+def read_access(entry: dict[str, Any], name: str) -> Access:
+    """That of the person of this entry. Raises GuestError, quotes no value."""
     ways = entry.get("access", ["ssh"])
     need(isinstance(ways, list) and bool(ways), f"the access of {name} is malformed")
     sound = all(each in WAYS for each in ways) and len(set(ways)) == len(ways)
     need(sound, f"the access of {name} is malformed")
     if "web" not in ways:
-        need(entry.get("web_passphrase") is None, f"{name} has a passphrase and no web")
-        return True, None
+        unasked = any(entry.get(each) is not None for each in ("web_passphrase", "web_from"))
+        need(not unasked, f"{name} has a passphrase or networks, and no web")
+        return Access(ssh=True)
     text(name, PERSON, f"as a part of a web address, the name of {name}")
-    passphrase = entry.get("web_passphrase")
-    return "ssh" in ways, text(passphrase, PASSPHRASE, f"the passphrase of {name}")
+    networks = reading.networks(entry.get("web_from"), f"web_from of {name}")
+    need(bool(networks), f"{name} comes by HTTPS from nowhere")
+    passphrase = text(entry.get("web_passphrase"), PASSPHRASE, f"the passphrase of {name}")
+    return Access("ssh" in ways, passphrase, networks)

@@ -4,6 +4,8 @@ import json
 import pwd
 from pathlib import Path
 
+from guest import paths
+from guest.firewall import rules
 from guest.gateway import gates, passphrases, places, tickets
 from guest.gateway.asked import Door
 from guest.system import GuestError, folder, run, write
@@ -90,15 +92,19 @@ def _close() -> list[str]:
     return ["web"]
 
 
-def bind(name: str, enrollment: str, passphrase: str | None) -> list[str]:
-    """Let the person in by this passphrase and no other, or not at all; what changed, in a word.
+def bind(
+    name: str, enrollment: str, passphrase: str | None, networks: tuple[str, ...]
+) -> list[str]:
+    """Let the person in by this passphrase, from these networks, or not at all; what changed.
 
-    Who was in by another is out. Raises GuestError.
+    Who was in by another, or from others, is out. Raises GuestError.
     """
     if passphrase is None:
         changed = passphrases.forget(name)
     else:
-        changed = passphrases.bind(name, enrollment, passphrase)
+        target = json.loads(paths.MACHINE.read_text())["target"]
+        near = (rules.LOCAL_GATEWAY,) if target == "local" else ()
+        changed = passphrases.bind(name, enrollment, passphrase, (*networks, *near))
     if changed:
         leave(name)
     return ["passphrase"] if changed else []

@@ -16,6 +16,7 @@ from guest.system import GuestError
 from guest.totp import codes, verify
 
 WRONG = "The name, the passphrase or the code is wrong."
+ELSEWHERE = "You may not come from this network: ask your admin (web_allowed_from)."
 FAULT = "Codes cannot be judged just now: tell your admin."
 MOST = 256  # characters
 
@@ -40,6 +41,9 @@ def _judge(name: str, passphrase: str, code: str, address: str) -> tuple[str | N
     if not passphrases.is_right(name, enrollment, passphrase):
         _log(f"Failed passphrase for {name} from {address}")
         return None, WRONG
+    if not passphrases.may_come_from(name, address):
+        _log(f"Refused {name} from {address}: none of their networks")
+        return None, ELSEWHERE
     given: list[str] = []
 
     def let_in(name: str) -> None:

@@ -128,7 +128,9 @@ def apply(researcher: Researcher, uid: int, known: frozenset[str], made: bool) -
     now = Now(differs or other, known)
     bound = [module.bind(researcher, part, now) for module, part in _factors(researcher)]
     changed += [word for word in bound if word is not None]
-    changed += door.bind(name, researcher.enrollment, researcher.passphrase)
+    changed += door.bind(
+        name, researcher.enrollment, researcher.passphrase, researcher.web_from
+    )
     _home(name, uid)
     changed += _share(researcher, uid)
     if containers.is_shut(name):

@@ -47,6 +47,8 @@ class Researcher:
     """Whether they come by SSH."""
     passphrase: str | None = field(default=None, repr=False)
     """Theirs for the HTTPS door; None: they do not come by it."""
+    web_from: tuple[str, ...] = ()
+    """From where they come by it."""
 
     @property
     def ids(self) -> frozenset[str]:
@@ -107,12 +109,12 @@ def _researcher(name: Any, entry: Any) -> Researcher:
     for factor, module in factors.every().items():
         unasked = factor not in taken and any(entry.get(each) is not None for each in module.FIELDS)
         need(not unasked, f"{name} has a {factor} that is not asked for")
-    ssh, passphrase = asked.read_access(entry, name)
-    need(passphrase is None or "totp" in taken, f"{name} has web and no codes")
+    access = asked.read_access(entry, name)
+    need(access.passphrase is None or "totp" in taken, f"{name} has web and no codes")
     hours, networks = _remember(entry.get("remember"), name)
-    need(ssh or not hours, f"{name} is remembered and has no SSH")
+    need(access.ssh or not hours, f"{name} is remembered and has no SSH")
     # Without SSH nothing of its factors lets anybody in but the code, which both ask for.
-    bound = taken if ssh else tuple(each for each in taken if each == "totp")
+    bound = taken if access.ssh else tuple(each for each in taken if each == "totp")
     return Researcher(
         name=name,
         method=method,
@@ -122,8 +124,9 @@ def _researcher(name: Any, entry: Any) -> Researcher:
         remember_hours=hours,
         networks=networks,
         share=share.read(entry.get("share"), name),
-        ssh=ssh,
-        passphrase=passphrase,
+        ssh=access.ssh,
+        passphrase=access.passphrase,
+        web_from=access.networks,
     )
 
 

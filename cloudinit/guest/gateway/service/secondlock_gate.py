@@ -11,6 +11,7 @@ import asyncio
 import base64
 import grp
 import hashlib
+import ipaddress
 import json
 import os
 import re
@@ -127,8 +128,9 @@ class Sessions:
 class Gate:
     """The gate of one person."""
 
-    def __init__(self, told: dict[str, str], hub: str, jupyter: str, token: str) -> None:
+    def __init__(self, told: dict[str, Any], hub: str, jupyter: str, token: str) -> None:
         self.told, self._token = told, token
+        self._networks = [ipaddress.ip_network(each) for each in told["networks"]]
         parts = urlsplit(told["callback"])
         self.origin = f"{parts.scheme}://{parts.netloc}"
         self.base = parts.path.removesuffix("oauth_callback")
@@ -183,6 +185,7 @@ class Gate:
             raise web.HTTPServiceUnavailable(text=words, headers={"Retry-After": "5"}) from None
 
     async def _handle(self, asked: web.Request) -> web.StreamResponse:
+        self._refuse_elsewhere(asked)
         if asked.path == f"{self.base}oauth_callback":
             return await self._back_from_hub(asked)
         if asked.path_qs.startswith(self.base) or f"{asked.path}/" == self.base:
@@ -208,6 +211,15 @@ class Gate:
         if upgrade:
             return await self._talk(asked, mark)
         return await self._forward(asked)
+
+    def _refuse_elsewhere(self, asked: web.Request) -> None:
+        """Others may reach nginx from networks that are none of this person's. Raises HTTPForbidden.
+
+        nginx says where who asks is.
+        """
+        address = ipaddress.ip_address(asked.headers.get("X-Real-IP", "::"))
+        if not any(address in each for each in self._networks):
+            raise web.HTTPForbidden(text="You may not come from this network.")
 
     def _refuse_foreign(self, asked: web.Request, upgrade: bool) -> None:
         """What a page of another origin sends in the person's name. Raises HTTPForbidden."""

@@ -102,6 +102,20 @@ class Tickets:
         fresh.rename(self._place)
 
 
+_prepare = BaseHandler.prepare
+
+
+async def prepare(handler: BaseHandler) -> None:
+    """JupyterHub takes who cannot be asked about for nobody, whose sessions would end: 503 says more.
+
+    Raises HTTPError.
+    """
+    await _prepare(handler)
+    if getattr(handler, "secondlock_unheard", False):
+        raise web.HTTPError(503, LATER)
+
+
+BaseHandler.prepare = prepare
 LOGINS, STARTS = Turns(LOGINS_AT_ONCE, MOST_LOGINS), Turns(STARTS_AT_ONCE, MOST_STARTS)
 
 
@@ -142,7 +156,12 @@ class TwoFactors(Authenticator):
 
     async def refresh_user(self, user: Any, handler: Any = None, **_: object) -> bool:
         """Whether they may still be in: neither revoked, rotated nor frozen since."""
-        answer = await ask(self.helper, "holds", user.name, ticket=self.kept.get(user.name))
+        try:
+            answer = await ask(self.helper, "holds", user.name, ticket=self.kept.get(user.name))
+        except web.HTTPError:
+            if handler is not None:
+                handler.secondlock_unheard = True
+            raise
         return bool(answer["ok"])
 
 
