@@ -132,7 +132,8 @@ class Person:
     def bind(self) -> None:
         """Let them in by this and nothing else."""
         codes.enroll(self.name, self.issued)
-        door.bind(self.name, self.enrollment, self.passphrase, self.networks)
+        access = asked.Access(True, self.passphrase, self.networks)
+        door.bind(self.name, self.enrollment, access)
 
 
 def missing() -> str | None:
@@ -176,6 +177,7 @@ def lay_out(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "CERTIFICATE": state / "certificate.pem",
         "KEY": state / "key.pem",
         "PASSPHRASES": state / "passphrases",
+        "NETWORKS": state / "networks",
         "RUN": run,
         "TICKETS": run / "tickets",
         "GATES": run / "gates",

@@ -312,7 +312,8 @@ async def main():
             refused += error.status_code == 503
     await asyncio.gather(*[one() for _ in range(8)])
     await one()
-    print(most, refused, it.configuration({"host": "h", "port": 1}).JupyterHub.concurrent_spawn_limit)
+    hub = it.configuration({"host": "h", "port": 1}).JupyterHub
+    print(most, refused, hub.concurrent_spawn_limit)
 
 asyncio.run(main())
 """
@@ -405,6 +406,20 @@ def test_a_phone_that_was_given_back_leaves_no_browser_in(
     for place in (first.url("/x", "alice"), first.url("/hub/home")):
         assert "/hub/login" in first.ask(place).url
     assert browser.ask(browser.url("/x", "alice")).status == 200
+
+
+def test_no_other_site_logs_anybody_out(loopback: Loopback, alice: Person) -> None:
+    browser = enter(loopback, alice)
+    for site, url in (
+        ("cross-site", browser.url("/logout", "alice")),
+        ("same-site", browser.url("/logout", "alice")),  # another person's place
+        ("cross-site", browser.url("/hub/logout")),
+    ):
+        led = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": "navigate"}
+        assert browser.ask(url, headers=led).status == 403
+    assert browser.ask(browser.url("/x", "alice")).status == 200
+    own = {"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "navigate"}
+    assert "/hub/login" in browser.ask(browser.url("/logout", "alice"), headers=own).url
 
 
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion")

@@ -213,7 +213,10 @@ def test_a_ticket_is_over_with_what_it_stands_for(alice: Person) -> None:
 
 
 def test_a_ticket_is_over_with_the_phone_that_gave_it(alice: Person) -> None:
-    tickets_of = [log_in(alice)["ticket"], log_in(alice, code=alice.issued["emergency"][0])["ticket"]]
+    tickets_of = [
+        log_in(alice)["ticket"],
+        log_in(alice, code=alice.issued["emergency"][0])["ticket"],
+    ]
     tablet = {"tablet": ["a" * 32, "b" * 40]}
     codes.enroll("alice", {**alice.issued, "others": tablet})
     assert all(ask("holds", ticket=each)["ok"] for each in tickets_of)
@@ -372,9 +375,16 @@ def test_who_comes_or_goes_ends_nobody_elses_connections(
     (again,) = [argv for argv in found if argv[1] == "restart"]
     assert again[2:] == ("secondlock-hub.service", "secondlock-web.service")
     found.clear()
+    with monkeypatch.context() as cut:  # in the middle
+        cut.setattr(door, "leave", lambda _: 1 / 0)
+        cut.setattr(gates, "opened", lambda: ["alice"])
+        with pytest.raises(ZeroDivisionError):
+            door.apply(None, "local", None)
+    found.clear()
     assert door.apply(None, "local", None) == ["web"]
     assert [argv[1] for argv in found] == ["stop"]
     assert not places.KEY.exists()
+    assert door.apply(None, "local", None) == []
 
 
 def _door() -> Any:
@@ -398,11 +408,11 @@ def _roster(**of_alice: object) -> dict[str, Any]:
 def test_a_roster_says_who_comes_by_https() -> None:
     found = parse(json.dumps({**envelope(**_roster()), "web_port": 20001}))
     assert (found.door.host, found.web_port) == ("lab.demo.localhost", 20001)
-    assert found.researchers["alice"].passphrase == "a" * 20
-    assert found.researchers["alice"].web_from == ("192.0.2.0/24",)
-    assert (found.researchers["bob"].passphrase, found.researchers["bob"].ssh) == (None, True)
+    alice, bob = (found.researchers[name].access for name in ("alice", "bob"))
+    assert (alice.passphrase, alice.networks, alice.web) == ("a" * 20, ("192.0.2.0/24",), True)
+    assert (bob.ssh, bob.web) == (True, False)
     alone = parse(json.dumps(envelope(**_roster(access=["web"], ssh_keys=[]))))
-    assert (alone.researchers["alice"].ssh, list(alone.researchers["alice"].parts)) == (
+    assert (alone.researchers["alice"].access.ssh, list(alone.researchers["alice"].parts)) == (
         False,
         ["totp"],
     )

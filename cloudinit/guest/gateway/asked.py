@@ -46,13 +46,18 @@ def read_door(value: Any) -> Door | None:
 
 @dataclass(frozen=True)
 class Access:
-    """How one person comes."""
+    """How one person comes in."""
 
-    ssh: bool
+    ssh: bool = True
     passphrase: str | None = field(default=None, repr=False)
     """Of who comes by HTTPS."""
     networks: tuple[str, ...] = ()
     """From where they do."""
+
+    @property
+    def web(self) -> bool:
+        """Whether they come by HTTPS."""
+        return self.passphrase is not None
 
 
 def read_access(entry: dict[str, Any], name: str) -> Access:
@@ -64,7 +69,7 @@ def read_access(entry: dict[str, Any], name: str) -> Access:
     if "web" not in ways:
         unasked = any(entry.get(each) is not None for each in ("web_passphrase", "web_from"))
         need(not unasked, f"{name} has a passphrase or networks, and no web")
-        return Access(ssh=True)
+        return Access()
     text(name, PERSON, f"as a part of a web address, the name of {name}")
     networks = reading.networks(entry.get("web_from"), f"web_from of {name}")
     need(bool(networks), f"{name} comes by HTTPS from nowhere")

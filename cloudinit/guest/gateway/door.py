@@ -6,8 +6,8 @@ from pathlib import Path
 
 from guest import paths
 from guest.firewall import rules
-from guest.gateway import gates, passphrases, places, tickets
-from guest.gateway.asked import Door
+from guest.gateway import gates, networks, passphrases, places, tickets
+from guest.gateway.asked import Access, Door
 from guest.system import GuestError, folder, run, write
 
 PORT = {"local": 8443, "aws": 443}
@@ -83,36 +83,44 @@ def _close() -> list[str]:
     """Nobody comes in by it, and nothing listens."""
     if not places.HUB_CONFIG.exists():
         return []
-    places.HUB_CONFIG.unlink()
+    run("systemctl", "stop", *reversed(UNITS))
     for name in gates.opened():
         leave(name)
-    run("systemctl", "stop", *reversed(UNITS))
     for each in (places.CERTIFICATE, places.KEY):
         each.unlink(missing_ok=True)
+    places.HUB_CONFIG.unlink()  # last: cut off before that, it is shut again
     return ["web"]
 
 
-def bind(
-    name: str, enrollment: str, passphrase: str | None, networks: tuple[str, ...]
-) -> list[str]:
-    """Let the person in by this passphrase, from these networks, or not at all; what changed.
+def bind(name: str, enrollment: str, access: Access) -> list[str]:
+    """Let the person in by this and nothing else, or not at all; what changed, in words.
 
-    Who was in by another, or from others, is out. Raises GuestError.
+    Who was in by another passphrase, or from other networks, is out. Raises GuestError.
     """
-    if passphrase is None:
-        changed = passphrases.forget(name)
+    changed = []
+    if access.passphrase is None:
+        passphrase = passphrases.forget(name)
     else:
-        target = json.loads(paths.MACHINE.read_text())["target"]
-        near = (rules.LOCAL_GATEWAY,) if target == "local" else ()
-        changed = passphrases.bind(name, enrollment, passphrase, (*networks, *near))
+        passphrase = passphrases.bind(name, enrollment, access.passphrase)
+    if passphrase:
+        changed.append("passphrase")
+    if networks.bind(name, _from(access)) if access.web else networks.forget(name):
+        changed.append("networks")
     if changed:
         leave(name)
-    return ["passphrase"] if changed else []
+    return changed
+
+
+def _from(access: Access) -> tuple[str, ...]:
+    """From where their connections come: to the target local all do by QEMU's gateway."""
+    local = json.loads(paths.MACHINE.read_text())["target"] == "local"
+    return (*access.networks, rules.LOCAL_GATEWAY) if local else access.networks
 
 
 def forget(name: str) -> None:
     """The person is out, and has no passphrase any more."""
     passphrases.forget(name)
+    networks.forget(name)
     leave(name)
 
 

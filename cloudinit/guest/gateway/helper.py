@@ -26,7 +26,7 @@ LISTENING = 3  # the socket's descriptor (sd_listen_fds(3))
 MOST = 64 * 1024  # bytes of a question
 PATIENCE = 30.0  # seconds for a question to come
 AT_ONCE = 32  # questions; the others wait for systemd's socket
-# The hub has people wait for their turn (secondlock_hub.py): what is more than these is none of its.
+# The hub has people wait for their turn (secondlock_hub.py): it asks no more than these at once.
 LOGINS_AT_ONCE = 4  # each takes 16 MiB while it is judged
 STARTS_AT_ONCE = 5
 LOOK = 2.0  # seconds between two looks at who is in

@@ -9,7 +9,7 @@ import ipaddress
 import syslog
 
 from guest.closing import sign
-from guest.gateway import passphrases, tickets
+from guest.gateway import networks, passphrases, tickets
 from guest.methods import factors
 from guest.roster.document import NAME
 from guest.system import GuestError
@@ -41,13 +41,13 @@ def _judge(name: str, passphrase: str, code: str, address: str) -> tuple[str | N
     if not passphrases.is_right(name, enrollment, passphrase):
         _log(f"Failed passphrase for {name} from {address}")
         return None, WRONG
-    if not passphrases.may_come_from(name, address):
+    if not networks.may_come_from(name, address):
         _log(f"Refused {name} from {address}: none of their networks")
         return None, ELSEWHERE
     given: list[str] = []
 
     def let_in(name: str) -> None:
-        given.append(tickets.issue(name, enrollment))
+        given.append(tickets.issue(name, enrollment, tickets.by_code(name)))
 
     verdict, words = verify.decide(
         name, code, lambda now: _fits(now, enrollment), address, let_in, door=", by HTTPS"

@@ -1,11 +1,7 @@
-"""What the passphrase of the HTTPS door is told by: a slow hash of it (RFC 7914, scrypt).
-
-With it lies from where its person may come.
-"""
+"""What the passphrase of the HTTPS door is told by: a slow hash of it (RFC 7914, scrypt)."""
 
 import hashlib
 import hmac
-import ipaddress
 import json
 import secrets
 from contextlib import suppress
@@ -18,17 +14,12 @@ COST, BLOCK, PARALLEL = 2**14, 8, 1  # 16 MiB; a twentieth of a second, emulated
 _NOBODY = {"enrollment": "", "salt": "00" * 16, "hash": ""}
 
 
-def bind(name: str, enrollment: str, passphrase: str, networks: tuple[str, ...]) -> bool:
-    """Let this passphrase in, from these networks, and no other; True where that is a change.
-
-    Raises GuestError.
-    """
-    known = _known(name)
-    if known["enrollment"] != enrollment:
-        salt = secrets.token_bytes(16)
-        hashed = _hash(passphrase, salt).hex()
-        known = {"enrollment": enrollment, "salt": salt.hex(), "hash": hashed}
-    known = {**known, "networks": [*networks]}
+def bind(name: str, enrollment: str, passphrase: str) -> bool:
+    """Let this passphrase in and no other; True where that is a change. Raises GuestError."""
+    if has(name, enrollment):
+        return False
+    salt = secrets.token_bytes(16)
+    known = {"enrollment": enrollment, "salt": salt.hex(), "hash": _hash(passphrase, salt).hex()}
     folder(places.STATE, 0o700)
     folder(places.PASSPHRASES, 0o700)
     return write(places.PASSPHRASES / name, json.dumps(known, sort_keys=True) + "\n", 0o600)
@@ -44,20 +35,6 @@ def forget(name: str) -> bool:
 def has(name: str, enrollment: str) -> bool:
     """Whether the person has one, issued under this id."""
     return bool(_known(name)["enrollment"] == enrollment)
-
-
-def networks(name: str) -> list[str]:
-    """From where the person may come; empty: from nowhere."""
-    return list(_known(name).get("networks", []))
-
-
-def may_come_from(name: str, address: str) -> bool:
-    """Whether it is in their networks."""
-    try:
-        known = ipaddress.ip_address(address)
-    except ValueError:
-        return False
-    return any(known in ipaddress.ip_network(each) for each in networks(name))
 
 
 def is_right(name: str, enrollment: str, passphrase: str) -> bool:

@@ -13,9 +13,10 @@ HUB_CONFIG = CONFIG / "hub.json"
 LISTEN, NAMES, PEOPLE = CONFIG / "listen.conf", CONFIG / "hub.conf", CONFIG / "people.conf"
 
 STATE = paths.STATE / "web"
-"""Root's alone: the certificate with its key, and what each person's passphrase hashes to."""
+"""Root's alone: the certificate with its key, and of each person what their passphrase hashes to and
+from where they come."""
 CERTIFICATE, KEY = STATE / "certificate.pem", STATE / "key.pem"
-PASSPHRASES = STATE / "passphrases"
+PASSPHRASES, NETWORKS = STATE / "passphrases", STATE / "networks"
 
 RUN = Path("/run/secondlock-gateway")
 """Root's alone: who came in (`tickets`), and what each open gate was told (`gates`)."""

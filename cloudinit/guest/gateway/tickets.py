@@ -23,15 +23,11 @@ HOURS = 12
 MOST = 8  # of one person at a time: the oldest goes
 
 
-def issue(name: str, enrollment: str) -> str:
-    """A new ticket of this person, for the code that was found right just now.
+def issue(name: str, enrollment: str, by: str) -> str:
+    """A new ticket of this person, which is over with what let them in (`by_code`).
 
-    The caller holds `codes.locked(name)`. Raises GuestError, CodesError where it cannot be kept.
+    The caller holds `codes.locked(name)`. Raises GuestError where it cannot be kept.
     """
-    issued = codes.issued(name)
-    if issued is None:
-        raise GuestError(f"{name} has no codes")
-    by = _showed(issued, codes.slate(name, issued))
     ticket, until = secrets.token_hex(32), time.time() + HOURS * 3600
     one = {"hash": _hash(ticket), "enrollment": enrollment, "by": by, "until": until}
     folder(places.TICKETS, 0o700)
@@ -80,7 +76,9 @@ def _all_live(name: str, found: list[dict[str, Any]]) -> bool:
     except codes.CodesError:
         return False
     enrollment, marks = issued["enrollment"], _marks(issued)
-    same = all((each["enrollment"], each.get("by") in marks) == (enrollment, True) for each in found)
+    same = all(
+        (each["enrollment"], each.get("by") in marks) == (enrollment, True) for each in found
+    )
     return same and passphrases.has(name, enrollment)
 
 
@@ -95,9 +93,12 @@ def _emergency(issued: dict[str, Any]) -> str:
     return f"codes {issued.get('codes', issued['enrollment'])}"
 
 
-def _showed(issued: dict[str, Any], slate: dict[str, Any]) -> str:
-    """The mark of what showed the code that was used last."""
-    device = slate["device"]
+def by_code(name: str) -> str:
+    """What showed the code of this person's that was used last. Raises GuestError, CodesError."""
+    issued = codes.issued(name)
+    if issued is None:
+        raise GuestError(f"{name} has no codes")
+    device = codes.slate(name, issued)["device"]
     if device == verify.EMERGENCY:
         return _emergency(issued)
     if "secret" in issued and device == issued.get("first", codes.PHONE):

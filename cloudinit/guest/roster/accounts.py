@@ -95,7 +95,7 @@ def _check_free(name: str, uid: int) -> None:
 def _groups(researcher: Researcher) -> tuple[str, ...]:
     """sshd lets nobody in who is in no group of a method's."""
     group = services.methods()[researcher.method]["group"]
-    return (ALL, group) if researcher.ssh else (ALL,)
+    return (ALL, group) if researcher.access.ssh else (ALL,)
 
 
 def _renew(researcher: Researcher, uid: int) -> bool:
@@ -128,9 +128,7 @@ def apply(researcher: Researcher, uid: int, known: frozenset[str], made: bool) -
     now = Now(differs or other, known)
     bound = [module.bind(researcher, part, now) for module, part in _factors(researcher)]
     changed += [word for word in bound if word is not None]
-    changed += door.bind(
-        name, researcher.enrollment, researcher.passphrase, researcher.web_from
-    )
+    changed += door.bind(name, researcher.enrollment, researcher.access)
     _home(name, uid)
     changed += _share(researcher, uid)
     if containers.is_shut(name):

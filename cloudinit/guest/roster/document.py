@@ -8,7 +8,7 @@ from typing import Any
 
 from guest import factors, methods, reading
 from guest.gateway import asked
-from guest.gateway.asked import Door
+from guest.gateway.asked import Access, Door
 from guest.methods import METHODS
 from guest.reading import flag, is_number, need, texts
 from guest.system import GuestError
@@ -43,12 +43,7 @@ class Researcher:
     """From where, then."""
     share: Share | None = None
     """What they may take of a machine that others share; None: all of it."""
-    ssh: bool = True
-    """Whether they come by SSH."""
-    passphrase: str | None = field(default=None, repr=False)
-    """Theirs for the HTTPS door; None: they do not come by it."""
-    web_from: tuple[str, ...] = ()
-    """From where they come by it."""
+    access: Access = field(default_factory=Access, repr=False)
 
     @property
     def ids(self) -> frozenset[str]:
@@ -110,7 +105,7 @@ def _researcher(name: Any, entry: Any) -> Researcher:
         unasked = factor not in taken and any(entry.get(each) is not None for each in module.FIELDS)
         need(not unasked, f"{name} has a {factor} that is not asked for")
     access = asked.read_access(entry, name)
-    need(access.passphrase is None or "totp" in taken, f"{name} has web and no codes")
+    need(not access.web or "totp" in taken, f"{name} has web and no codes")
     hours, networks = _remember(entry.get("remember"), name)
     need(access.ssh or not hours, f"{name} is remembered and has no SSH")
     # Without SSH nothing of its factors lets anybody in but the code, which both ask for.
@@ -124,16 +119,14 @@ def _researcher(name: Any, entry: Any) -> Researcher:
         remember_hours=hours,
         networks=networks,
         share=share.read(entry.get("share"), name),
-        ssh=access.ssh,
-        passphrase=access.passphrase,
-        web_from=access.networks,
+        access=access,
     )
 
 
 def _door(value: Any, researchers: Collection[Researcher]) -> Door | None:
     """Who has it needs a machine that has it, and the other way round."""
     door = asked.read_door(value)
-    has = any(each.passphrase is not None for each in researchers)
+    has = any(each.access.web for each in researchers)
     need(
         has == (door is not None), "some have web and the machine has none, or the other way round"
     )

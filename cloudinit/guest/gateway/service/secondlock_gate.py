@@ -20,7 +20,6 @@ import socket
 import stat
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -44,7 +43,7 @@ UNHEARD = 60.0  # seconds that what is open stays so while the hub says nothing
 SOON = 10.0  # seconds for the hub to answer
 LASTS = 600.0  # seconds from the hub's form back to here
 MOST_STATES, MOST_SESSIONS = 50, 50
-LARGEST = 512 << 20  # bytes of a WebSocket's message
+LARGEST = 64 << 20  # bytes of a WebSocket's message, which is held whole (the unit's MemoryMax=)
 PING = 30.0  # seconds
 STARTS = 20.0  # seconds that Jupyter may take from its socket to its first answer
 GROUP = "secondlock-gates"
@@ -206,6 +205,8 @@ class Gate:
                 raise web.HTTPForbidden(text="Log in again.")
             return self._to_hub(asked)
         if asked.path == "/logout":
+            if asked.headers.get("Sec-Fetch-Site") in FOREIGN:
+                raise web.HTTPForbidden(text="Asked by another site.")
             await self.sessions.end(mark)
             return _to(f"{self.told['hub']}/hub/logout")
         if upgrade:
@@ -213,9 +214,9 @@ class Gate:
         return await self._forward(asked)
 
     def _refuse_elsewhere(self, asked: web.Request) -> None:
-        """Others may reach nginx from networks that are none of this person's. Raises HTTPForbidden.
+        """nginx is reached from other people's networks too. Raises HTTPForbidden.
 
-        nginx says where who asks is.
+        It says where who asks is.
         """
         address = ipaddress.ip_address(asked.headers.get("X-Real-IP", "::"))
         if not any(address in each for each in self._networks):

@@ -106,7 +106,7 @@ _prepare = BaseHandler.prepare
 
 
 async def prepare(handler: BaseHandler) -> None:
-    """JupyterHub takes who cannot be asked about for nobody, whose sessions would end: 503 says more.
+    """JupyterHub takes who cannot be asked about for nobody, and their sessions would end.
 
     Raises HTTPError.
     """
@@ -179,6 +179,12 @@ def forget(db: Any, name: str) -> None:
 
 class Logout(LogoutHandler):
     """JupyterHub's own only asks the browser to forget its cookie; this ends all, and the gate."""
+
+    async def get(self) -> None:
+        """Where another site leads is no logout. Raises HTTPError."""
+        if self.request.headers.get("Sec-Fetch-Site") == "cross-site":
+            raise web.HTTPError(403, "Asked by another site.")
+        await super().get()
 
     async def default_handle_logout(self) -> None:
         """Forget the person everywhere, in other browsers too."""
