@@ -15,7 +15,7 @@ import time
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pulumi
 from pulumi import dynamic
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from infra.local.host import LocalHost
     from infra.plan import MachinePlan
 
+_T = TypeVar("_T")
 BOOT_SECONDS = 900.0  # some 40 s alone; software emulation on a busy computer takes its time
 DOOR_SECONDS = 180.0
 SYNC_SECONDS = 300.0
@@ -420,20 +421,28 @@ def _without_upgrade(olds: Props, news: Props, lacks: str) -> Props:
 def _upgrade(machine: _Machine) -> FaultError | None:
     """Bring the bundle to the machine; why that did not happen, if so."""
     back = machine.props["bundle"].endswith(_BACK)
-    try:
+
+    def once() -> None:
         with machine.voice.busy("upgrading"):
             upgrade(machine.agent, _sha256(machine.props), back, machine.is_running)
+
+    try:
+        _in_spite_of_a_panic(machine, once)
     except (qemu.MachineError, AgentError) as error:
         return error
     return None
 
 
 def _sync(machine: _Machine, message: bytes) -> tuple[int, bytes]:
-    """Exit code and output of secondlock-sync; once more where a panic cut it off."""
+    """Exit code and output of secondlock-sync."""
+    return _in_spite_of_a_panic(
+        machine,
+        lambda: machine.agent.run(_SYNC, message, SYNC_SECONDS, machine.is_running)[:2],
+    )
 
-    def once() -> tuple[int, bytes]:
-        return machine.agent.run(_SYNC, message, SYNC_SECONDS, machine.is_running)[:2]
 
+def _in_spite_of_a_panic(machine: _Machine, once: Callable[[], _T]) -> _T:
+    """What `once` gives; asked again where the machine started again meanwhile (decision 14)."""
     try:
         return once()
     except AwayError:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from infra.local.agent import AwayError
 from infra.local.qemu import MachineError
 from infra.model.reading import from_json
 
@@ -25,8 +24,9 @@ SECONDS = 300.0
 def upgrade(agent: GuestAgent, digest: str, back: bool, alive: Callable[[], bool]) -> None:
     """Have the machine run the bundle with this SHA-256, which is this checkout's.
 
-    `back` allows one that it has gone on from before. Raises AgentError, and MachineError where the
-    machine refuses and keeps what it had; LackingError where it always will.
+    `back` allows one that it has gone on from before. Raises AgentError, of which AwayError where
+    the machine restarted in the middle, and MachineError where it refuses and keeps what it had;
+    LackingError where it always will.
     """
     from cloudinit.bundle import bundle
     from cloudinit.receive import receiver
@@ -35,10 +35,7 @@ def upgrade(agent: GuestAgent, digest: str, back: bool, alive: Callable[[], bool
     if ours.digest != digest:
         raise MachineError("Secondlock's files changed after the plan was made")
     argv = ["/usr/bin/python3", "-I", "-c", receiver(), digest, *(["--back"] if back else [])]
-    try:
-        code, out, err = agent.run(argv, ours.data, SECONDS, alive)
-    except AwayError:
-        raise MachineError("it restarted in the middle of its upgrade") from None
+    code, out, err = agent.run(argv, ours.data, SECONDS, alive)
     try:
         told = dict(from_json(out))
     except (ValueError, TypeError):

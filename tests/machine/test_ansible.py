@@ -79,6 +79,7 @@ def host(machine: Machine, tmp_path: Path) -> Iterator[tuple[str, Path]]:
         shell.close(force=True)
 
 
+@pytest.mark.long
 def test_ansible_works_over_a_connection_that_is_open(
     ansible: Path, host: tuple[str, Path]
 ) -> None:

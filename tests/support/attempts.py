@@ -130,10 +130,12 @@ PROCESSES = (
     _shell("send a signal to another's process", "kill -0 {pid}"),
     _python(
         "trace another's process",
-        "import ctypes, sys\n"
+        "import ctypes, os, sys\n"
         "libc = ctypes.CDLL(None)\n"
-        "attached = libc.ptrace(16, {pid}, 0, 0) == 0 and libc.ptrace(17, {pid}, 0, 0) == 0\n"
-        "sys.exit(0 if attached else 1)",
+        "if libc.ptrace(16, {pid}, 0, 0) != 0:\n"
+        "    sys.exit(1)\n"
+        "os.waitpid({pid}, 0)\n"
+        "libc.ptrace(17, {pid}, 0, 0)",
     ),
     _python(
         "read another's memory",

@@ -27,7 +27,7 @@ from guest.system import GuestError, folder, write
 INTERVAL = (
     2.0  # seconds: what the kernel said before is whole, and the journal has the login by then
 )
-LOOKS = 30.0  # seconds between two looks at what was lost
+LOOKS = 15.0  # seconds between two looks at what was lost
 MOST = 50_000  # records that wait for room
 BANS = Path("/var/log/fail2ban.log")
 PLACES = paths.RUN / "audit-places.json"  # for this boot, as is what it speaks of
