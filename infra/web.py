@@ -1,8 +1,8 @@
 """The HTTPS door of a machine: its names, its certificate, and the authority that people trust.
 
-Nobody else vouches for a machine, so the stack does: its authority (CA) is derived from the seed as
-all else is, may sign for servers of the stack's own names and nothing else (RFC 5280, 4.2.1.10), and
-its key is never outside this program. `enroll` hands its certificate out.
+Nobody else vouches for a machine, so the stack does: its authority (CA) is derived from the seed,
+may sign for servers of the stack's own names alone (RFC 5280, 4.2.1.10), and its key is never
+outside this program. `enroll` hands its certificate out.
 
 On the target local names end in `.localhost`, which browsers take for their own computer (RFC 6761,
 6.3): there the machine's port is.

@@ -13,7 +13,7 @@ HUB_CONFIG = CONFIG / "hub.json"
 LISTEN, NAMES, PEOPLE = CONFIG / "listen.conf", CONFIG / "hub.conf", CONFIG / "people.conf"
 
 STATE = paths.STATE / "web"
-"""Root's alone: the certificate with its key, and of each person what their passphrase hashes to and
+"""Root's alone: the certificate with its key; of each person what their passphrase hashes to, and
 from where they come."""
 CERTIFICATE, KEY = STATE / "certificate.pem", STATE / "key.pem"
 PASSPHRASES, NETWORKS = STATE / "passphrases", STATE / "networks"
