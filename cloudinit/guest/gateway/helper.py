@@ -162,7 +162,8 @@ def listen(listening: socket.socket, allowed: int) -> NoReturn:
             try:
                 connection, _ = listening.accept()
                 serve(connection, allowed)
-            except OSError as error:  # too many files are open
+            # One question's fault is none of the others'; of too many open files it waits.
+            except Exception as error:  # noqa: BLE001
                 syslog.syslog(syslog.LOG_ERR, f"{type(error).__name__}: {error}")
                 time.sleep(1)
 

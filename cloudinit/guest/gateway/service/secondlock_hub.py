@@ -143,12 +143,13 @@ class TwoFactors(Authenticator):
         user = data.get("username", "").strip().lower()
         said = {"passphrase": data.get("password", "").strip(), "code": data.get("otp", "")}
         said["code"] = "".join(said["code"].split()).replace("-", "")
-        address, before = handler.request.remote_ip, self.kept.get(user)
+        address = handler.request.remote_ip
         async with LOGINS.one():
             answer = await ask(self.helper, "log in", user, address=address, **said)
         if not answer["ok"]:
             raise web.HTTPError(403, answer["words"])
         # Whose last ticket is over was out, whichever browsers have not heard of it.
+        before = self.kept.get(user)
         if not before or not (await ask(self.helper, "holds", user, ticket=before))["ok"]:
             forget(handler.db, user)
         self.kept.put(user, answer["ticket"])
