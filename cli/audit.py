@@ -7,6 +7,7 @@ import datetime as dt
 import heapq
 import re
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from typing import Annotated, Any
 
@@ -28,8 +29,11 @@ FIELDS = (
 """What a record may say; docs/reference/audit.md has what each means."""
 _AGO = re.compile(r"(\d{1,5})([mhd])")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
+_BEGINS = re.compile(r";(?=[\s\"']*[=+@-])")
 _MANY = 200
 """Breaks that are told of one machine."""
+_PAUSES = (2.0, 4.0, 8.0, 16.0, 30.0)
+"""Seconds: a machine sends what it has recorded within a minute."""
 
 PersonOption = Annotated[
     str | None,
@@ -123,8 +127,10 @@ def _merged(trails: Iterable[Trail]) -> Iterator[dict[str, Any]]:
 
 
 def _named(trail: Trail) -> Iterator[dict[str, Any]]:
+    """Those that have not run out."""
     for record in trail.once():
-        yield {**record, "machine": trail.machine}
+        if trail.whole is None or record["time"] >= trail.whole:
+            yield {**record, "machine": trail.machine}
 
 
 def _verify(stack: Stack, trails: Iterable[Trail], as_json: bool) -> None:
@@ -151,15 +157,21 @@ def _verify(stack: Stack, trails: Iterable[Trail], as_json: bool) -> None:
 
 
 def _breaks(trail: Trail) -> tuple[int, list[chain.Break]]:
-    seen = set[int]()
-
-    def counted() -> Iterator[dict[str, Any]]:
-        for record in trail.records():
-            seen.add(record["seq"])
-            yield record
-
-    found = list(chain.verify(counted(), trail.end))
+    """How many records there are, and where they do not hold. What the machine has recorded and not
+    sent yet is waited for."""
+    for pause in (*_PAUSES, None):
+        seen = set[int]()
+        found = list(chain.verify(_counted(trail, seen), trail.end, trail.whole))
+        if pause is None or trail.end is None or max(seen, default=0) >= trail.end.seq:
+            break
+        time.sleep(pause)
     return len(seen), found
+
+
+def _counted(trail: Trail, seen: set[int]) -> Iterator[dict[str, Any]]:
+    for record in trail.records():
+        seen.add(record["seq"])
+        yield record
 
 
 def _told(found: chain.Break) -> str:
@@ -179,15 +191,19 @@ def _line(record: dict[str, Any]) -> str:
 
 
 def _write_csv(found: Iterable[dict[str, Any]]) -> None:
-    out = csv.writer(sys.stdout, lineterminator="\r\n")
+    out = csv.writer(sys.stdout, lineterminator="\r\n", quoting=csv.QUOTE_ALL)
     out.writerow(FIELDS)
     for record in found:
         out.writerow([_cell(record.get(name, "")) for name in FIELDS])
 
 
 def _cell(value: Any) -> str:
-    """As text: to a spreadsheet what begins like a formula would be one (OWASP, CSV injection)."""
-    text = brief(str(value), 1000)
+    """As text: to a spreadsheet what begins like a formula would be one (OWASP, CSV injection).
+
+    Also behind a semicolon: where spreadsheets separate by those, a cell begins there, whatever
+    quotes there are.
+    """
+    text = _BEGINS.sub(";'", brief(str(value), 1000))
     return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
 
 

@@ -18,6 +18,8 @@ class Trail:
     lines: Iterable[bytes | str]
     end: Head | None = None
     """The last record as the machine itself says, where it was asked and answered."""
+    whole: str | None = None
+    """The time from which on nothing has run out, where that is known (`chain.verify`)."""
 
     def records(self) -> Iterator[dict[str, Any]]:
         """Each that can be read: half a line, left by a machine that was cut off, comes again."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from cli.trails import Trail
 from cloudinit.guest.audit import chain
 from cloudinit.guest.audit.chain import Head
 from infra.aws.policies import audit_log_group_name
+from infra.model.settings import audit_days
 
 if TYPE_CHECKING:
     import boto3
@@ -38,9 +40,18 @@ def trails(
         logs = here.client("logs", config=client_config())
         those = {name: one for name, one in machines.items() if one.region == region}
         last = _ends(stack, here, those) if ends else {}
-        for name in sorted({*_streams(stack, logs), *those}):
-            found.append(Trail(name, _Lines(stack, logs, name, since), last.get(name)))
+        streams = _streams(stack, logs)
+        for name in sorted({*streams, *those}):
+            lines, whole = _Lines(stack, logs, name, since), _whole(stack, streams.get(name, 0))
+            found.append(Trail(name, lines, last.get(name), whole))
     return found
+
+
+def _whole(stack: Stack, created: int) -> str | None:
+    """The time from which on nothing has run out: any, where the stream is younger than what is
+    kept. Nobody can take out single lines, but whoever may can begin a stream anew."""
+    age = time.time() - created / 1000
+    return "" if age < dt.timedelta(days=audit_days(stack.values())).total_seconds() else None
 
 
 @dataclass(frozen=True)
@@ -82,16 +93,17 @@ class _Lines:
                 token = {"nextToken": following}
 
 
-def _streams(stack: Stack, logs: CloudWatchLogsClient) -> list[str]:
-    """Whose records there are. Raises ProblemsError."""
+def _streams(stack: Stack, logs: CloudWatchLogsClient) -> dict[str, int]:
+    """Whose records there are, and since when, in milliseconds since 1970. Raises ProblemsError."""
     group = audit_log_group_name(stack.name)
     with explained(stack, "logs"):
         try:
             pages = logs.get_paginator("describe_log_streams").paginate(logGroupName=group)
-            return [one.get("logStreamName", "") for page in pages for one in page["logStreams"]]
+            streams = [one for page in pages for one in page["logStreams"]]
+            return {one.get("logStreamName", ""): one.get("creationTime", 0) for one in streams}
         except ClientError as error:
             if _is_missing(error):
-                return []
+                return {}
             raise
 
 
@@ -108,6 +120,6 @@ def _is_missing(error: ClientError) -> bool:
     return error.response.get("Error", {}).get("Code") == "ResourceNotFoundException"
 
 
-def _milliseconds(time: str) -> int:
-    when = dt.datetime.fromisoformat(time.removesuffix("Z")).replace(tzinfo=dt.timezone.utc)
+def _milliseconds(written: str) -> int:
+    when = dt.datetime.fromisoformat(written.removesuffix("Z")).replace(tzinfo=dt.timezone.utc)
     return int(when.timestamp() * 1000)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -18,8 +17,6 @@ from infra.local.agent import AgentError, GuestAgent
 from infra.local.host import audit_folder
 from infra.model.settings import audit_days
 
-_SENT_WITHIN = 60.0
-"""Seconds in which a machine sends what it has recorded."""
 _ANSWER_WITHIN = 10.0
 _STATE = "/run/secondlock/audit.json"  # guest/audit/follow.py
 
@@ -29,20 +26,25 @@ def trails(
 ) -> list[Trail]:
     """A trail of each file, and of each machine. With `ends`, machines that run are asked."""
     files = _files(stack)
-    prune(stack)
+    whole = prune(stack)
     found = []
     for name in sorted({*files, *machines}):
         file = files.get(name, audit_folder(stack.state) / f"{name}.jsonl")
-        end = _end(machines[name], file) if ends and name in machines else None
-        found.append(Trail(name, _Lines(file), end))
+        end = _end(machines[name]) if ends and name in machines else None
+        found.append(Trail(name, _Lines(file), end, whole))
     return found
 
 
-def prune(stack: Stack) -> None:
-    """Give back what has run out, of all machines. Raises ProblemsError, OSError."""
-    oldest = dt.datetime.now(dt.timezone.utc) - dt.timedelta(days=audit_days(stack.values()))
+def prune(stack: Stack) -> str:
+    """Give back what has run out, of all machines; the time before which that is so.
+
+    Raises ProblemsError, OSError.
+    """
+    days = dt.timedelta(days=audit_days(stack.values()))
+    oldest = f"{dt.datetime.now(dt.timezone.utc) - days:%Y-%m-%dT%H:%M:%S}.000Z"
     for file in _files(stack).values():
-        audit.prune(file, f"{oldest:%Y-%m-%dT%H:%M:%S}.000Z")
+        audit.prune(file, oldest)
+    return oldest
 
 
 def _files(stack: Stack) -> dict[str, Path]:
@@ -62,8 +64,8 @@ class _Lines:
             yield line
 
 
-def _end(machine: Machine, file: Path) -> Head | None:
-    """The machine's last record, when it had the time to arrive; None where it does not answer."""
+def _end(machine: Machine) -> Head | None:
+    """The machine's last record; None where it does not answer."""
     if machine.directory is None:
         return None
     with suppress(AgentError, ValueError, KeyError, TypeError):
@@ -71,16 +73,5 @@ def _end(machine: Machine, file: Path) -> Head | None:
         code, said, _ = agent.run(["/bin/cat", _STATE], timeout=_ANSWER_WITHIN)
         if code == 0:
             known = json.loads(said)
-            end = Head(int(known["seq"]), str(known["hash"]))
-            _wait(file, end)
-            return end
+            return Head(int(known["seq"]), str(known["hash"]))
     return None
-
-
-def _wait(file: Path, end: Head) -> None:
-    deadline = time.monotonic() + _SENT_WITHIN
-    trail = Trail("", _Lines(file))
-    while time.monotonic() < deadline:
-        if max((record["seq"] for record in trail.records()), default=0) >= end.seq:
-            return
-        time.sleep(1)

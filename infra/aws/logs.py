@@ -76,6 +76,13 @@ _WATCHES = (
         1,
         "Records of who did what were lost. secondlock status names the machine.",
     ),
+    _Watch(
+        "record",
+        '{ $.audit.error = "*" }',
+        3,
+        1,
+        "A machine does not record who did what. secondlock status says why.",
+    ),
     # One line or two are a machine that starts.
     _Watch(
         "clock",

@@ -40,18 +40,19 @@ def lines(file: Path) -> Iterator[tuple[int, bytes]]:
 
 
 def prune(file: Path, before: str) -> int:
-    """Give back the records at the beginning that are older than a time as records have it.
+    """Give back the records at the beginning that are older than a time as records have it, but
+    the last of them: that the record begins there, and not later, shows that no more is gone.
 
     How many; none where the file system cannot do it. Raises OSError.
     """
-    old, end = 0, 0
+    old, end = -1, 0
     for begin, line in lines(file):
         record = chain.parse(line)
         if record is not None and record["time"] >= before:
-            end = begin
             break
-        old += record is not None
-    if not old or not end:
+        if record is not None:
+            old, end = old + 1, begin
+    if old < 1:
         return 0
     argv = ["fallocate", "--punch-hole", "--offset", "0", "--length", str(end), str(file)]
     done = subprocess.run(argv, capture_output=True, check=False)

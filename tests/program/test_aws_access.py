@@ -277,7 +277,7 @@ def test_alarms_tell_someone(engine: Engine) -> None:
     settled(lambda: _logs(3))
     alarms, filters = engine.of("MetricAlarm"), engine.of("LogMetricFilter")
     assert sorted(alarms) == sorted(filters) == [
-        "audit", "brute-force", "clock", "disk", "error", "frozen", "status",
+        "audit", "brute-force", "clock", "disk", "error", "frozen", "record", "status",
     ]  # fmt: skip
     for name, alarm in alarms.items():
         made = filters[name]["metricTransformation"]
@@ -295,7 +295,7 @@ def test_alarms_tell_someone(engine: Engine) -> None:
 
 def test_alarms_without_an_address_are_seen_in_the_console(engine: Engine) -> None:
     settled(lambda: _logs(1, email=""))
-    assert len(engine.of("MetricAlarm")) == 7
+    assert len(engine.of("MetricAlarm")) == 8
     assert not engine.of("TopicSubscription")
 
 

@@ -112,9 +112,14 @@ def test_what_was_sent_twice_is_no_fault_and_what_came_twice_otherwise_is() -> N
     assert found == Break(5, 5, "is there twice, and not the same")
 
 
-def test_what_begins_later_holds_from_there_on() -> None:
+def test_what_begins_later_holds_where_what_was_before_may_have_run_out() -> None:
     records, head = _records()
     assert list(chain.verify(records[3:], head)) == []
+    # Of the moment when the fifth was written, and of the one before that.
+    assert list(chain.verify(records[3:], head, records[4]["time"])) == []
+    (found,) = chain.verify(records[3:], head, records[3]["time"])
+    assert found == Break(1, 3, "are missing")
+    assert list(chain.verify(records, head, "")) == []
 
 
 @settings(deadline=None)

@@ -108,6 +108,17 @@ def test_as_csv_no_cell_is_a_formula(record: Path, capsys: pytest.CaptureFixture
     assert "\x1b" not in rows[4]["what"]
 
 
+def test_as_csv_no_cell_begins_within_another_where_semicolons_separate(
+    record: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = _chain([(1, {**SAID[3], "what": "x;=cmd|' /C calc'!A0;+1;\"=1\""})])
+    record.write_text(f"{lines[0]}\n")
+    assert main(["audit", "--stack", "demo", "--csv"]) == 0
+    cells = [cell for row in csv.reader(io.StringIO(capsys.readouterr().out), delimiter=";")
+             for cell in row]  # fmt: skip
+    assert not [cell for cell in cells if cell.startswith(("=", "+", "-", "@"))]
+
+
 def test_a_chain_that_holds_is_told(record: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["audit", "--stack", "demo", "--verify"]) == 0
     assert "lab: 6 records, the chain holds; the machine was not asked" in capsys.readouterr().out
@@ -156,9 +167,26 @@ def test_what_has_run_out_goes_and_the_rest_holds(
         )
         still_open.write(f"{following}\n".encode())
     assert main(["audit", "--stack", "demo", "--verify"]) == 0
-    assert "7 records" in capsys.readouterr().out
+    # The last that has run out stays, and shows that nothing after it is gone.
+    assert "8 records" in capsys.readouterr().out
+    assert len(_shown(capsys)) == len(SAID) + 1
     assert audit.prune(record, _ago(45)) == 1
-    assert len(_shown(capsys)) == len(SAID)
+
+
+def test_all_that_has_run_out_goes_though_nothing_newer_is_there(record: Path) -> None:
+    old = ((24.0 * 400 - number, {**SAID[2], "what": "x" * 900}) for number in range(40))
+    record.write_text("".join(f"{line}\n" for line in _chain(old)))
+    assert audit.prune(record, _ago(24)) == 39
+    assert len(list(audit.lines(record))) == 1
+
+
+def test_a_beginning_that_was_removed_is_named(
+    record: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = record.read_text().splitlines(keepends=True)
+    record.write_text("".join(lines[2:]))
+    assert main(["audit", "--stack", "demo", "--verify"]) == 1
+    assert "lab: records 1 to 2 are missing" in capsys.readouterr().err
 
 
 def test_a_file_of_holes_or_of_nothing_is_empty(tmp_path: Path) -> None:

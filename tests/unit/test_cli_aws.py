@@ -251,6 +251,7 @@ def test_the_record_is_read_from_its_own_log_group_and_ends_as_the_machine_says(
     stack: dict[str, Machine], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("cli.audit.machines", lambda _: stack)
+    monkeypatch.setattr("cli.audit._PAUSES", (0.0,))
     logs = boto3.client("logs", region_name=REGION)
     logs.create_log_group(logGroupName=f"{GROUP}/audit")
     head, lines = chain.Head(), []
@@ -275,6 +276,33 @@ def test_the_record_is_read_from_its_own_log_group_and_ends_as_the_machine_says(
     say("alice", {**STATUS, "audit": {"seq": 31, "hash": "ab" * 32}})
     assert main(["audit", "--stack", "gpu", "--verify"]) == 1
     assert "alice: record 31 is missing" in capsys.readouterr().err
+    say("alice", {**STATUS, "audit": {"seq": 30, "hash": head.hash}})
+    logs.delete_log_stream(**place)
+    logs.create_log_stream(**place)
+    logs.put_log_events(**place, logEvents=lines[10:])  # type: ignore[arg-type]
+    assert main(["audit", "--stack", "gpu", "--verify"]) == 1
+    assert "gone: records 1 to 10 are missing" in capsys.readouterr().err
+
+
+def test_what_is_recorded_and_still_under_way_is_waited_for(
+    stack: dict[str, Machine], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("cli.audit.machines", lambda _: stack)
+    logs = boto3.client("logs", region_name=REGION)
+    logs.create_log_group(logGroupName=f"{GROUP}/audit")
+    place = {"logGroupName": f"{GROUP}/audit", "logStreamName": "alice"}
+    logs.create_log_stream(**place)
+    said = {"time": "2026-11-27T12:00:00.000Z", "kind": "change", "what": "x", "result": "done"}
+    line, head = chain.seal(chain.Head(), said)
+    say("alice", {**STATUS, "audit": {"seq": 1, "hash": head.hash}})
+
+    def arrive(_: float) -> None:
+        sent = [{"timestamp": int(time.time() * 1000), "message": line}]
+        logs.put_log_events(**place, logEvents=sent)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("cli.audit.time.sleep", arrive)
+    assert main(["audit", "--stack", "gpu", "--verify"]) == 0
+    assert "alice: 1 records, the chain holds\n" in capsys.readouterr().out
 
 
 def test_what_a_first_up_left_is_named_though_the_stack_is_not_up(

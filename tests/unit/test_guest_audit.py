@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+import json
+import re
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 events: Any = importlib.import_module("guest.audit.events")
+chain: Any = importlib.import_module("guest.audit.chain")
 kernel: Any = importlib.import_module("guest.audit.kernel")
 recorder: Any = importlib.import_module("guest.audit.recorder")
+shares: Any = importlib.import_module("guest.audit.shares")
 words: Any = importlib.import_module("guest.audit.words")
 
 NAMES = {20001: "alice", 20002: "bob"}
+NOW = 1764258890.0
 KEY = "ED25519 SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU"
 
 
@@ -70,9 +73,14 @@ class Told:
             each for event in self._reader.finished(set()) for each in self._recorder.seen(event)
         ]
 
+    def known(self) -> dict[str, Any]:
+        """What outlives it."""
+        known: dict[str, Any] = self._recorder.known()
+        return known
+
     def door(self, process: int, *messages: str) -> list[dict[str, Any]]:
         """What a process of sshd's says, or the judge of codes."""
-        return [each for text in messages for each in self._recorder.heard(1.0, process, text)]
+        return [each for text in messages for each in self._recorder.heard(NOW, process, text)]
 
 
 def test_a_command_has_its_person_and_how_they_came() -> None:
@@ -154,6 +162,54 @@ def test_who_tries_to_be_another_stays_who_they_are_and_how_they_came() -> None:
     assert [(one["person"], one["address"]) for one in records] == [("alice", "192.0.2.7")] * 2
 
 
+@pytest.mark.parametrize(("uid", "later"), [(20002, 1.0), (20001, 600.0)])
+def test_a_process_that_has_an_old_logins_number_has_not_come_by_it(uid: int, later: float) -> None:
+    told = Told()
+    told.door(700, "Accepted publickey for alice from 192.0.2.7 port 5 ssh2: " + KEY)
+    begun = _login(1, 700, uid, 12).replace("1764258890", f"{NOW + later:.0f}")
+    how: dict[str, Any] = {"auid": uid, "ses": 12, "exe": "/bin/x", "container": True}
+    (command,) = told.kernel(begun, *_command(2, ["x"], **how))
+    assert not {"address", "key"} & command.keys()
+    assert command["way"] == "workspace"
+
+
+def _storm(told: Told, auid: int, first: int, count: int, word: str = "x") -> list[dict[str, Any]]:
+    how: dict[str, Any] = {"auid": auid, "ses": 12, "exe": "/bin/x", "container": True}
+    return told.kernel(
+        *(line for n in range(first, first + count) for line in _command(n, ["x", word], **how))
+    )
+
+
+def test_one_persons_storm_is_a_number_and_takes_no_room_of_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(shares, "BURST", 10)
+    told = Told()
+    assert len(_storm(told, 20001, 1, 30)) == 10
+    assert len(_storm(told, 20002, 100, 5)) == 5
+    again = recorder.Recorder(NAMES.get)  # it was ended in between
+    again.know(json.loads(json.dumps(told.known())))
+    (lost,) = again.shares.losses(NOW)
+    assert (lost["kind"], lost["person"], lost["result"], lost["lost"]) == (
+        "alert", "alice", "lost", 20,
+    )  # fmt: skip
+    assert list(again.shares.losses(NOW)) == []
+    assert not again.shares.takes("alice", 1764258896.2)
+    assert again.shares.takes("alice", 1764258900.0)
+
+
+def test_ten_thousand_programs_are_recorded_whole_and_a_day_has_a_bound() -> None:
+    share = shares.Shares()
+    assert all(share.takes("alice", NOW + number / 1000) for number in range(10_000))
+    assert sum(share.takes("alice", NOW + number / 5) for number in range(5 * 86_400)) < 200_000
+
+
+def test_a_record_is_short_whatever_is_in_its_words() -> None:
+    (record,) = _storm(Told(), 20001, 1, 1, "\U0001f600" * 300)
+    line, _ = chain.seal(chain.Head(), record)
+    assert len(line) < 1500
+
+
 def test_what_has_no_login_uid_is_its_uids() -> None:
     (command,) = Told().kernel(
         *_command(
@@ -221,6 +277,17 @@ def test_who_comes_by_https_is_told_apart_from_who_comes_by_ssh() -> None:
     assert (ssh["way"], ssh["device"], ssh["address"]) == ("ssh", "phone", "192.0.2.7")
 
 
+def test_who_guesses_passphrases_by_https_is_told_of_and_fills_no_record() -> None:
+    told = Told()
+    wrong = "Failed passphrase for {} from 192.0.2.9"
+    assert told.door(1, *[wrong.format("alice")] * 9) == []
+    (alert,) = told.door(1, wrong.format("-"))
+    assert (alert["kind"], alert["result"], alert["way"]) == ("alert", "refused", "web")
+    assert alert["address"] == "192.0.2.9"
+    assert len(told.door(1, *[wrong.format("hunter2")] * 5000)) == 2
+    assert told.door(1, *["Invalid user x " + wrong.format("alice")] * 20) == []
+
+
 def test_a_certificate_of_the_day_is_its_persons() -> None:
     (login,) = Told().door(
         7,
@@ -284,6 +351,16 @@ def test_what_was_pushed_out_before_it_was_read_is_counted(
     assert read(places)[:2] == ([9], 5)
 
 
+def test_nobody_waits_long_for_the_record_and_the_kernel_prints_nothing_of_it() -> None:
+    guest = Path(kernel.__file__).parents[1]
+    rules = (guest / "audit" / "rules.j2").read_text()
+    waits = [int(each) for each in re.findall(r"^--backlog_wait_time (\d+)$", rules, re.MULTILINE)]
+    assert waits, "the kernel's own is a minute"
+    assert max(waits) / 250 < 0.1  # seconds, for each record of somebody else's program
+    prints = (guest / "hardening" / "sysctl.conf.j2").read_text().splitlines()
+    assert "kernel.printk_ratelimit_burst = 0" in prints
+
+
 _LINES = st.sampled_from(
     [
         *_command(7, ["a", "b c"], auid=20001, ses=12, exe="/bin/a", container=True),
@@ -308,6 +385,21 @@ def test_what_is_recorded_of_words_is_bounded(argv: list[str]) -> None:
     said = words.recorded(argv)
     assert len(said) < words.MOST + 40
     assert "\n" not in said
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(
+    "piece",
+    ["auth", "a-", "a-1", "-", "a=", "X-", "://", "://:", '"', "'", "\\", '\\"', "(", "a ", '"a\\',
+     "password=", "password='", 'password="\\', "?key=", "--a=", " \t", "-u"],
+)  # fmt: skip
+def test_no_word_holds_the_record_up(piece: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The longest words that Linux takes: time in their square would be minutes."""
+    word = f"-{piece * (2**17 // len(piece))}!"
+    assert len(words.recorded(["x", *[word] * 23])) < words.MOST + 40
+    monkeypatch.setattr(words, "LOOKED_AT", len(word))  # not the cut alone keeps it quick
+    words.recorded(["x", word])
+    words.recorded(["sh", "-c", word])
 
 
 SECRET = "hunter2!"
@@ -336,6 +428,37 @@ SECRET = "hunter2!"
         ["bash", "-c", f"cat >.netrc <<EOF\npassword {SECRET}\nEOF"],
         ["bash", "-c", f"docker login --password '{SECRET}' registry"],
         ["git", "clone", f"https://oauth2:{SECRET}@example.org/x.git"],
+        ["git", "-c", f"http.extraHeader=Authorization: Basic {SECRET}", "fetch"],
+        ["mysqldump", f"--password=correct horse {SECRET}"],
+        ["env", f"DB_PASSWORD=correct horse {SECRET}", "x"],
+        ["bash", "-c", f"PGPASSWORD='correct horse {SECRET}' psql"],
+        ["bash", "-c", f"cd x;mysql -p{SECRET} db"],
+        ["ssh", "host", f"cd x && PGPASSWORD='correct horse {SECRET}' psql"],
+        ["ssh", "host", f"sh -c \"mysql --password 'correct horse {SECRET}'\""],
+        ["curl", "-H", f"Cookie: a=b; sid={SECRET}", "host"],
+        ["curl", "-H", f"X-Auth: correct horse {SECRET}", "host"],
+        ["tool", "--password", f"-{SECRET}"],
+        ["tool", "--password", f"&{SECRET}"],
+        ["tool", "--token", "--password", SECRET],
+        ["git", "-c", f"sendemail.smtppass=correct horse {SECRET}", "send-email"],
+        ["sshpass", "-p", SECRET, "ssh", "host"],
+        ["curl", f"-sSume:{SECRET}", "host"],
+        ["curl", "--user", f"me:{SECRET}", "host"],
+        ["openssl", "enc", "-passin", f"pass:{SECRET}"],
+        ["smbclient", "-U", f"me%{SECRET}"],
+        ["docker", "login", "-u", "me", "-p", SECRET],
+        ["redis-cli", "-a", SECRET],
+        ["curl", "-d", f'{{"user": "me", "password": "correct horse {SECRET}"}}', "host"],
+        ["bash", "-c", f'curl -d "{{\\"password\\": \\"correct horse {SECRET}\\"}}"'],
+        ["curl", "-d", f"name=me&password={SECRET}", "host"],
+        ["python3", "-c", f"login(name='me', password = 'correct horse {SECRET}')"],
+        ["python3", "-c", f"config['password'] = 'correct horse {SECRET}'"],
+        ["ruby", "-e", f"login(:password => 'correct horse {SECRET}')"],
+        ["sudo", "curl", "-u", f"me:{SECRET}", "host"],
+        ["docker", "exec", "db", "mysql", f"-p{SECRET}"],
+        ["curl", "--pass", SECRET, "host"],
+        ["aws", "configure", "set", "aws_secret_access_key", SECRET],
+        ["psql", "-c", f"ALTER USER me PASSWORD '{SECRET}'"],
     ],
 )
 def test_no_secret_that_something_marks_is_recorded(argv: list[str]) -> None:
@@ -366,6 +489,11 @@ def test_what_looks_like_a_code_or_a_key_is_not_recorded(secret: str) -> None:
         ["ssh", "-p2222", "host"],
         ["python3", "main.py", "seed=42", "model.layers=3"],
         ["wget", "https://example.org/a/b?page=2"],
+        ["curl", "-XPUT", "https://example.org/a"],
+        ["python3", "train.py", "--tokenizer", "bert"],
+        ["passwd", "bob"],
+        ["python3", "-c", "pass", "by-ssh"],
+        ["bash", "-c", "cd /data && python3 train.py --lr 0.1 2>&1 | tee log; du -sh ."],
     ],
 )
 def test_what_an_admin_needs_stays(argv: list[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ follow: Any = importlib.import_module("guest.audit.follow")
 journal: Any = importlib.import_module("guest.audit.journal")
 kernel: Any = importlib.import_module("guest.audit.kernel")
 port: Any = importlib.import_module("guest.audit.port")
+recorder: Any = importlib.import_module("guest.audit.recorder")
+report: Any = importlib.import_module("guest.audit.report")
 store: Any = importlib.import_module("guest.audit.store")
 kept: Any = importlib.import_module("guest.kept")
 paths: Any = importlib.import_module("guest.paths")
@@ -65,7 +68,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
         (paths, "RUN", tmp_path), (follow, "BANS", found.bans), (kernel, "RAW", found.raw),
         (kernel, "AUDITCTL", tmp_path / "none"), (follow, "PLACES", tmp_path / "places"),
         (follow, "KEPT_PLACES", tmp_path / "kept"), (follow, "STATE", tmp_path / "state"),
-        (port, "PORT", tmp_path / "no" / "port"), (port, "SENT", tmp_path / "sent"),
+        (port, "PORT", tmp_path / "no" / "port"), (store, "SENT", tmp_path / "sent"),
+        (store, "SHIPPED", tmp_path / "shipped"),
         (os, "fchown", lambda *_: None), (follow, "_name_of", {20001: "alice"}.get),
         (journal.Journal, "lines", lambda _: found.lines()),
         (kernel.Kernel, "fault", staticmethod(lambda: None)),
@@ -78,6 +82,10 @@ def _said() -> list[str]:
     records = [chain.parse(line) for line in store.Following(0).lines(1 << 30)]
     assert list(chain.verify(records)) == []
     return [one["what"] for one in records]
+
+
+def _fails(_: object) -> str:
+    raise ZeroDivisionError
 
 
 def test_each_start_is_recorded_once_whenever_it_is_ended_in_between(place: Place) -> None:
@@ -130,6 +138,25 @@ def test_what_has_no_room_for_too_long_is_a_number(
     said = _said()
     assert said[:10] == [f"x {number}" for number in range(1, 11)]
     assert said[10:] == ["20 records could not be kept"]
+    assert json.loads(follow.STATE.read_text())["lost"] == 20
+
+
+def test_a_login_has_room_before_commands_that_came_earlier(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follow, "MOST", 10)
+    append = store.append
+    monkeypatch.setattr(store, "append", lambda _: (_ for _ in ()).throw(OSError(28, "full")))
+    follower = follow.Follower()
+    place.start(*range(1, 31))
+    for _ in range(3):
+        follower.round()
+    place.said.append(LOGIN)
+    follower.round()
+    monkeypatch.setattr(store, "append", append)
+    follower.round()
+    assert _said() == [*(f"x {number}" for number in range(1, 10)), "login",
+                       "21 records could not be kept"]  # fmt: skip
 
 
 def test_a_ban_and_its_end_are_told_at_their_times(place: Place) -> None:
@@ -150,3 +177,43 @@ def test_that_nothing_is_recorded_is_told_once(
         monkeypatch.setattr(kernel.Kernel, "fault", staticmethod(lambda fault=fault: fault))
         follower.round()
     assert _said() == ["auditd does not run", "commands are recorded"]
+
+
+def test_a_program_that_hangs_or_fails_again_and_again_is_told(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    assert report.report()["error"] == "nothing is recorded yet"
+    follower = follow.Follower()
+    follower.round()
+    follower.round()
+    assert report.report()["error"] is None
+    now += 61  # it hangs
+    assert "silent for more than 60 s" in report.report()["error"]
+    follower.round()
+    assert report.report()["error"] is None
+    monkeypatch.setattr(store, "append", _fails)  # a fault of ours
+    place.start(1)
+    for _ in range(3):  # systemd starts it anew each time
+        follower = follow.Follower()
+        follower.round()
+        with pytest.raises(ZeroDivisionError):
+            follower.round()
+        now += 30
+    assert "silent for more than 60 s" in report.report()["error"]
+
+
+def test_what_one_cannot_be_recorded_for_is_a_number_and_the_others_are(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def recorded(argv: list[str]) -> str:
+        return "x 1" if argv[1] == "1" else _fails(argv)
+
+    monkeypatch.setattr(recorder.words, "recorded", recorded)
+    place.start(2, 1)
+    follower = follow.Follower()
+    follower.round()
+    follower.round()
+    assert _said() == ["x 1", "something could not be recorded: ZeroDivisionError"]
+    assert json.loads(follow.STATE.read_text())["lost"] == 1

@@ -43,6 +43,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(store, "PLACE", tmp_path / "audit")
     monkeypatch.setattr(store, "HEAD", tmp_path / "head.json")
     monkeypatch.setattr(store, "LOST", tmp_path / "lost")
+    monkeypatch.setattr(store, "SENT", tmp_path / "sent")
+    monkeypatch.setattr(store, "SHIPPED", tmp_path / "shipped")
     monkeypatch.setattr(paths, "RUN", tmp_path)
     return tmp_path
 
@@ -164,6 +166,7 @@ def test_it_is_bounded_and_what_is_left_holds(monkeypatch: pytest.MonkeyPatch, p
     monkeypatch.setattr(store, "SEGMENT", 4000)
     monkeypatch.setattr(store, "SEGMENTS", 3)
     for number in range(200):
+        store.SENT.write_text(f"{number}")
         _note(f"{number}")
     segments = list((place / "audit").glob("*.jsonl"))
     assert len(segments) == 3
@@ -172,6 +175,56 @@ def test_it_is_bounded_and_what_is_left_holds(monkeypatch: pytest.MonkeyPatch, p
     assert records[-1]["seq"] == 200
     assert 1 < records[0]["seq"] < 190
     assert _breaks() == []
+    assert store.lost() == 0
+
+
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "SEGMENT", 4000)
+    monkeypatch.setattr(store, "SEGMENTS", 6)
+    monkeypatch.setattr(store, "COMMANDS", 4)
+
+
+def test_a_storm_pushes_out_nothing_that_is_not_sent_and_is_a_number(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _small(monkeypatch)
+    _note("before")
+    store.SENT.write_text("0")
+    for _ in range(200):
+        store.append([store.record("command", 0, "bob", "\U0001f600" * 20, "started")])
+    store.note("login", "login", "let in", person="alice")
+    records = _records()
+    assert (records[0]["what"], records[-1]["person"]) == ("before", "alice")
+    commands = [one for one in records if one["kind"] == "command"]
+    assert 0 < len(commands) < 200
+    assert store.lost() == 200 - len(commands)
+    store.SENT.write_text(f"{len(records)}")
+    _note("after")
+    assert [one.get("lost") for one in _records()[-2:]] == [None, 200 - len(commands)]
+    assert list(chain.verify([*records, *_records()])) == []
+
+
+def test_what_is_not_sent_stays_however_much_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    _small(monkeypatch)
+    _note("0")
+    store.SENT.write_text("0")
+    for number in range(1, 200):
+        _note(f"{number}")
+    records = _records()
+    assert [one["what"] for one in records] == [f"{number}" for number in range(len(records))]
+    assert store.lost() == 200 - len(records) > 0
+    store.SENT.write_text(f"{len(records)}")
+    _note("after")
+    assert [one.get("lost") for one in _records()[-2:]] == [None, 200 - len(records)]
+
+
+def test_where_nothing_is_ever_sent_what_goes_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    _small(monkeypatch)
+    for number in range(200):
+        _note(f"{number}")
+    records = _records()
+    told = sum(one.get("lost", 0) for one in records)
+    assert records[0]["seq"] - 1 == store.lost() >= told > 0
 
 
 def test_who_follows_gets_each_record_once_over_all_files(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,7 +244,6 @@ def test_what_is_sent_arrives_whole_however_little_is_taken_at_once(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "fchown", lambda *_: None)
-    monkeypatch.setattr(port, "SENT", place / "sent")
     monkeypatch.setattr(port, "PORT", place / "port")
     (place / "port").touch()
     written, taken = os.write, 0

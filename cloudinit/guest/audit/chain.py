@@ -60,12 +60,15 @@ def head_of(record: dict[str, Any]) -> Head:
     return Head(record["seq"], record["hash"])
 
 
-def verify(records: Iterable[dict[str, Any]], end: Head | None = None) -> Iterator[Break]:
+def verify(
+    records: Iterable[dict[str, Any]], end: Head | None = None, whole: str | None = None
+) -> Iterator[Break]:
     """Every place where the chain does not hold, in the order of the records' numbers.
 
     `records` are in the order in which they were found; one that came twice, the same both times,
     is no fault: what a machine is not sure to have sent it sends again. `end` is what is known of
-    the chain's last record, if anything. A chain whose oldest records have run out begins later.
+    the chain's last record, if anything. `whole` is the time, as records have it, from which on
+    nothing has run out, if it is known: what was before may be gone, but the last record of then.
     """
     found: dict[int, dict[str, Any]] = {}
     breaks: list[Break] = []
@@ -80,6 +83,8 @@ def verify(records: Iterable[dict[str, Any]], end: Head | None = None) -> Iterat
             breaks.append(Break(seq, seq, "is there twice, and not the same"))
         highest = max(highest, seq)
     breaks += _links(found)
+    if whole is not None:
+        breaks += _beginning(found, whole)
     if end is not None:
         breaks += _end(found, highest, end)
     yield from sorted(breaks, key=lambda each: (each.first, each.last))
@@ -101,6 +106,12 @@ def _links(found: dict[int, dict[str, Any]]) -> Iterator[Break]:
         if sound and seq == 1 and record["before"] != BEGIN:
             yield Break(seq, seq, "is the first, and names one before it")
         before = record
+
+
+def _beginning(found: dict[int, dict[str, Any]], whole: str) -> Iterator[Break]:
+    first = min(found, default=1)
+    if first > 1 and found[first]["time"] >= whole:
+        yield Break(1, first - 1, "is missing" if first == 2 else "are missing")
 
 
 def _end(found: dict[int, dict[str, Any]], highest: int, end: Head) -> Iterator[Break]:

@@ -29,6 +29,7 @@ INTERVAL = (
 )
 LOOKS = 15.0  # seconds between two looks at what was lost
 MOST = 50_000  # records that wait for room
+AT_ONCE = 1000  # of them
 BANS = Path("/var/log/fail2ban.log")
 PLACES = paths.RUN / "audit-places.json"  # for this boot, as is what it speaks of
 KEPT_PLACES = store.PLACE / "places.json"
@@ -56,13 +57,14 @@ class Follower:
         self._lost = int(boot.get("lost", 0))
         self._looked = 0.0
         self._places: Any = None
+        self._rounds = 0
 
     def round(self) -> bool:
         """Record and send what is new; whether there is more to be had at once."""
         self._waiting += self._news()
-        if len(self._waiting) > MOST:
-            store.lose(len(self._waiting) - MOST)
-            del self._waiting[MOST:]
+        if (over := len(self._waiting) - MOST) > 0:
+            store.lose(over)
+            self._waiting = _fewer(self._waiting, over)
         if self._record():
             self._keep_places()
         self._port.send()
@@ -72,14 +74,15 @@ class Follower:
     def _news(self) -> Iterator[dict[str, Any]]:
         """The door first: who comes is known before what they do."""
         for when, process, message in self._journal.lines():
-            yield from self._recorder.heard(when, process, message)
+            yield from _whole(self._recorder.heard(when, process, message))
         for event in self._kernel.events():
-            yield from self._recorder.seen(event)
+            yield from _whole(self._recorder.seen(event))
         for _, line in self._bans.lines():
             yield from _ban(line)
         if time.monotonic() - self._looked >= LOOKS:
             self._looked = time.monotonic()
             yield from self._kernel.losses()
+            yield from self._recorder.shares.losses(time.time())
             yield from self._fault()
 
     def _fault(self) -> Iterator[dict[str, Any]]:
@@ -92,38 +95,70 @@ class Follower:
 
     def _record(self) -> bool:
         """Whether all that is known is on the disk."""
-        if self._waiting:
+        while some := self._waiting[:AT_ONCE]:
             try:
-                store.append(self._waiting)
+                store.append(some)
             except OSError:
                 return False
-            self._lost += sum(int(one.get("lost", 0)) for one in self._waiting)
-            self._waiting = []
+            self._lost += sum(int(one.get("lost", 0)) for one in some)
+            del self._waiting[:AT_ONCE]
         return True
 
     def _keep_places(self) -> None:
-        places = (self._journal.cursor, self._kernel.places(), self._bans.place)
+        people = self._recorder.known()
+        places = (
+            self._journal.cursor, self._kernel.places(), self._bans.place, people["shares"],
+        )  # fmt: skip
         if places == self._places:
             return
         kernel = {"kernel": self._kernel.places(), "lost": self._lost}
         with contextlib.suppress(GuestError):
             kept_ones = {"journal": self._journal.cursor, "bans": self._bans.place}
             write(KEPT_PLACES, json.dumps(kept_ones), 0o600)
-            write(PLACES, json.dumps({**kernel, "people": self._recorder.known()}), 0o600)
+            write(PLACES, json.dumps({**kernel, "people": people}), 0o600)
             self._places = places
 
     def _tell(self) -> None:
-        """For the status line (guest/audit/report.py)."""
+        """For the status line (guest/audit/report.py).
+
+        Not in the first round: what that reads is recorded in the second. Whoever is ended in each
+        second one, and begun again, is as silent as who hangs.
+        """
+        self._rounds += 1
+        if self._rounds < 2:
+            return
         head = store.end()
         said = {
+            "at": time.monotonic(),
             "seq": head.seq,
             "hash": head.hash,
             "sent": self._port.sent,
-            "lost": self._lost,
+            "lost": self._lost + store.lost(),
             "error": "there is no room for records" if self._waiting else self._error,
         }
         with contextlib.suppress(GuestError):
             write(STATE, json.dumps(said), 0o600)
+
+
+def _whole(records: Iterator[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What one line or event makes. A fault of ours in it costs that one, and is told: it would
+    come again after each start, and nobody's record would go on."""
+    try:
+        return list(records)
+    except Exception as error:  # noqa: BLE001
+        what = f"something could not be recorded: {type(error).__name__}"
+        return [record("alert", time.time(), None, what, "lost", lost=1)]
+
+
+def _fewer(waiting: list[dict[str, Any]], over: int) -> list[dict[str, Any]]:
+    """So many less: the newest commands, and only then what else there is."""
+    kept_ones = []
+    for one in reversed(waiting):
+        if over > 0 and one["kind"] == "command":
+            over -= 1
+        else:
+            kept_ones.append(one)
+    return kept_ones[over:][::-1]
 
 
 def _ban(line: str) -> Iterator[dict[str, Any]]:

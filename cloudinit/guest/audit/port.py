@@ -12,7 +12,6 @@ from guest.audit import store
 from guest.system import GuestError, write
 
 PORT = Path("/dev/virtio-ports/secondlock.audit")
-SENT = store.PLACE / "sent"
 AGAIN = 200  # records
 AT_ONCE = 512 * 1024  # bytes
 
@@ -54,12 +53,12 @@ class Port:
         if not self._rest and self._from.seq > (self.sent or 0):
             self.sent = self._from.seq
             with contextlib.suppress(GuestError):
-                write(SENT, str(self.sent), 0o600)
+                write(store.SENT, str(self.sent), 0o600)
         return True
 
 
 def _sent() -> int:
     try:
-        return int(SENT.read_text())
+        return int(store.SENT.read_text())
     except (OSError, ValueError):
         return 0

@@ -11,12 +11,14 @@ from typing import Any
 from guest import paths
 from guest.audit import words
 from guest.audit.events import UNSET, Event
+from guest.audit.shares import Shares
 from guest.audit.store import record
 from guest.remember import grants
 from guest.roster import document
 from guest.roster.state import FIRST_UID
 
 MOST = 4096  # logins and sessions that are remembered
+SOON = 120.0  # seconds between sshd's word and the session, at most
 ENTER = "/usr/local/lib/secondlock/enter"
 GATE = "/usr/local/lib/secondlock/gateway/gate"
 JUPYTER = "/usr/local/share/secondlock/workspace/secondlock-jupyter"
@@ -40,6 +42,9 @@ _CODE = re.compile(
 _WEB = re.compile(
     rf"Accepted passphrase\+totp for (?P<name>{NAME}) from (?P<address>{ADDRESS}) by HTTPS"
 )
+_GUESS = re.compile(rf"Failed passphrase for (?:{NAME}|-) from (?P<address>{ADDRESS})")
+GUESSES, SPELL = (10, 100, 1000, 10_000), 600.0
+"""Wrong passphrases by HTTPS that are told of, and the seconds in which so many came."""
 _SUPPRESSED = re.compile(r"Suppressed (\d{1,9}) messages from (\S{1,80})")
 # Verdicts that are no guess and no login: what is malformed was most often the wrong field.
 _TOLD = {"wrong", "used", "emergency used", "late", "early", "void"}
@@ -57,16 +62,22 @@ class Recorder:
         self._devices: dict[tuple[str, str], str] = {}
         """What showed a right code, by name and way, until its login is told."""
         self.logins: dict[int, dict[str, Any]] = {}
-        """By sshd's process: `way`, `key`, `device`, `address`."""
+        """By sshd's process: `person`, `when`, `way`, `key`, `device`, `address`."""
         self.sessions: dict[int, dict[str, Any]] = {}
-        """By the kernel's number: how who is in it has come, or `process`, which was given it."""
+        """By the kernel's number: how who is in it has come; or which `process` was given it,
+        `when`, for which `person`."""
+        self.shares = Shares()
+        self._guesses, self._since = 0, 0.0
 
     def known(self) -> dict[str, Any]:
         """All of it, as JSON has it."""
-        return {"logins": self.logins, "sessions": self.sessions}
+        told = {"logins": self.logins, "sessions": self.sessions}
+        return {**told, "shares": self.shares.known()}
 
     def know(self, known: dict[str, Any]) -> None:
         """What `known` said earlier in this boot."""
+        if shares := known.get("shares"):
+            self.shares.know(shares)
         for mine, its in ((self.logins, "logins"), (self.sessions, "sessions")):
             mine |= {int(key): dict(one) for key, one in known.get(its, {}).items()}
 
@@ -80,6 +91,8 @@ class Recorder:
             name, device = found["name"], self._devices.pop((found["name"], "web"), None)
             how = {"way": "web", "device": device, "address": found["address"]}
             yield record("login", when, name, "login", "let in", **how)
+        elif found := _GUESS.fullmatch(message):
+            yield from self._guess(when, found["address"])
         elif found := _SUPPRESSED.fullmatch(message):
             what = f"{found[1]} lines of {found[2]} were too many for the journal"
             yield record("alert", when, None, what, "lost", lost=int(found[1]))
@@ -101,8 +114,17 @@ class Recorder:
                 "device": device,
                 "address": found["address"],
             }
-            _remember(self.logins, process, login)
+            _remember(self.logins, process, {"person": name, "when": when, **login})
             yield record("login", when, name, "login", "let in", **login)
+
+    def _guess(self, when: float, address: str) -> Iterator[dict[str, Any]]:
+        """Not each: no code was asked for, and whoever can reach the door may cause as many."""
+        if when - self._since > SPELL:
+            self._guesses, self._since = 0, when
+        self._guesses += 1
+        if self._guesses in GUESSES:
+            what = f"{self._guesses} wrong passphrases by HTTPS within {SPELL / 60:.0f} minutes"
+            yield record("alert", when, None, what, "refused", way="web", address=address)
 
     def _code(self, when: float, found: re.Match[str]) -> Iterator[dict[str, Any]]:
         name, verdict, way = found["name"], found["verdict"], "web" if found["web"] else "ssh"
@@ -120,7 +142,8 @@ class Recorder:
         if event.begun is not None:
             session, process, person = event.begun
             if person >= FIRST_UID:
-                _remember(self.sessions, session, {"process": process})
+                begun = {"process": process, "when": event.time, "person": self._name_of(person)}
+                _remember(self.sessions, session, begun)
         if event.is_command:
             yield from self._command(event, event.number("ses"))
 
@@ -136,6 +159,8 @@ class Recorder:
             return
         if come.get("way") == "workspace" and argv[1:3] == [JUPYTER, "serve"]:
             come["way"] = "jupyter"
+        if not self.shares.takes(person, event.time):
+            return
         how = {key: come[key] for key in ("way", "key", "device", "address") if come.get(key)}
         yield record(
             "command",
@@ -143,18 +168,20 @@ class Recorder:
             person,
             words.recorded(argv),
             "started",
-            program=program[:200],
+            program=words.cut(program, 200),
             where="workspace" if event.in_container else "machine",
             session=None if session == UNSET else session,
             **({"way": "workspace" if event.in_container else "machine"} | how),
         )
 
     def _come(self, session: int) -> dict[str, Any]:
-        """How who is in this session has come."""
-        known = self.sessions.get(session)
-        if known is None:
-            return {}
-        if "process" in known and (login := self.logins.get(known["process"])):
+        """How who is in this session has come: by that person's login of that time, in the process
+        that was given the session. Numbers of processes are used again."""
+        known = self.sessions.get(session, {})
+        login = self.logins.get(known.get("process", 0))
+        if login is None or "way" in known or login.get("person") != known.get("person"):
+            return known
+        if abs(login.get("when", 0) - known.get("when", 0)) <= SOON:
             known = self.sessions[session] = dict(login)
         return known
 

@@ -4,15 +4,20 @@ Many programs add to it, one at a time. Each looks at the end of what is there f
 left by one that was killed, is taken away; and where less is there than was (the power was cut, or
 somebody cut it off), the chain goes on behind what was, and says so. A full disk costs records and
 nothing else; how many is counted, and is a record as soon as there is room.
+
+What is not off the machine yet is pushed out by nothing. When much of it waits, there is no room
+for more commands, so that logins, changes and alerts still have some.
 """
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
 import re
 import time
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +28,17 @@ from guest.system import GuestError, folder, write
 
 PLACE = kept.PLACE / "audit"
 SEGMENT, SEGMENTS = 4 * 1024 * 1024, 16  # bytes; the oldest of so many files goes
+COMMANDS = 12  # files that are not sent, behind which no command has room
 LONGEST = 64 * 1024  # bytes of a line
 _SEQ = re.compile(rb'\{"seq":([0-9]{1,15}),')
 # What is known of the chain's end, beside the codes: it outlives the system disk, and a new disk's
 # chain goes on from there.
 HEAD = paths.STATE / "audit-head.json"
-# In memory: how many records could not be kept.
+# In memory: how many records could not be kept, and how many of those a record has told of.
 LOST = paths.RUN / "audit-lost"
+# The number of the last record that is off the machine, by the port or with the other log lines.
+SENT = PLACE / "sent"
+SHIPPED = Path("/var/spool/secondlock/record")
 
 
 def written(seconds: float) -> str:
@@ -67,14 +76,16 @@ def append(said: Sequence[dict[str, Any]]) -> Head:
             gone = f"records {there.seq + 1} to {known.seq} are not on this machine any more"
             head = known
             said = [record("alert", time.time(), None, gone, "lost"), *said]
-        if lost := _take_lost():
-            what = f"{lost} records could not be kept"
-            said = [*said, record("alert", time.time(), None, what, "lost", lost=lost)]
-        try:
-            head = _write(head, said)
-        except OSError:
-            lose(lost)
-            raise
+        full = len(_unsent()) > COMMANDS
+        fitting = [one for one in said if not full or one["kind"] != "command"]
+        left_out = len(said) - len(fitting)
+        count, told = _lost()
+        if count > told and not full:
+            what = f"{count - told} records could not be kept"
+            fitting.append(record("alert", time.time(), None, what, "lost", lost=count - told))
+            told = count
+        head = _write(head, fitting)
+        _keep_lost(lost() + left_out, told)
         with contextlib.suppress(GuestError):
             if os.path.ismount(paths.STATE):
                 write(HEAD, json.dumps({"seq": head.seq, "hash": head.hash}), 0o600)
@@ -83,9 +94,22 @@ def append(said: Sequence[dict[str, Any]]) -> Head:
 
 def lose(count: int) -> None:
     """Count records that could not be kept."""
-    if count:
-        with contextlib.suppress(OSError, GuestError):
-            write(LOST, str(_lost() + count), 0o600)
+    before, told = _lost()
+    _keep_lost(before + count, told)
+
+
+def lost() -> int:
+    """How many could not be kept since the machine started."""
+    return _lost()[0]
+
+
+def sent() -> int | None:
+    """The number of the last record that is off the machine; None where none ever was."""
+    numbers = []
+    for file in (SENT, SHIPPED):
+        with contextlib.suppress(OSError, ValueError):
+            numbers.append(int(file.read_text()))
+    return max(numbers, default=None)
 
 
 def end() -> Head:
@@ -139,6 +163,8 @@ def _segments(after: int = 0) -> list[Path]:
 
 
 def _write(head: Head, said: Sequence[dict[str, Any]]) -> Head:
+    if not said:
+        return head
     text = []
     for each in said:
         line, after = chain.seal(head, each)
@@ -150,12 +176,29 @@ def _write(head: Head, said: Sequence[dict[str, Any]]) -> Head:
     every = _segments()
     last = every[-1] if every else None
     if last is None or last.stat().st_size + len(data) > SEGMENT:
-        first = chain.parse(text[0])
-        last = PLACE / f"{first['seq'] if first else head.seq:015}.jsonl"
-        for old in every[: max(len(every) + 1 - SEGMENTS, 0)]:
-            old.unlink()
+        _make_room(every)
+        last = PLACE / f"{head.seq + 1 - len(said):015}.jsonl"
     _add(last, data)
     return head
+
+
+def _make_room(every: list[Path]) -> None:
+    """For one more file. Raises OSError where even the oldest is not sent yet; where nothing is
+    ever sent, what goes is counted."""
+    off = sent()
+    for old, after in list(pairwise(every))[: max(len(every) + 1 - SEGMENTS, 0)]:
+        first, following = int(old.stem), int(after.stem)
+        if off is None:
+            lose(following - first)
+        elif off < following - 1:
+            raise OSError(errno.ENOSPC, "what is there is not sent yet")
+        old.unlink()
+
+
+def _unsent() -> list[Path]:
+    """The files with records that are still to be sent."""
+    off = sent()
+    return [] if off is None else _segments(off)
 
 
 def _add(file: Path, data: bytes) -> None:
@@ -200,14 +243,16 @@ def _known_head() -> Head:
     return Head()
 
 
-def _lost() -> int:
+def _lost() -> tuple[int, int]:
+    """How many records could not be kept, and how many of them were told of."""
     try:
-        return int(LOST.read_text())
+        lost, told = LOST.read_text().split()
+        return int(lost), int(told)
     except (OSError, ValueError):
-        return 0
+        return 0, 0
 
 
-def _take_lost() -> int:
-    lost = _lost()
-    LOST.unlink(missing_ok=True)
-    return lost
+def _keep_lost(lost: int, told: int) -> None:
+    if lost:
+        with contextlib.suppress(OSError, GuestError):
+            write(LOST, f"{lost} {told}", 0o600)

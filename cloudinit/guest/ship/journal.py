@@ -113,7 +113,7 @@ def _ship_record(client: Any, machine: dict[str, Any]) -> None:
     """Who did what, to a group of its own. By the time at which it is sent: AWS takes nothing that
     is much older or newer than its own clock."""
     place = {"logGroupName": f"{machine['log_group']}/audit", "logStreamName": machine["machine"]}
-    cursor = CURSORS / "record"
+    cursor = store.SHIPPED  # so that what is not sent yet stays
     following = store.Following(_sent(cursor))
     while lines := following.lines(BYTES // 2):
         now = int(time.time() * 1000)
