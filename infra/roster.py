@@ -121,6 +121,8 @@ def _entry(
     }
     if request.access != (SSH,):
         entry["access"] = list(request.access)
+    if WEB in request.access:
+        entry["web_from"] = collapse(request.web_allowed_from)
     if request.oidc is not None:
         entry["web_identity"] = request.oidc
     if hours := remember_hours(request, settings.remember_hours):

@@ -1,8 +1,8 @@
 """The HTTPS door of a machine: its names, its certificate, and the authority that people trust.
 
-Nobody else vouches for a machine, so the stack does: its authority (CA) is
-derived from the seed as all else is, may sign for the stack's own names and nothing else (RFC 5280,
-4.2.1.10), and its key is never outside this program. `enroll` hands its certificate out.
+Nobody else vouches for a machine, so the stack does: its authority (CA) is derived from the seed,
+may sign for servers of the stack's own names alone (RFC 5280, 4.2.1.10), and its key is never
+outside this program. `enroll` hands its certificate out.
 
 On the target local names end in `.localhost`, which browsers take for their own computer (RFC 6761,
 6.3): there the machine's port is.
@@ -11,6 +11,7 @@ On the target local names end in `.localhost`, which browsers take for their own
 from __future__ import annotations
 
 import datetime as dt
+import ipaddress
 from dataclasses import dataclass, field
 
 from cryptography import x509
@@ -31,6 +32,7 @@ _SINCE = dt.datetime(2026, 1, 1, tzinfo=dt.timezone.utc)
 _AUTHORITY_UNTIL = dt.datetime(2046, 1, 1, tzinfo=dt.timezone.utc)
 # Apple takes none that lasts longer than 825 days; each half of a year has another.
 _LASTS = dt.timedelta(days=800)
+_FOR_SERVERS = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
 _SERIAL = 19  # bytes: at most 20, the first bit unset (RFC 5280, 4.1.2.2)
 
 
@@ -58,15 +60,15 @@ def authority(seed: str, stack: str, domain: str = LOCAL) -> str:
     key = _key(seed, "web-authority", stack)
     name = _name(f"Secondlock {stack}")
     within = host_of(stack, "x", domain).removeprefix("x.")
-    only = x509.NameConstraints([x509.DNSName(within)], None)
     usage = _usage(key_cert_sign=True, crl_sign=True)
     built = (
-        _builder(seed, name, name, key, ("web-authority-serial", stack, within))
+        _builder(seed, name, name, key, ("web-authority-serial-2", stack, within))
         .not_valid_before(_SINCE)
         .not_valid_after(_AUTHORITY_UNTIL)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(usage, critical=True)
-        .add_extension(only, critical=True)
+        .add_extension(_only(within), critical=True)
+        .add_extension(_FOR_SERVERS, critical=False)
     )
     return _signed(built, key)
 
@@ -96,7 +98,7 @@ def certificate(
         .not_valid_after(begins + _LASTS)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(digital_signature=True), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(_FOR_SERVERS, critical=False)
         .add_extension(
             x509.SubjectAlternativeName([x509.DNSName(name) for name in names]), critical=False
         )
@@ -105,6 +107,16 @@ def certificate(
         )
     )
     return Certificate(host, _signed(built, signer), _pem(key), begins + _LASTS)
+
+
+def _only(domain: str) -> x509.NameConstraints:
+    """Names of it alone: a kind of which nothing is said would be free (RFC 5280, 4.2.1.10).
+
+    No mail address is at a host of that name, and no IP address is allowed at all.
+    """
+    allowed = [x509.DNSName(domain), x509.RFC822Name(domain)]
+    every = [x509.IPAddress(ipaddress.ip_network(each)) for each in ("0.0.0.0/0", "::/0")]
+    return x509.NameConstraints(allowed, every)
 
 
 def _key(seed: str, purpose: str, *names: str) -> ec.EllipticCurvePrivateKey:

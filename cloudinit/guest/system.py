@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import os
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -38,7 +39,7 @@ def write(path: Path, content: str, mode: int, uid: int = 0, gid: int = 0) -> bo
     try:
         if path.is_file() and not path.is_symlink() and path.read_text() == content:
             return False
-        fresh = path.with_name(f".{path.name}.{os.getpid()}")
+        fresh = path.with_name(f".{path.name}.{threading.get_native_id()}")
         fresh.unlink(missing_ok=True)
         try:
             with os.fdopen(

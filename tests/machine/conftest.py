@@ -46,8 +46,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             # By a signal: fixtures still end their machines.
             item.add_marker(pytest.mark.timeout(TIMEOUT, method="signal"))
     items.sort(key=_lateness)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Mark the last of those that will run with a machine, now that others are deselected."""
     for name in ("machine", "shared"):
-        using = [item for item in items if name in getattr(item, "fixturenames", ())]
+        using = [item for item in session.items if name in getattr(item, "fixturenames", ())]
         if using:
             using[-1].add_marker(pytest.mark.last_of(name))
 

@@ -160,6 +160,10 @@ def _renew(machine: Machine) -> None:
 def test_a_person_works_in_a_browser(machine: Machine, worker: str, people: list[Person]) -> None:
     person = machine.person(worker)
     browser = _enter(machine, person, person.code())
+    # nginx that was killed comes back, and gates that go on reach the hub by it as before.
+    machine.succeed("systemctl kill --signal=KILL secondlock-web; sleep 6")
+    machine.wait_for("systemctl is-active secondlock-web", timeout=60)
+    assert browser.ask(browser.url("/api/status", person.name)).status == 200
     kernel = _post(browser, person, "/api/kernels", {})["id"]
     cells = browser.websocket(person.name, f"/api/kernels/{kernel}/channels")
     assert _run(cells, "print(6 * 7, __import__('os').getuid())").startswith("42 2")
@@ -189,6 +193,11 @@ def test_a_person_works_in_a_browser(machine: Machine, worker: str, people: list
     assert machine.status()["web"] == "open"
     _renew(machine)
     assert _says(terminal, "echo $((40+3))", "43")  # whose connection is the one of before
+    # A link in place of their Jupyter's socket leads nowhere, to the hub least of all.
+    linked = "cd /run/secondlock && mv jupyter.sock kept && ln -s /hub/hub.sock jupyter.sock"
+    assert _says(terminal, f"{linked} && echo done-$((40+3))", "done-43")
+    assert browser.ask(browser.url("/hub/api/user", person.name)).status == 502
+    assert _says(terminal, "mv kept jupyter.sock && echo done-$((40+4))", "done-44")
     browser.ask(browser.url("/hub/logout"))
     assert _closes(terminal)
     assert "/hub/login" in browser.ask(browser.url("/lab", person.name)).url

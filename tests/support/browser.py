@@ -49,6 +49,7 @@ class Browser:
 
     def __init__(self, host: str, port: int, authority: str, address: str = "127.0.0.1") -> None:
         self.host, self.port, self._address = host, port, address
+        self.comes_from: tuple[str, int] | None = None
         self.tls = ssl.create_default_context(cadata=authority)
         self.cookies = CookieJar(DefaultCookiePolicy(strict_ns_domain=0))
         handlers = (
@@ -130,7 +131,7 @@ class Browser:
         )
 
     def _connect(self, host: str, port: int) -> ssl.SSLSocket:
-        plain = socket.create_connection((self._address, port), 60)
+        plain = socket.create_connection((self._address, port), 60, self.comes_from)
         return self.tls.wrap_socket(plain, server_hostname=host)
 
 

@@ -6,6 +6,7 @@ hub's packages are those of `tools/setup.sh --tests` (tools/hub.py).
 
 from __future__ import annotations
 
+import http.client
 import importlib
 import json
 import os
@@ -18,7 +19,7 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,7 @@ from tools.packages import unpacked
 
 if TYPE_CHECKING:
     import datetime as dt
+    from collections.abc import Iterator
 
     import pytest
 
@@ -51,6 +53,7 @@ SERVICE = Path(gates.__file__).parent / "service"
 SERVICES = Path(oidc.__file__).parent / "service"
 STACK, MACHINE = "test", "lab"
 
+JUPYTERS_TOKEN = "0123456789abcdef" * 4
 JUPYTER = """
 import asyncio, json, sys
 from aiohttp import web
@@ -85,8 +88,8 @@ GATE = """
 import asyncio, json, sys
 from pathlib import Path
 import secondlock_gate as it
-told, hub, jupyter, place = sys.argv[1:]
-gate = it.Gate(json.loads(Path(told).read_text()), hub, jupyter, "t" * 64)
+told, hub, jupyter, token, place = sys.argv[1:]
+gate = it.Gate(json.loads(Path(told).read_text()), hub, jupyter, it.own_token(token))
 asyncio.run(it._serve(gate, it.listen(Path(place), None)))
 """
 OIDC = """
@@ -107,6 +110,7 @@ class Person:
 
     def __init__(self, name: str) -> None:
         self.name, self._secret = name, secrets.token_bytes(20)
+        self.networks: tuple[str, ...] = ("127.0.0.1/32", "192.0.2.0/24")
         self.enrollment, self.passphrase = secrets.token_hex(16), f"{name}-{secrets.token_hex(8)}"
 
     def code(self) -> str:
@@ -133,11 +137,19 @@ class Person:
         near = {phone.at(int(time.time()) + step * 30) for step in range(-25, 26)}
         return next(code for code in ("123456", "654321", "111111") if code not in near)
 
+    def give_phone_back(self) -> None:
+        """As `revoke --device` does it for who has a tablet too."""
+        tablet = {"tablet": [secrets.token_hex(16), secrets.token_hex(20)]}
+        issued = {**self.issued, "others": tablet}
+        del issued["secret"]
+        codes.enroll(self.name, issued)
+
     def bind(self, identity: str | None = None) -> None:
         """Let them in by this and nothing else: passphrase and code, or a provider's word."""
         codes.enroll(self.name, self.issued)
         passphrase = self.passphrase if identity is None else None
-        door.bind(self.name, self.enrollment, asked.Access(True, passphrase, identity))
+        access = asked.Access(True, passphrase, self.networks, identity)
+        door.bind(self.name, self.enrollment, access)
 
 
 def missing() -> str | None:
@@ -156,6 +168,19 @@ def nginx() -> str | None:
     return str(ours) if ours.exists() else shutil.which("nginx", path="/usr/sbin:/usr/bin")
 
 
+def _with_hub(program: str, *arguments: str) -> list[str]:
+    """A program that sees the hub's packages, and ours beside them."""
+    folders = [str(hub_place()), str(SERVICE), str(SERVICES)]
+    paths = f"import sys; sys.path[:0] = {folders!r}\n"
+    return [sys.executable, "-I", "-c", paths + program, *arguments]
+
+
+def as_a_gate(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """What came of a few lines that import the gate's own module, or the hub's."""
+    argv = _with_hub(program, *arguments)
+    return subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+
+
 def lay_out(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The machine's folders, in this one."""
     for name in ("CODES", "SPENT", "WITNESS", "LOCKS"):
@@ -169,6 +194,7 @@ def lay_out(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "CERTIFICATE": state / "certificate.pem",
         "KEY": state / "key.pem",
         "PASSPHRASES": state / "passphrases",
+        "NETWORKS": state / "networks",
         "RUN": run,
         "TICKETS": run / "tickets",
         "GATES": run / "gates",
@@ -188,6 +214,8 @@ def lay_out(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "SOCKET": str(place / "oidc.sock"),
     }.items():
         monkeypatch.setattr(oidc, name, where)
+    (place / "machine.json").write_text(json.dumps({"target": "aws"}))
+    monkeypatch.setattr(door.paths, "MACHINE", place / "machine.json")
     monkeypatch.setattr(helper.login.verify.measured, "offset", lambda: None)
 
 
@@ -198,6 +226,7 @@ def write_nginx(place: Path) -> None:
         "/run/secondlock-hub/": f"{place}/",
         "/run/secondlock-gates/": f"{place}/open/",
         "/run/secondlock-web/": f"{place}/",
+        "/run/secondlock-web-ask/hub.sock": f"{place}/ask.sock",
         "/run/secondlock-tls/": f"{places.STATE}/",
         "/etc/secondlock/web/": f"{places.CONFIG}/",
         "http {": "http { ",
@@ -307,10 +336,53 @@ class Loopback:
         self._python("oidc", OIDC, *speaking)
         for name in (*self.people, "carol"):
             (self.place / "open" / name).mkdir(parents=True)
-            self._python(f"jupyter-{name}", JUPYTER, str(self.place / f"jupyter-{name}.sock"))
+            (self.place / f"jupyter-{name}.token").write_text(f"{JUPYTERS_TOKEN}\n")
+            self.start_jupyter(name)
         write_nginx(self.place)
         self._launch("nginx", [str(nginx()), "-c", str(self.place / "nginx.conf"), "-e", "stderr"])
         self._wait(self.place / "hub.sock")
+
+    def start_jupyter(self, name: str) -> None:
+        """That of a person, who has ended it."""
+        self._python(f"jupyter-{name}", JUPYTER, str(self.place / f"jupyter-{name}.sock"))
+
+    def open_files(self, name: str) -> int:
+        """How many one of them has."""
+        return len([*Path(f"/proc/{self._running[name].pid}/fd").iterdir()])
+
+    @contextmanager
+    def without_helper(self) -> Iterator[None]:
+        """As while it starts anew."""
+        place = self.place / "helper.sock"
+        place.rename(self.place / "away.sock")
+        try:
+            yield
+        finally:
+            (self.place / "away.sock").rename(place)
+
+    @contextmanager
+    def linked(self, name: str, target: Path) -> Iterator[None]:
+        """With a link of the person's in place of their Jupyter's socket."""
+        path = self.place / f"jupyter-{name}.sock"
+        self._end(f"jupyter-{name}")
+        path.unlink(missing_ok=True)
+        path.symlink_to(target)
+        try:
+            yield
+        finally:
+            path.unlink()
+            self.start_jupyter(name)
+            self._wait(path)
+
+    def ask_as_gate(self, method: str, path: str, body: str) -> int:
+        """The status that comes of asking where gates ask the hub."""
+        with socket.socket(socket.AF_UNIX) as asking:
+            asking.connect(str(self.place / "ask.sock"))
+            connection = http.client.HTTPConnection("hub")
+            connection.sock = asking
+            headers = {"Content-Type": "application/json"}
+            connection.request(method, path, body if method == "POST" else None, headers)
+            return connection.getresponse().status
 
     def end(self) -> None:
         """All of it."""
@@ -332,9 +404,7 @@ class Loopback:
         return (self.place / f"{name}.log").read_text(errors="replace")
 
     def _python(self, name: str, program: str, *arguments: str) -> None:
-        folders = [str(hub_place()), str(SERVICE), str(SERVICES)]
-        paths = f"import sys; sys.path[:0] = {folders!r}\n"
-        self._launch(name, [sys.executable, "-I", "-c", paths + program, *arguments])
+        self._launch(name, _with_hub(program, *arguments))
 
     def _launch(self, name: str, argv: list[str]) -> None:
         log = (self.place / f"{name}.log").open("ab")
@@ -363,7 +433,8 @@ class Loopback:
             place.unlink(missing_ok=True)
             jupyter = self.place / f"jupyter-{name}.sock"
             told = places.GATES / name
-            arguments = (str(told), str(self.place / "hub.sock"), str(jupyter), str(place))
-            self._python(f"gate-{name}", GATE, *arguments)
+            token = self.place / f"jupyter-{name}.token"
+            arguments = (str(told), str(self.place / "ask.sock"), str(jupyter), str(token))
+            self._python(f"gate-{name}", GATE, *arguments, str(place))
             self._wait(place)
         return ""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import os
 import socket
 import ssl
 import time
@@ -15,11 +16,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.gateway import Loopback, Person, codes, missing
+from tests.support.gateway import JUPYTERS_TOKEN, Loopback, Person, as_a_gate, codes, missing
 from tests.support.provider import ALICE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.support.browser import Browser, WebSocket
 
@@ -139,7 +141,7 @@ def test_jupyter_sees_its_own_token_and_no_cookie_of_the_hubs(
     seen = json.loads(page.text)
     assert seen["path"] == "/lab?a=%2F..&b"
     headers = {name.lower(): value for name, value in seen["headers"].items()}
-    assert headers["authorization"] == f"token {'t' * 64}"
+    assert headers["authorization"] == f"token {JUPYTERS_TOKEN}"
     assert headers["host"] == "localhost"
     assert headers["x-forwarded-for"] == "127.0.0.1"
     assert "hub" not in headers.get("cookie", "")
@@ -192,6 +194,21 @@ def test_another_persons_place_is_refused(loopback: Loopback, alice: Person, bob
     assert theirs.ask(theirs.url("/api/status", "bob")).status == 200
 
 
+def test_who_comes_from_another_persons_network_is_refused(
+    loopback: Loopback, alice: Person
+) -> None:
+    browser, elsewhere = enter(loopback, alice), ("127.0.0.2", 0)
+    browser.comes_from = elsewhere  # as a stolen cookie does
+    assert browser.ask(browser.url("/x", "alice")).status == 403
+    with pytest.raises(PermissionError):
+        browser.websocket("alice", "/talk")
+    browser = loopback.browser
+    browser.comes_from, (code, *_) = elsewhere, alice.issued["emergency"]
+    refused = browser.log_in("alice", alice.passphrase, code)
+    assert (refused.status, "this network" in refused.said) == (403, True)
+    assert loopback.browser.log_in("alice", alice.passphrase, code).status == 302
+
+
 def test_nobody_who_is_not_in_reaches_anything(loopback: Loopback, alice: Person) -> None:
     enter(loopback, alice)
     stranger = loopback.browser
@@ -203,6 +220,143 @@ def test_nobody_who_is_not_in_reaches_anything(loopback: Loopback, alice: Person
         assert stranger.ask(stranger.url(path)).status == 404, path
     token = {"Authorization": "token 0123456789"}
     assert "/hub/login" in stranger.ask(stranger.url("/hub/home"), headers=token).url
+
+
+@pytest.mark.parametrize("socket_name", ["hub.sock", "ask.sock"])
+def test_a_link_in_place_of_jupyter_leads_nowhere(
+    loopback: Loopback, alice: Person, socket_name: str
+) -> None:
+    browser = enter(loopback, alice)
+    with loopback.linked("alice", loopback.place / socket_name):
+        for path in ("/hub/api/", "/hub/login", "/hub/api/user"):
+            assert browser.ask(browser.url(path, "alice"), follow=False).status == 502
+    assert browser.ask(browser.url("/x", "alice")).status == 200
+
+
+def unfinished(browser: Browser, path: str, size: int) -> ssl.SSLSocket:
+    """A question of which one byte has come."""
+    one = browser._connect(browser.host, browser.port)
+    head = f"POST {path} HTTP/1.1\r\nHost: {browser.host}\r\nContent-Length: {size}\r\n\r\nx"
+    one.sendall(head.encode())
+    return one
+
+
+def test_the_hub_hears_of_a_question_that_is_whole_and_short(loopback: Loopback) -> None:
+    browser = loopback.browser
+    before = loopback.open_files("hub")
+    waiting = [unfinished(browser, "/hub/login", 1000) for _ in range(30)]
+    assert browser.ask(browser.url("/hub/login")).status == 200
+    assert loopback.open_files("hub") < before + 10
+    for each in waiting:
+        each.close()
+    with unfinished(browser, "/hub/home", 100 << 20) as one:
+        assert b" 413 " in one.recv(100)
+
+
+def test_a_helper_that_starts_anew_puts_nobody_out(loopback: Loopback, alice: Person) -> None:
+    browser = enter(loopback, alice)
+    websocket = browser.websocket("alice", "/talk")
+    with loopback.without_helper():
+        time.sleep(HELD)
+        assert browser.ask(browser.url("/x", "alice")).status == 503
+        assert browser.ask(browser.url("/hub/home")).status == 503
+        assert loopback.browser.log_in("alice", alice.passphrase, alice.code()).status == 503
+        websocket.send("still there")
+        assert websocket.receive() == "still there"
+    assert browser.ask(browser.url("/x", "alice")).status == 200
+    assert browser.ask(browser.url("/hub/home")).url.endswith("/hub/home")
+
+
+# Of a gate's sessions: whose oldest WebSocket is open after each of these.
+SESSIONS = """
+import asyncio, sys, secondlock_gate as it
+
+class Socket:
+    open = True
+    async def close(self, **_): self.open = False
+
+async def out(token): return False
+async def silent(token): raise it.Unknown
+
+async def main(what):
+    sessions, socket, it.RECENT = it.Sessions(), Socket(), 0
+    mark = await sessions.add("first")
+    if what == "late":
+        await sessions.end(mark)
+    sessions.open(mark, socket)
+    if what == "evicted":
+        for each in range(it.MOST_SESSIONS): await sessions.add(str(each))
+    it.UNHEARD = 0 if what == "unheard" else 60
+    asked = silent if what in ("unheard", "a moment") else out
+    for each in sessions.listening(): await sessions.look(each, asked)
+    print(socket.open, sessions.listening() == [mark])
+
+asyncio.run(main(sys.argv[1]))
+"""
+
+
+@pytest.mark.parametrize("what", ["late", "evicted", "out", "unheard", "a moment"])
+def test_no_websocket_outlives_its_session(what: str) -> None:
+    ran = as_a_gate(SESSIONS, what)
+    stays = what == "a moment"
+    assert ran.stdout.split() == [str(stays)] * 2, ran.stderr
+
+
+TURNS = """
+import asyncio, secondlock_hub as it
+
+async def main():
+    turns, here, most, refused = it.Turns(2, 6), 0, 0, 0
+    async def one():
+        nonlocal here, most, refused
+        try:
+            async with turns.one():
+                here += 1
+                most = max(most, here)
+                await asyncio.sleep(0)
+                here -= 1
+        except it.web.HTTPError as error:
+            refused += error.status_code == 503
+    await asyncio.gather(*[one() for _ in range(8)])
+    await one()
+    hub = it.configuration({"host": "h", "port": 1}).JupyterHub
+    print(most, refused, hub.concurrent_spawn_limit)
+
+asyncio.run(main())
+"""
+
+
+def test_a_class_that_comes_at_once_waits_for_its_turn() -> None:
+    ran = as_a_gate(TURNS)
+    assert ran.stdout.split() == ["2", "2", "0"], ran.stderr
+
+
+def test_gates_may_ask_two_things_of_the_hub(loopback: Loopback, alice: Person) -> None:
+    said = {"auth": {"username": "alice", "password": alice.passphrase, "otp": alice.code()}}
+    for method, path, status in (
+        ("POST", "/hub/api/users/alice/tokens", 404),
+        ("POST", "/hub/login", 404),
+        ("GET", "/hub/api/", 404),
+        ("GET", "/hub/api/user/../users", 404),
+        ("POST", "/hub/api/user", 405),
+        ("GET", "/hub/api/oauth2/token", 405),
+        ("GET", "/hub/api/user", 403),
+        ("POST", "/hub/api/oauth2/token", 400),
+    ):
+        assert loopback.ask_as_gate(method, path, json.dumps(said)) == status, path
+    assert codes.slate("alice", codes.issued("alice"))["uses"] == 0
+
+
+def test_what_lies_in_place_of_jupyters_token_goes_nowhere(tmp_path: Path) -> None:
+    token, link, pipe = (tmp_path / name for name in ("token", "link", "pipe"))
+    token.write_text(f"{JUPYTERS_TOKEN}\n")
+    link.symlink_to(token)
+    os.mkfifo(pipe)
+    (tmp_path / "longer").write_text(f"{JUPYTERS_TOKEN}0")
+    read = "import sys, secondlock_gate\nprint(secondlock_gate.own_token(sys.argv[1]))"
+    assert as_a_gate(read, str(token)).stdout.strip() == JUPYTERS_TOKEN
+    for path in (link, pipe, tmp_path / "longer"):
+        assert as_a_gate(read, str(path)).returncode != 0
 
 
 @pytest.mark.parametrize("how", ["revoked", "rotated", "frozen"])
@@ -338,6 +492,48 @@ def test_a_new_certificate_ends_nobodys_connections(loopback: Loopback, alice: P
     websocket.send("still there")
     assert websocket.receive() == "still there"
     assert browser.ask(browser.url("/x", "alice")).status == 200
+
+
+def test_who_was_out_stays_so_when_another_browser_comes_in(
+    loopback: Loopback, alice: Person
+) -> None:
+    first, (one, two, *_) = enter(loopback, alice), alice.issued["emergency"]
+    for code, out in ((one, True), (two, False)):
+        browser = loopback.browser
+        assert browser.log_in("alice", alice.passphrase, code).status == 302
+        assert browser.enter("alice").status == 200
+        if out:
+            browser.ask(browser.url("/hub/logout"))
+    for place in (first.url("/x", "alice"), first.url("/hub/home")):
+        assert "/hub/login" in first.ask(place).url
+
+
+def test_a_phone_that_was_given_back_leaves_no_browser_in(
+    loopback: Loopback, alice: Person
+) -> None:
+    first = enter(loopback, alice)
+    alice.give_phone_back()
+    browser = loopback.browser
+    assert browser.log_in("alice", alice.passphrase, alice.issued["emergency"][0]).status == 302
+    assert browser.enter("alice").status == 200
+    time.sleep(HELD)
+    for place in (first.url("/x", "alice"), first.url("/hub/home")):
+        assert "/hub/login" in first.ask(place).url
+    assert browser.ask(browser.url("/x", "alice")).status == 200
+
+
+def test_no_other_site_logs_anybody_out(loopback: Loopback, alice: Person) -> None:
+    browser = enter(loopback, alice)
+    for site, url in (
+        ("cross-site", browser.url("/logout", "alice")),
+        ("same-site", browser.url("/logout", "alice")),  # another person's place
+        ("cross-site", browser.url("/hub/logout")),
+    ):
+        led = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": "navigate"}
+        assert browser.ask(url, headers=led).status == 403
+    assert browser.ask(browser.url("/x", "alice")).status == 200
+    own = {"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "navigate"}
+    assert "/hub/login" in browser.ask(browser.url("/logout", "alice"), headers=own).url
 
 
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion")

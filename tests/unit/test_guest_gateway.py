@@ -8,6 +8,7 @@ import os
 import socket
 import threading
 import time
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import date
 from types import SimpleNamespace
@@ -84,7 +85,8 @@ def test_a_hub_opens_nothing_of_who_is_not_in(alice: Person, ran: list[tuple[str
     assert ran == []
     assert ask("open", ticket=ticket, told=TOLD) == {"ok": True}
     assert ran == [("systemctl", "restart", "secondlock-gate@alice.service")]
-    assert json.loads((places.GATES / "alice").read_text()) == TOLD
+    told = json.loads((places.GATES / "alice").read_text())
+    assert told == {**TOLD, "networks": [*alice.networks]}
 
 
 @pytest.mark.parametrize(
@@ -214,6 +216,121 @@ def test_a_ticket_is_over_with_what_it_stands_for(alice: Person) -> None:
     assert not ask("holds", ticket=ticket)["ok"]
 
 
+def test_a_ticket_is_over_with_the_phone_that_gave_it(alice: Person) -> None:
+    tickets_of = [
+        log_in(alice)["ticket"],
+        log_in(alice, code=alice.issued["emergency"][0])["ticket"],
+    ]
+    tablet = {"tablet": ["a" * 32, "b" * 40]}
+    codes.enroll("alice", {**alice.issued, "others": tablet})
+    assert all(ask("holds", ticket=each)["ok"] for each in tickets_of)
+    alice.give_phone_back()
+    # The hub asks with one of a person's tickets, whichever browser comes.
+    assert not any(ask("holds", ticket=each)["ok"] for each in tickets_of)
+    new = log_in(alice, code=alice.issued["emergency"][1])["ticket"]
+    assert [ask("holds", ticket=each)["ok"] for each in (*tickets_of, new)] == [False, False, True]
+
+
+def test_who_may_come_from_other_networks_is_out_until_they_log_in(alice: Person) -> None:
+    ticket = log_in(alice)["ticket"]
+    alice.bind()
+    assert ask("holds", ticket=ticket)["ok"]
+    alice.networks = ("198.51.100.0/24",)
+    alice.bind()
+    assert not ask("holds", ticket=ticket)["ok"]
+    code = alice.issued["emergency"][0]
+    for address in ("192.0.2.1", "none", ""):
+        refused = log_in(alice, code=code, address=address)
+        assert (refused["ok"], refused["words"]) == (False, login.ELSEWHERE)
+    assert log_in(alice, code=code, address="198.51.100.7")["ok"]
+
+
+def test_on_the_target_local_everybody_comes_by_qemus_gateway(
+    alice: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    door.paths.MACHINE.write_text(json.dumps({"target": "local"}))
+    alice.bind()
+    assert log_in(alice, address="10.0.2.2")["ok"]
+
+
+def test_who_leaves_has_no_ticket_any_more(alice: Person, ran: list[tuple[str, ...]]) -> None:
+    first = log_in(alice)["ticket"]
+    ask("open", ticket=first, told=TOLD)
+    log_in(alice, code=alice.issued["emergency"][0])
+    ask("leave")
+    assert not ask("holds", ticket=first)["ok"]
+    assert ("systemctl", "stop", "secondlock-gate@alice.service") in ran
+
+
+def test_logins_at_the_same_moment_all_have_their_tickets(alice: Person) -> None:
+    found: list[str | None] = []
+    start = threading.Barrier(5)
+
+    def one(code: str) -> None:
+        start.wait()
+        found.append(login.log_in("alice", alice.passphrase, code, "192.0.2.1")[0])
+
+    threads = [threading.Thread(target=one, args=(code,)) for code in alice.issued["emergency"]]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert [ask("holds", ticket=each)["ok"] for each in found] == [True] * 5
+
+
+def test_a_flood_of_logins_keeps_nobody_from_asking(alice: Person) -> None:
+    ticket = log_in(alice)["ticket"]
+    with ExitStack() as flood:
+        for _ in range(helper.LOGINS_AT_ONCE):
+            flood.enter_context(helper._room(helper._logins))
+        for _ in range(helper.STARTS_AT_ONCE):
+            flood.enter_context(helper._room(helper._starts))
+        assert log_in(alice)["fault"]
+        assert ask("open", ticket=ticket, told=TOLD)["fault"]
+        assert ask("holds", ticket=ticket) == {"ok": True}
+    assert log_in(alice, code=alice.issued["emergency"][0])["ok"]
+
+
+def test_so_many_are_answered_at_once_and_the_others_after_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(helper, "AT_ONCE", 3)
+    place, before = str(tmp_path / "helper.sock"), threading.active_count()
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(place)
+    listening.listen(100)
+    threading.Thread(target=helper.listen, args=(listening, os.getuid()), daemon=True).start()
+    asking = [socket.socket(socket.AF_UNIX) for _ in range(80)]
+    for each in asking:
+        each.connect(place)
+    deep = [asking.pop() for _ in range(5)]
+    for each in deep:
+        each.sendall(b"[" * 60_000 + b"\n")
+    question = json.dumps({"ask": "is open", "user": "alice"}).encode() + b"\n"
+    for each in asking:
+        each.sendall(question)
+    for each in asking:
+        assert json.loads(each.recv(1000)) == {"ok": False}
+        each.close()
+    assert threading.active_count() - before == 3
+
+
+def test_a_fault_is_no_word_on_who_is_in(alice: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    ticket = log_in(alice)["ticket"]
+    monkeypatch.setattr(places, "TICKETS", places.TICKETS / "alice")  # ENOTDIR
+    assert ask("holds", ticket=ticket)["fault"]
+
+
+def test_an_address_is_one_or_none_in_roots_log(
+    alice: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(login.syslog, "syslog", lambda _, line: said.append(line))
+    log_in(alice, passphrase="x", address="::1\nAccepted publickey for bob from 192.0.2.1")
+    log_in(alice, passphrase="x", address="2001:DB8::1")
+    assert said == [f"Failed passphrase for alice from {each}" for each in ("-", "2001:db8::1")]
+
+
 def test_a_ticket_lasts_for_hours(alice: Person, monkeypatch: pytest.MonkeyPatch) -> None:
     ticket, now = log_in(alice)["ticket"], time.time()
     monkeypatch.setattr(tickets.time, "time", lambda: now + tickets.HOURS * 3600 + 1)
@@ -265,9 +382,16 @@ def test_who_comes_or_goes_ends_nobody_elses_connections(
     (again,) = [argv for argv in found if argv[1] == "restart"]
     assert again[2:] == ("secondlock-hub.service", "secondlock-web.service")
     found.clear()
+    with monkeypatch.context() as cut:  # in the middle
+        cut.setattr(door, "leave", lambda _: 1 / 0)
+        cut.setattr(gates, "opened", lambda: ["alice"])
+        with pytest.raises(ZeroDivisionError):
+            door.apply(None, "local", None)
+    found.clear()
     assert door.apply(None, "local", None) == ["web"]
     assert [argv[1] for argv in found] == ["stop"]
     assert not places.KEY.exists()
+    assert door.apply(None, "local", None) == []
 
 
 def test_another_certificate_is_read_and_nobody_put_out(
@@ -356,15 +480,17 @@ def _roster(**of_alice: object) -> dict[str, Any]:
         "allowed_from": ["127.0.0.0/8"],
     }
     people = document()["researchers"]
-    people["alice"] |= {"access": ["ssh", "web"], "web_passphrase": "a" * 20, **of_alice}
+    people["alice"] |= {"access": ["ssh", "web"], "web_passphrase": "a" * 20}
+    people["alice"] |= {"web_from": ["192.0.2.0/24"], **of_alice}
     return {"researchers": people, "web": door}
 
 
 def test_a_roster_says_who_comes_by_https() -> None:
     found = parse(json.dumps({**envelope(**_roster()), "web_port": 20001}))
     assert (found.door.host, found.web_port) == ("lab.demo.localhost", 20001)
-    assert found.researchers["alice"].access.passphrase == "a" * 20
-    assert found.researchers["bob"].access == asked.Access()
+    alice, bob = (found.researchers[name].access for name in ("alice", "bob"))
+    assert (alice.passphrase, alice.networks, alice.web) == ("a" * 20, ("192.0.2.0/24",), True)
+    assert (bob.ssh, bob.web) == (True, False)
     alone = parse(json.dumps(envelope(**_roster(access=["web"], ssh_keys=[]))))
     assert (alone.researchers["alice"].access.ssh, list(alone.researchers["alice"].parts)) == (
         False,
@@ -380,6 +506,10 @@ def test_a_roster_says_who_comes_by_https() -> None:
         {"access": ["root"]},
         {"access": "web"},
         {"access": ["ssh"]},  # with a passphrase
+        {"access": ["ssh"], "web_passphrase": None},  # with networks
+        {"web_from": []},
+        {"web_from": None},
+        {"web_from": ["192.0.2.1/24"]},
         {"web_passphrase": "short"},
         {"web_passphrase": None},
         {"access": ["web"], "remember": {"hours": 1, "allowed_from": ["10.0.0.0/8"]}},

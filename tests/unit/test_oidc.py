@@ -17,6 +17,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from types import SimpleNamespace
@@ -28,7 +29,17 @@ from joserfc import jwt
 from joserfc.jwk import RSAKey
 
 from tests.support.documents import document, envelope
-from tests.support.gateway import SERVICES, Person, codes, door, helper, lay_out, oidc, places
+from tests.support.gateway import (
+    SERVICES,
+    Person,
+    codes,
+    door,
+    helper,
+    lay_out,
+    oidc,
+    passphrases,
+    places,
+)
 from tests.support.provider import ALICE, CLIENT, SECRET, Provider
 
 if TYPE_CHECKING:
@@ -77,6 +88,11 @@ def believe(provider: Provider, **other: object) -> None:
     listening.listen()
     speaker = service.Provider(said, SECRET)
     threading.Thread(target=service.serve, args=(speaker, listening), daemon=True).start()
+
+
+def tell(provider: Provider, **other: str) -> None:
+    """As the door's own files have it, beside those who ask it."""
+    oidc.PROVIDER.write_text(json.dumps({"issuer": provider.issuer, "claim": "sub", **other}))
 
 
 @dataclass
@@ -393,11 +409,132 @@ def test_without_a_provider_nobody_is_led_anywhere() -> None:
     assert ask("begin", binding=None, then="") == {"ok": False, "words": login.FAULT}
 
 
-def test_a_slow_provider_keeps_nobody_else_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(login, "_room", threading.BoundedSemaphore(1))
-    with login._room:
-        assert ask("begin", binding=None, then="") == {"ok": False, "words": login.BUSY}
-    assert ask("begin", binding=None, then="")["ok"]
+def test_a_slow_provider_keeps_nobody_from_asking(provider: Provider) -> None:
+    ticket, one = visit(provider).finish()["ticket"], visit(provider)
+    with ExitStack() as slow:
+        for _ in range(helper.VOUCHED_AT_ONCE):
+            slow.enter_context(helper._room(helper._vouched))
+        assert ask("begin", binding=None, then="")["fault"]
+        assert one.finish()["fault"]
+        assert ask("holds", user="alice", ticket=ticket)["ok"]
+    assert one.finish()["ok"]  # it was not used up
+
+
+def test_from_another_network_nobody_comes_in_whatever_the_provider_says(
+    provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(login.syslog, "syslog", lambda _, line: said.append(line))
+    for address in ("198.51.100.7", "2001:DB8::1", "none", "", "192.0.2.1\nAccepted x"):
+        told = visit(provider).finish(address=address)
+        assert (told["ok"], told["words"]) == (False, login.ELSEWHERE)
+        assert "ticket" not in told
+    shown = ("198.51.100.7", "2001:db8::1", "-", "-", "-")
+    assert said == [f"Refused alice from {each}: none of their networks" for each in shown]
+    assert visit(provider).finish()["ok"]
+
+
+@pytest.mark.parametrize("how", ["another name", "no name", "networks", "provider", "claim"])
+def test_a_ticket_is_over_with_what_the_provider_vouched_for(provider: Provider, how: str) -> None:
+    alice = Person("alice")
+    alice.bind(ALICE)
+    tell(provider)
+    ticket = visit(provider).finish()["ticket"]
+    alice.bind(ALICE)
+    tell(provider)
+    assert ask("holds", user="alice", ticket=ticket)["ok"]
+    if how == "another name":
+        alice.bind(f"{ALICE}0")
+    elif how == "no name":
+        alice.bind()
+    elif how == "networks":
+        alice.networks = ("198.51.100.0/24",)
+        alice.bind(ALICE)
+    else:
+        tell(
+            provider, **({"claim": "email"} if how == "claim" else {"issuer": "https://x.example"})
+        )
+    assert not ask("holds", user="alice", ticket=ticket)["ok"]
+
+
+def test_a_ticket_is_over_with_the_name_itself(provider: Provider) -> None:
+    """Not only since who binds another one puts the person out: cut off before that, too."""
+    alice = Person("alice")
+    alice.bind(ALICE)
+    ticket = visit(provider).finish()["ticket"]
+    identities.bind("alice", alice.enrollment, f"{ALICE}0")
+    assert not ask("holds", user="alice", ticket=ticket)["ok"]
+    identities.bind("alice", alice.enrollment, ALICE)
+    assert ask("holds", user="alice", ticket=ticket)["ok"]
+
+
+def test_who_is_bound_to_another_name_in_the_midst_of_a_login_is_not_in(
+    provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alice, person = Person("alice"), identities.person
+    alice.bind(ALICE)
+
+    def slowly(identity: str) -> str | None:
+        found: str | None = person(identity)
+        alice.bind(f"{ALICE}0")
+        return found
+
+    monkeypatch.setattr(identities, "person", slowly)
+    assert visit(provider).finish()["words"] == login.UNKNOWN
+
+
+def test_a_code_opens_nothing_of_who_comes_by_the_provider_now(provider: Provider) -> None:
+    """Nor the other way round, where a crash left both."""
+    alice = Person("alice")
+    alice.bind()
+    said = {"passphrase": alice.passphrase, "code": alice.code(), "address": "192.0.2.1"}
+    ticket = ask("log in", user="alice", **said)["ticket"]
+    identities.bind("alice", alice.enrollment, ALICE)
+    assert ask("holds", user="alice", ticket=ticket)["ok"]
+    passphrases.forget("alice")
+    assert not ask("holds", user="alice", ticket=ticket)["ok"]
+
+
+def test_twenty_at_the_same_moment_all_come_in(provider: Provider) -> None:
+    """As a class does; the hub has them wait for their turn, as many as the helper takes."""
+    people = {f"user{n}": f"id-{n}" for n in range(20)}
+    for name, identity in people.items():
+        Person(name).bind(identity)
+    visits, turns = {}, threading.BoundedSemaphore(helper.VOUCHED_AT_ONCE)
+    for name, identity in people.items():
+        provider.says = {"sub": identity}
+        visits[name] = visit(provider)
+    sub = {one.nonce: people[name] for name, one in visits.items()}
+    provider.says = {}
+    provider.sign = lambda claims: provider.signed({**claims, "sub": sub[claims["nonce"]]})
+    found: dict[str, dict[str, Any]] = {}
+
+    def one(name: str) -> None:
+        with turns:
+            found[name] = visits[name].finish()
+
+    threads = [threading.Thread(target=one, args=(name,)) for name in people]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert {name: told["user"] for name, told in found.items()} == {name: name for name in people}
+    assert all(ask("holds", user=name, ticket=found[name]["ticket"])["ok"] for name in people)
+
+
+def test_logins_of_one_person_at_the_same_moment_all_have_their_tickets(
+    provider: Provider,
+) -> None:
+    visits = [visit(provider) for _ in range(helper.VOUCHED_AT_ONCE)]
+    found: list[dict[str, Any]] = []
+    threads = [
+        threading.Thread(target=lambda one=one: found.append(one.finish())) for one in visits
+    ]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert [ask("holds", user="alice", ticket=one["ticket"])["ok"] for one in found] == [True] * 4
 
 
 def test_a_secret_goes_nowhere_without_tls(provider: Provider) -> None:
@@ -471,13 +608,15 @@ def _roster(identity: object = ALICE, **said: object) -> dict[str, Any]:
         "provider": {**own, "acr": [], **said},
     }
     people = document()["researchers"]
-    people["alice"] |= {"access": ["ssh", "web"], "web_identity": identity}
+    people["alice"] |= {"access": ["ssh", "web"], "web_from": ["192.0.2.0/24"]}
+    people["alice"] |= {"web_identity": identity}
     return envelope(researchers=people, web=web)
 
 
 def test_a_roster_says_whom_the_provider_vouches_for() -> None:
     found = parse(json.dumps(_roster()))
-    assert found.researchers["alice"].access.identity == ALICE
+    access = found.researchers["alice"].access
+    assert (access.identity, access.networks, access.web) == (ALICE, ("192.0.2.0/24",), True)
     assert (found.door.provider.issuer, found.door.form) == ("https://id.example.org", False)
     assert found.door.ends == 1_900_000_000
     assert "'s'" not in repr(found)
@@ -507,10 +646,14 @@ def test_a_roster_whose_provider_is_none_is_refused(roster: dict[str, Any]) -> N
 @pytest.mark.parametrize(
     ("name", "of_person"),
     [
-        ("bob", {"access": ["web"], "web_identity": ALICE}),  # as alice
+        ("bob", {"access": ["web"], "web_from": ["192.0.2.0/24"], "web_identity": ALICE}),
         ("bob", {"web_identity": "7"}),
         ("alice", {"web_passphrase": "a" * 20}),
         ("alice", {"access": ["ssh"]}),
+        ("alice", {"access": ["ssh"], "web_from": None}),
+        ("alice", {"access": ["ssh"], "web_identity": None}),
+        ("alice", {"web_from": None}),
+        ("alice", {"web_from": []}),
         ("alice", {"web_identity": None, "web_passphrase": "a" * 20}),
         ("alice", {"web_identity": None}),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import ipaddress
 import json
 import subprocess
 from typing import TYPE_CHECKING, Any
@@ -57,7 +58,7 @@ def test_the_derivation_is_pinned() -> None:
     found = [authority.fingerprint(hashes.SHA256()).hex()[:16]]
     leaf = x509.load_pem_x509_certificate(made.certificate.encode())
     found.append(leaf.fingerprint(hashes.SHA256()).hex()[:16])
-    assert found == ["265ec15f2d5e1d28", "0a593069b1acac10"]
+    assert found == ["357377ca1cad483a", "0a593069b1acac10"]
 
 
 def test_a_long_name_is_one_too() -> None:
@@ -100,18 +101,27 @@ def test_the_authority_can_vouch_for_nothing_beyond_the_stack(tmp_path: Path) ->
     (tmp_path / "ca").write_text(web.authority(SEED, "demo"))
     signer, key = web._key(SEED, "web-authority", "demo"), ec.generate_private_key(ec.SECP256R1())
     built = web._builder(SEED, web._name("x"), web._name("Secondlock demo"), key, ("x",))
-    for name, good in (("lab.demo.localhost", True), ("bank.example", False)):
+    for name, good in (
+        (x509.DNSName("lab.demo.localhost"), True),
+        (x509.DNSName("bank.example"), False),
+        (x509.IPAddress(ipaddress.ip_address("192.0.2.7")), False),
+        (x509.IPAddress(ipaddress.ip_address("2001:db8::7")), False),
+        (x509.RFC822Name("chief@bank.example"), False),
+    ):
+        names = [x509.DNSName("lab.demo.localhost"), name]
         leaf = (
             built.not_valid_before(web._SINCE)
             .not_valid_after(web._AUTHORITY_UNTIL)
-            .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+            .add_extension(x509.SubjectAlternativeName(names), critical=False)
         )
         (tmp_path / "leaf").write_text(web._signed(leaf, signer))
-        assert _verifies(tmp_path, name) is good, name
+        assert _verifies(tmp_path, "lab.demo.localhost") is good, name
+        assert not _verifies(tmp_path, "lab.demo.localhost", "smimesign"), name
 
 
-def _verifies(place: Path, name: str) -> bool:
+def _verifies(place: Path, name: str, purpose: str = "sslserver") -> bool:
     argv = ["openssl", "verify", "-CAfile", str(place / "ca"), "-verify_hostname", name]
+    argv += ["-purpose", purpose]
     moment = str(int(dt.datetime(2026, 11, 27, tzinfo=dt.timezone.utc).timestamp()))
     done = subprocess.run([*argv, "-attime", moment, str(place / "leaf")], capture_output=True)
     return done.returncode == 0
@@ -157,7 +167,7 @@ def plan(folder: Path, **said: str) -> Plan:
 def test_who_says_nothing_of_it_has_what_they_had(tmp_path: Path) -> None:
     roster = json.loads(plan(tmp_path).machines[0].roster)
     assert "web" not in roster
-    assert not {"access", "web_passphrase"} & set(roster["researchers"]["alice"])
+    assert not {"access", "web_passphrase", "web_from"} & set(roster["researchers"]["alice"])
 
 
 def test_the_plan_has_the_door_of_those_who_have_it(tmp_path: Path) -> None:
@@ -166,6 +176,7 @@ def test_the_plan_has_the_door_of_those_who_have_it(tmp_path: Path) -> None:
     roster = json.loads(machine.roster)
     assert (machine.web_from, machine.web_alone) == (EVERYWHERE, ("alice",))
     assert roster["web"]["allowed_from"] == ["127.0.0.0/8"]
+    assert roster["researchers"]["alice"]["web_from"] == ["127.0.0.0/8"]
     assert roster["allowed_from"] == []  # nobody comes by SSH
     shown = made.enrollments["alice"]
     assert shown["web_passphrase"] == roster["researchers"]["alice"]["web_passphrase"]

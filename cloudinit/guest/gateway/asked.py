@@ -62,6 +62,8 @@ class Access:
     ssh: bool = True
     passphrase: str | None = field(default=None, repr=False)
     """What a browser asks them for with the code."""
+    networks: tuple[str, ...] = ()
+    """From where they come by HTTPS."""
     identity: str | None = None
     """What the provider calls them, where a browser leads them there instead."""
 
@@ -122,12 +124,15 @@ def read_access(entry: dict[str, Any], name: str) -> Access:
     need(sound, f"the access of {name} is malformed")
     passphrase, identity = entry.get("web_passphrase"), entry.get("web_identity")
     if "web" not in ways:
-        need(passphrase is None and identity is None, f"{name} has a passphrase and no web")
+        said = (passphrase, identity, entry.get("web_from"))
+        need(not any(each is not None for each in said), f"{name} has something of the web's alone")
         return Access()
     text(name, PERSON, f"as a part of a web address, the name of {name}")
+    networks = reading.networks(entry.get("web_from"), f"web_from of {name}")
+    need(bool(networks), f"{name} comes by HTTPS from nowhere")
     if identity is None:
         passphrase = text(passphrase, PASSPHRASE, f"the passphrase of {name}")
     else:
         need(passphrase is None, f"{name} has a passphrase and a provider")
         identity = text(identity, IDENTITY, f"what a provider calls {name}")
-    return Access("ssh" in ways, passphrase, identity)
+    return Access("ssh" in ways, passphrase, networks, identity)

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from guest.gateway import gates, passphrases, places, tickets
+from guest import paths
+from guest.firewall import rules
+from guest.gateway import gates, networks, passphrases, places, tickets
 from guest.gateway.asked import Access, Door
 from guest.oidc import identities
 from guest.oidc import places as oidc
@@ -139,9 +141,9 @@ def _write_provider(door: Door, port: int) -> set[Path]:
 
 def _forget_provider() -> set[Path]:
     if oidc.PROVIDER.exists():
-        oidc.PROVIDER.unlink()
         run("systemctl", "stop", *OF_PROVIDER)
         oidc.SECRET.unlink(missing_ok=True)
+        oidc.PROVIDER.unlink()  # last: cut off before that, it is forgotten again
     return set()
 
 
@@ -157,21 +159,21 @@ def _close() -> list[str]:
     """Nobody comes in by it, and nothing listens."""
     if not places.HUB_CONFIG.exists():
         return []
-    places.HUB_CONFIG.unlink()
-    places.ENDS.unlink(missing_ok=True)
+    run("systemctl", "stop", *reversed(UNITS))
     _forget_provider()
     for name in gates.opened():
         leave(name)
-    run("systemctl", "stop", *reversed(UNITS))
-    for each in (places.CERTIFICATE, places.KEY):
+    for each in (places.CERTIFICATE, places.KEY, places.ENDS):
         each.unlink(missing_ok=True)
+    places.HUB_CONFIG.unlink()  # last: cut off before that, it is shut again
     return ["web"]
 
 
 def bind(name: str, enrollment: str, access: Access) -> list[str]:
     """Let the person in by this and nothing else, or not at all; what changed, in words.
 
-    Who was in by another is out. Raises GuestError.
+    Who was in by another passphrase, as somebody else at the provider or from other networks, is
+    out. Raises GuestError.
     """
     changed = []
     if access.passphrase is None:
@@ -186,15 +188,24 @@ def bind(name: str, enrollment: str, access: Access) -> list[str]:
         identity = identities.bind(name, enrollment, access.identity)
     if identity:
         changed.append("provider")
+    if networks.bind(name, _from(access)) if access.web else networks.forget(name):
+        changed.append("networks")
     if changed:
         leave(name)
     return changed
+
+
+def _from(access: Access) -> tuple[str, ...]:
+    """From where their connections come: to the target local all do by QEMU's gateway."""
+    local = json.loads(paths.MACHINE.read_text())["target"] == "local"
+    return (*access.networks, rules.LOCAL_GATEWAY) if local else access.networks
 
 
 def forget(name: str) -> None:
     """The person is out, and comes in neither by passphrase nor by a provider any more."""
     passphrases.forget(name)
     identities.forget(name)
+    networks.forget(name)
     leave(name)
 
 

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from guest.gateway import places
+from guest.gateway import networks, places
 from guest.system import GuestError, folder, run, write
 
 # What the hub tells a gate: its own part of OAuth, and nothing that a gate could be led astray by.
@@ -20,7 +20,8 @@ def open_gate(name: str, told: Any) -> None:
     if not sound or any(not isinstance(each, str) or len(each) > MOST for each in told.values()):
         raise GuestError("what the hub says of a gate is malformed")
     folder(places.GATES, 0o700)
-    write(places.GATES / name, json.dumps(told), 0o600)
+    known = {**told, "networks": networks.of(name)}
+    write(places.GATES / name, json.dumps(known), 0o600)
     try:
         run("systemctl", "restart", places.gate(name))
     except GuestError:

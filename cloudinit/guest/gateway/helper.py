@@ -14,11 +14,11 @@ import struct
 import syslog
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, NoReturn
 
-from guest.gateway import gates, login, places, tickets
+from guest.gateway import door, gates, login, places, tickets
 from guest.oidc import login as oidc
 from guest.roster.document import NAME
 from guest.system import GuestError
@@ -26,15 +26,36 @@ from guest.system import GuestError
 LISTENING = 3  # the socket's descriptor (sd_listen_fds(3))
 MOST = 64 * 1024  # bytes of a question
 PATIENCE = 30.0  # seconds for a question to come
-AT_ONCE = 16  # questions; each login takes 16 MiB while it is judged
-LOGINS_AT_ONCE = 4
+AT_ONCE = 32  # questions; the others wait for systemd's socket
+# The hub has people wait for their turn (secondlock_hub.py): it asks no more than these at once.
+LOGINS_AT_ONCE = 4  # each takes 16 MiB while it is judged
+VOUCHED_AT_ONCE = 4  # each waits for the provider
+STARTS_AT_ONCE = 5
 LOOK = 2.0  # seconds between two looks at who is in
+LATER = "That cannot be done just now: try again in a moment."
 
 _logins = threading.BoundedSemaphore(LOGINS_AT_ONCE)
+_vouched = threading.BoundedSemaphore(VOUCHED_AT_ONCE)
+_starts = threading.BoundedSemaphore(STARTS_AT_ONCE)
+
+
+class _BusyError(Exception):
+    """There are as many at once as may be."""
+
+
+@contextmanager
+def _room(of: threading.BoundedSemaphore) -> Iterator[None]:
+    """A place, or none: who waits here would keep others from asking. Raises _BusyError."""
+    if not of.acquire(blocking=False):
+        raise _BusyError
+    try:
+        yield
+    finally:
+        of.release()
 
 
 def _log_in(asked: dict[str, str]) -> dict[str, Any]:
-    with _logins:
+    with _room(_logins):
         ticket, words = login.log_in(
             asked["user"], asked["passphrase"], asked["code"], asked["address"]
         )
@@ -42,12 +63,15 @@ def _log_in(asked: dict[str, str]) -> dict[str, Any]:
 
 
 def _begin(asked: dict[str, Any]) -> dict[str, Any]:
-    return oidc.begin(asked["binding"], str(asked["then"]))
+    with _room(_vouched):
+        return oidc.begin(asked["binding"], str(asked["then"]))
 
 
 def _finish(asked: dict[str, Any]) -> dict[str, Any]:
     said = {name: str(asked[name]) for name in ("state", "code", "binding", "issuer")}
-    return oidc.finish(said, asked["address"])
+    address = str(asked["address"])
+    with _room(_vouched):  # before it is used up: who is told to wait can come again
+        return oidc.finish(said, address)
 
 
 def _holds(asked: dict[str, str]) -> dict[str, Any]:
@@ -57,7 +81,8 @@ def _holds(asked: dict[str, str]) -> dict[str, Any]:
 def _open(asked: dict[str, Any]) -> dict[str, Any]:
     if not tickets.holds(asked["user"], asked["ticket"]):
         return {"ok": False, "words": "Log in again."}
-    gates.open_gate(asked["user"], asked["told"])
+    with _room(_starts):
+        gates.open_gate(asked["user"], asked["told"])
     return {"ok": True}
 
 
@@ -71,7 +96,7 @@ def _shut(asked: dict[str, str]) -> dict[str, Any]:
 
 
 def _leave(asked: dict[str, str]) -> dict[str, Any]:
-    tickets.end(asked["user"], asked["ticket"])
+    door.leave(asked["user"])
     return {"ok": True}
 
 
@@ -90,7 +115,10 @@ UNNAMED = ("log in", "begin", "finish")
 
 
 def answer(question: bytes) -> dict[str, Any]:
-    """What is answered to a line. Nothing that is asked is ever in it, or in a log."""
+    """What is answered to a line. Nothing that is asked is ever in it, or in a log.
+
+    With `fault` it says nothing of what was asked: nobody is out for that.
+    """
     try:
         asked = json.loads(question)
         user = asked["user"]
@@ -102,6 +130,9 @@ def answer(question: bytes) -> dict[str, Any]:
     except GuestError as error:
         syslog.syslog(syslog.LOG_ERR, str(error))
         return {"ok": False, "words": str(error)}
+    except (_BusyError, OSError) as error:
+        syslog.syslog(syslog.LOG_ERR, f"{type(error).__name__}: {error}")
+        return {"ok": False, "fault": True, "words": LATER}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         syslog.syslog(syslog.LOG_ERR, f"a question that is none: {type(error).__name__}")
         return {"ok": False, "words": "a question that is none"}
@@ -143,16 +174,21 @@ def _watch() -> NoReturn:
 
 
 def listen(listening: socket.socket, allowed: int) -> NoReturn:
-    """Answer for ever."""
-    room = threading.BoundedSemaphore(AT_ONCE)
+    """Answer for ever, so many at once and no more."""
 
-    def one(connection: socket.socket) -> None:
-        with room:
-            serve(connection, allowed)
+    def answer_all() -> NoReturn:
+        while True:
+            try:
+                connection, _ = listening.accept()
+                serve(connection, allowed)
+            # One question's fault is none of the others'; of too many open files it waits.
+            except Exception as error:  # noqa: BLE001
+                syslog.syslog(syslog.LOG_ERR, f"{type(error).__name__}: {error}")
+                time.sleep(1)
 
-    while True:
-        connection, _ = listening.accept()
-        threading.Thread(target=one, args=(connection,), daemon=True).start()
+    for _ in range(AT_ONCE - 1):
+        threading.Thread(target=answer_all, daemon=True).start()
+    answer_all()
 
 
 def main() -> NoReturn:

@@ -16,11 +16,12 @@ ENDS = CONFIG / "certificate-ends"
 """When the certificate does, seconds since 1970."""
 
 STATE = paths.STATE / "web"
-"""Root's alone: the certificate with its key, and what each person's passphrase hashes to."""
+"""Root's alone: the certificate with its key; of each person what their passphrase hashes to, and
+from where they come."""
 CERTIFICATE, KEY = STATE / "certificate.pem", STATE / "key.pem"
 TLS = Path("/run/secondlock-tls")
 """Copies of these that nginx reads when it starts and when it is told of others (its unit)."""
-PASSPHRASES = STATE / "passphrases"
+PASSPHRASES, NETWORKS = STATE / "passphrases", STATE / "networks"
 
 RUN = Path("/run/secondlock-gateway")
 """Root's alone: who came in (`tickets`), and what each open gate was told (`gates`)."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 MINUTES = 10
 MOST = 4096
-"""At a time: the oldest goes. nginx lets one address begin 120 in a minute."""
+"""At a time: the oldest goes. nginx lets all together begin 240 in a minute."""
 LONGEST = 2000
 """Characters of where a browser is led afterwards."""
 _BINDING = re.compile(r"[A-Za-z0-9_-]{43}")

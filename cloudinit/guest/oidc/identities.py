@@ -1,5 +1,6 @@
 """What the OpenID provider calls each person: the roster's word, and nobody else's."""
 
+import hashlib
 import hmac
 import json
 from contextlib import suppress
@@ -31,6 +32,23 @@ def forget(name: str) -> bool:
 def has(name: str, enrollment: str) -> bool:
     """Whether the person has one, of this enrollment."""
     return bool(_known(name).get("enrollment") == enrollment)
+
+
+def of(name: str) -> str:
+    """It; empty where the person has none."""
+    return str(_known(name).get("identity", ""))
+
+
+def mark(identity: str) -> str:
+    """What a ticket shows that was given for it (guest/gateway/tickets.py, `issue`).
+
+    The same name at another provider, or in another claim, is somebody else's.
+    """
+    said: dict[str, Any] = {}
+    with suppress(OSError, ValueError):
+        said = json.loads(places.PROVIDER.read_text())
+    whose = json.dumps([said.get("issuer"), said.get("claim"), identity])
+    return f"provider {hashlib.sha256(whose.encode()).hexdigest()}"
 
 
 def person(identity: str) -> str | None:

@@ -2,18 +2,18 @@
 
 The hub leads a browser there and back, and never sees what the provider says: that goes to who
 speaks to it (service/secondlock_oidc.py), which tells what it calls the person. The roster says
-who that is, as it says who comes by passphrase; frozen and closed hold here too.
+who that is, as it says who comes by passphrase; frozen, closed and from where hold here too.
 """
 
 import json
 import re
 import socket
 import syslog
-import threading
 from typing import Any
 
 from guest.closing import sign
-from guest.gateway import asked, tickets
+from guest.gateway import asked, networks, tickets
+from guest.gateway.login import ELSEWHERE
 from guest.oidc import begun, identities, places
 from guest.system import GuestError
 from guest.totp import codes
@@ -21,15 +21,11 @@ from guest.totp import codes
 AGAIN = "This login took too long, or was begun in another browser: begin again."
 UNKNOWN = "The provider knows you, and this machine does not: ask your admin."
 FAULT = "The provider cannot be asked just now: tell your admin."
-BUSY = "Too many log in at this moment: begin again."
 FROZEN = "Too many wrong codes: ask your admin."
 
 PATIENCE = 45  # seconds; the provider itself is given 10 for each of three questions
-AT_ONCE = 4
 MOST = 64 * 1024  # bytes of an answer
 _WORD = re.compile(r"[!-~]{1,4096}")
-
-_room = threading.BoundedSemaphore(AT_ONCE)
 
 
 def begin(binding: object, then: str) -> dict[str, Any]:
@@ -60,7 +56,7 @@ def finish(said: dict[str, str], address: str) -> dict[str, Any]:
     identity = told.get("identity")
     if not isinstance(identity, str) or not asked.IDENTITY.fullmatch(identity):
         return {"ok": False, "words": str(told.get("words") or FAULT)}
-    return {**_let_in(identity, address), "then": one.then}
+    return {**_let_in(identity, networks.spelled(address)), "then": one.then}
 
 
 def _let_in(identity: str, address: str) -> dict[str, Any]:
@@ -71,25 +67,31 @@ def _let_in(identity: str, address: str) -> dict[str, Any]:
         _log(f"Failed provider from {address}: it calls nobody here {identity}")
         return {"ok": False, "words": UNKNOWN}
     try:
-        issued = codes.issued(name)
-        enrollment = "" if issued is None else str(issued["enrollment"])
-        if issued is None or not identities.has(name, enrollment):
-            return {"ok": False, "words": UNKNOWN}
-        if codes.slate(name, issued)["frozen"]:
-            _log(f"Failed provider for {name} from {address}: frozen")
-            return {"ok": False, "words": FROZEN}
-        ticket = tickets.issue(name, enrollment)
+        with codes.locked(name):  # a roster binds them before, or ends this ticket
+            return _judge(name, identity, address)
     except (codes.CodesError, GuestError, OSError) as error:
         syslog.syslog(syslog.LOG_AUTHPRIV | syslog.LOG_ERR, f"{type(error).__name__}: {error}")
         return {"ok": False, "words": FAULT}
+
+
+def _judge(name: str, identity: str, address: str) -> dict[str, Any]:
+    issued = codes.issued(name)
+    enrollment = "" if issued is None else str(issued["enrollment"])
+    if issued is None or not identities.has(name, enrollment) or identities.of(name) != identity:
+        return {"ok": False, "words": UNKNOWN}
+    if not networks.may_come_from(name, address):
+        _log(f"Refused {name} from {address}: none of their networks")
+        return {"ok": False, "words": ELSEWHERE}
+    if codes.slate(name, issued)["frozen"]:
+        _log(f"Failed provider for {name} from {address}: frozen")
+        return {"ok": False, "words": FROZEN}
+    ticket = tickets.issue(name, enrollment, identities.mark(identity))
     _log(f"Accepted provider for {name} from {address} by HTTPS")
     return {"ok": True, "user": name, "ticket": ticket}
 
 
 def _ask(question: dict[str, str]) -> dict[str, Any]:
     """The answer of who speaks to the provider; empty where there is none."""
-    if not _room.acquire(blocking=False):
-        return {"words": BUSY}
     try:
         with socket.socket(socket.AF_UNIX) as asking:
             asking.settimeout(PATIENCE)
@@ -100,8 +102,6 @@ def _ask(question: dict[str, str]) -> dict[str, Any]:
     except (OSError, ValueError, TypeError) as error:
         syslog.syslog(syslog.LOG_ERR, f"no answer about the provider: {type(error).__name__}")
         return {}
-    finally:
-        _room.release()
 
 
 def _log(line: str) -> None:

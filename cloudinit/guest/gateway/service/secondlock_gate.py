@@ -11,13 +11,15 @@ import asyncio
 import base64
 import grp
 import hashlib
+import ipaddress
 import json
 import os
+import re
 import secrets
 import socket
+import stat
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -37,13 +39,16 @@ from aiohttp import (
 
 COOKIE, STATE = "__Host-secondlock", "__Host-secondlock-state"
 RECENT = 5.0  # seconds for which the hub's word holds
+UNHEARD = 60.0  # seconds that what is open stays so while the hub says nothing
+SOON = 10.0  # seconds for the hub to answer
 LASTS = 600.0  # seconds from the hub's form back to here
 MOST_STATES, MOST_SESSIONS = 50, 50
-LARGEST = 512 << 20  # bytes of a WebSocket's message
+LARGEST = 64 << 20  # bytes of a WebSocket's message, which is held whole (the unit's MemoryMax=)
 PING = 30.0  # seconds
 STARTS = 20.0  # seconds that Jupyter may take from its socket to its first answer
 GROUP = "secondlock-gates"
 VERSION = version("jupyterhub")
+TOKEN = re.compile(rb"[0-9a-f]{64}")
 
 # Of one connection only (RFC 9110, 7.6.1), and what this gate itself answers for.
 DROPPED = {
@@ -54,6 +59,10 @@ DROPPED = {
 FOREIGN = {"cross-site", "same-site"}  # Fetch Metadata, Sec-Fetch-Site: another origin
 
 
+class Unknown(Exception):  # noqa: N818 (no fault of the gate's)
+    """The hub does not say whether somebody is in: it starts anew, or is overloaded."""
+
+
 class Sessions:
     """Who is in, by the cookie that they show; with each the hub's token and its last word."""
 
@@ -61,34 +70,43 @@ class Sessions:
         self._known: dict[str, tuple[str, float]] = {}
         self._sockets: dict[str, set[web.WebSocketResponse]] = {}
 
-    def add(self, token: str) -> str:
-        """A new one, whom the hub knows by this token."""
+    async def add(self, token: str) -> str:
+        """A new one, whom the hub knows by this token; the oldest of too many ends."""
         while len(self._known) >= MOST_SESSIONS:
-            self._known.pop(next(iter(self._known)))
+            await self.end(next(iter(self._known)))
         mark = secrets.token_urlsafe(32)
         self._known[mark] = (token, time.monotonic())
         return mark
 
     async def holds(self, mark: str, ask: Callable[[str], Any]) -> bool:
-        """Whether the hub says that they are in; `ask` is asked with the token."""
-        if mark not in self._known:
-            return False
-        token, asked = self._known[mark]
-        if time.monotonic() - asked < RECENT:
-            return True
-        if await ask(token):
-            if mark in self._known:
-                self._known[mark] = (token, time.monotonic())
-            return True
+        """Whether the hub says that they are in; `ask` is asked with the token. Raises Unknown."""
+        if mark in self._known:
+            token, asked = self._known[mark]
+            now = time.monotonic()
+            if now - asked < RECENT:
+                return True
+            if await ask(token) and mark in self._known:
+                self._known[mark] = (token, now)
+                return True
         await self.end(mark)
         return False
+
+    async def look(self, mark: str, ask: Callable[[str], Any]) -> None:
+        """End what is open of who is out, and of whom the hub has said nothing for UNHEARD."""
+        try:
+            await self.holds(mark, ask)
+        except Unknown:
+            _, heard = self._known.get(mark, ("", 0.0))
+            if time.monotonic() - heard > UNHEARD:
+                await self.end(mark)
 
     async def end(self, mark: str) -> None:
         """They are out, and what is open of theirs ends."""
         self._known.pop(mark, None)
-        for each in self._sockets.pop(mark, set()):
-            with suppress(Exception):
-                await each.close(code=1008, message=b"the session has ended")  # RFC 6455, 7.4.1
+        # At once: a browser may take its time to agree (RFC 6455, 7.4.1).
+        said = {"code": 1008, "message": b"the session has ended"}
+        ends = [each.close(**said) for each in self._sockets.pop(mark, set())]
+        await asyncio.gather(*ends, return_exceptions=True)
 
     def open(self, mark: str, one: web.WebSocketResponse) -> None:
         """A WebSocket of theirs."""
@@ -96,18 +114,22 @@ class Sessions:
 
     def closed(self, mark: str, one: web.WebSocketResponse) -> None:
         """It is over."""
-        self._sockets.get(mark, set()).discard(one)
+        left = self._sockets.get(mark, set())
+        left.discard(one)
+        if not left:
+            self._sockets.pop(mark, None)
 
     def listening(self) -> list[str]:
         """Who has any open."""
-        return [mark for mark, each in self._sockets.items() if each]
+        return [*self._sockets]
 
 
 class Gate:
     """The gate of one person."""
 
-    def __init__(self, told: dict[str, str], hub: str, jupyter: str, token: str) -> None:
+    def __init__(self, told: dict[str, Any], hub: str, jupyter: str, token: str) -> None:
         self.told, self._token = told, token
+        self._networks = [ipaddress.ip_network(each) for each in told["networks"]]
         parts = urlsplit(told["callback"])
         self.origin = f"{parts.scheme}://{parts.netloc}"
         self.base = parts.path.removesuffix("oauth_callback")
@@ -119,7 +141,8 @@ class Gate:
     async def start(self, app: web.Application) -> AsyncIterator[None]:
         """Its ways to the hub and to Jupyter, as long as it runs."""
         forever = ClientTimeout(total=None)
-        self._hub = ClientSession(connector=UnixConnector(self._hub_socket))
+        soon = ClientTimeout(total=SOON)
+        self._hub = ClientSession(connector=UnixConnector(self._hub_socket), timeout=soon)
         self._jupyter = ClientSession(
             connector=UnixConnector(self._jupyter_socket, limit=0),
             auto_decompress=False,
@@ -135,20 +158,33 @@ class Gate:
         """A WebSocket asks nothing any more: so this asks for it."""
         while True:
             await asyncio.sleep(RECENT)
-            for mark in self.sessions.listening():
-                with suppress(ClientError, OSError):
-                    await self.sessions.holds(mark, self._is_in)
+            every = self.sessions.listening()
+            looks = [self.sessions.look(mark, self._is_in) for mark in every]
+            await asyncio.gather(*looks, return_exceptions=True)
 
     async def _is_in(self, token: str) -> bool:
-        """What the hub says of who has this token."""
+        """What the hub says of who has this token. Raises Unknown where it says nothing of that."""
         headers = {"Authorization": f"token {token}"}
-        async with self._hub.get("http://hub/hub/api/user", headers=headers) as answer:
-            if answer.status != 200:
-                return False
-            return (await answer.json()).get("name") == self.person
+        try:
+            async with self._hub.get("http://hub/hub/api/user", headers=headers) as answer:
+                if answer.status in (401, 403):
+                    return False
+                if answer.status == 200:
+                    return bool((await answer.json()).get("name") == self.person)
+        except (ClientError, OSError, asyncio.TimeoutError, ValueError):
+            raise Unknown from None
+        raise Unknown
 
     async def handle(self, asked: web.Request) -> web.StreamResponse:
-        """Everything that comes."""
+        """Everything that comes. Raises HTTPException where nothing comes of it."""
+        try:
+            return await self._handle(asked)
+        except Unknown:
+            words = "Nobody can be let in just now: try again in a moment."
+            raise web.HTTPServiceUnavailable(text=words, headers={"Retry-After": "5"}) from None
+
+    async def _handle(self, asked: web.Request) -> web.StreamResponse:
+        self._refuse_elsewhere(asked)
         if asked.path == f"{self.base}oauth_callback":
             return await self._back_from_hub(asked)
         if asked.path_qs.startswith(self.base) or f"{asked.path}/" == self.base:
@@ -169,11 +205,22 @@ class Gate:
                 raise web.HTTPForbidden(text="Log in again.")
             return self._to_hub(asked)
         if asked.path == "/logout":
+            if asked.headers.get("Sec-Fetch-Site") in FOREIGN:
+                raise web.HTTPForbidden(text="Asked by another site.")
             await self.sessions.end(mark)
             return _to(f"{self.told['hub']}/hub/logout")
         if upgrade:
             return await self._talk(asked, mark)
         return await self._forward(asked)
+
+    def _refuse_elsewhere(self, asked: web.Request) -> None:
+        """nginx is reached from other people's networks too. Raises HTTPForbidden.
+
+        It says where who asks is.
+        """
+        address = ipaddress.ip_address(asked.headers.get("X-Real-IP", "::"))
+        if not any(address in each for each in self._networks):
+            raise web.HTTPForbidden(text="You may not come from this network.")
 
     def _refuse_foreign(self, asked: web.Request, upgrade: bool) -> None:
         """What a page of another origin sends in the person's name. Raises HTTPForbidden."""
@@ -222,14 +269,25 @@ class Gate:
             "redirect_uri": self.told["callback"],
             "code_verifier": verifier,
         }
-        async with self._hub.post("http://hub/hub/api/oauth2/token", data=form) as answer:
-            token = (await answer.json()).get("access_token", "") if answer.status == 200 else ""
+        token = await self._token_for(form)
         if not token or not await self._is_in(token):
             raise web.HTTPForbidden(text="This is another person's.")
         found = _to(place)
-        found.set_cookie(COOKIE, self.sessions.add(token), **_OURS)
+        found.set_cookie(COOKIE, await self.sessions.add(token), **_OURS)
         found.del_cookie(STATE, path="/", secure=True)
         return found
+
+    async def _token_for(self, form: dict[str, str]) -> str:
+        """The hub's for a code; empty where it is refused. Raises Unknown."""
+        try:
+            async with self._hub.post("http://hub/hub/api/oauth2/token", data=form) as answer:
+                if answer.status == 200:
+                    return str((await answer.json()).get("access_token", ""))
+                if answer.status < 500:
+                    return ""
+        except (ClientError, OSError, asyncio.TimeoutError, ValueError):
+            raise Unknown from None
+        raise Unknown
 
     def _headers(self, asked: web.Request) -> list[tuple[str, str]]:
         """What Jupyter is to see of them."""
@@ -245,7 +303,7 @@ class Gate:
         return [*kept, ("Host", "localhost"), ("Authorization", f"token {self._token}")]
 
     async def _forward(self, asked: web.Request) -> web.StreamResponse:
-        answer = await _reached(
+        answer = await self._reached(
             lambda: self._jupyter.request(
                 asked.method,
                 _address(asked),
@@ -267,11 +325,29 @@ class Gate:
             await found.write_eof()
         return found
 
+    async def _reached(self, ask: Callable[[], Any]) -> Any:
+        """Jupyter's answer; one that starts is waited for. Raises HTTPBadGateway.
+
+        A connection that does not come about has sent nothing yet.
+        """
+        deadline = time.monotonic() + STARTS
+        while not _is_foreign(self._jupyter_socket):
+            try:
+                return await ask()
+            except (ClientConnectionError, OSError) as error:
+                refused = isinstance(error, ClientConnectorError)
+                if not refused or time.monotonic() > deadline:
+                    break
+            except ClientError:
+                break
+            await asyncio.sleep(0.2)
+        raise web.HTTPBadGateway(text="Jupyter does not answer.")
+
     async def _talk(self, asked: web.Request, mark: str) -> web.StreamResponse:
         wanted = [
             each.strip() for each in asked.headers.get("Sec-WebSocket-Protocol", "").split(",")
         ]
-        jupyter = await _reached(
+        jupyter = await self._reached(
             lambda: self._jupyter.ws_connect(
                 _address(asked),
                 headers=self._headers(asked),
@@ -286,6 +362,9 @@ class Gate:
             await browser.prepare(asked)
             self.sessions.open(mark, browser)
             try:
+                # It may have ended while this was being opened.
+                if not await self.sessions.holds(mark, self._is_in):
+                    return browser
                 ways = {
                     asyncio.create_task(_pump(*each))
                     for each in ((browser, jupyter), (jupyter, browser))
@@ -318,22 +397,13 @@ def _address(asked: web.Request) -> Any:
     return URL(f"http://localhost{asked.raw_path}", encoded=True)
 
 
-async def _reached(ask: Callable[[], Any]) -> Any:
-    """Jupyter's answer; one that starts is waited for. Raises HTTPBadGateway.
-
-    A connection that does not come about has sent nothing yet.
-    """
-    deadline = time.monotonic() + STARTS
-    while True:
-        try:
-            return await ask()
-        except (ClientConnectionError, OSError) as error:
-            refused = isinstance(error, ClientConnectorError)
-            if not refused or time.monotonic() > deadline:
-                raise web.HTTPBadGateway(text="Jupyter does not answer.") from None
-        except ClientError:
-            raise web.HTTPBadGateway(text="Jupyter does not answer.") from None
-        await asyncio.sleep(0.2)
+def _is_foreign(path: str) -> bool:
+    """Whether something lies there that is no socket of the person's, a link for one."""
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return False  # not yet
+    return not stat.S_ISSOCK(found.st_mode) or found.st_uid != os.getuid()
 
 
 _Side: TypeAlias = web.WebSocketResponse | ClientWebSocketResponse
@@ -381,10 +451,25 @@ async def _serve(gate: Gate, listening: socket.socket) -> None:
     await asyncio.Event().wait()
 
 
+def own_token(path: str) -> str:
+    """Jupyter's, out of a file that the person may put anything in place of.
+
+    Raises OSError, ValueError where it is none: what a link leads to, or says, goes nowhere.
+    """
+    file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        said = os.read(file, 100).strip()
+    finally:
+        os.close(file)
+    if not TOKEN.fullmatch(said):
+        raise ValueError("what lies in place of Jupyter's token is none")
+    return said.decode()
+
+
 def main() -> None:
-    """As its unit shows it the machine: the hub in /hub, the socket of Jupyter in /jupyter."""
+    """As its unit shows it the machine: nginx's socket in /hub, and that of Jupyter in /jupyter."""
     told = json.loads(Path(os.environ["CREDENTIALS_DIRECTORY"], "told").read_text())
-    token = Path("/jupyter/jupyter.token").read_text().strip()
+    token = own_token("/jupyter/jupyter.token")
     gate = Gate(told, "/hub/hub.sock", "/jupyter/jupyter.sock", token)
     place = Path(os.environ["RUNTIME_DIRECTORY"], "gate.sock")
     asyncio.run(_serve(gate, listen(place, GROUP)))

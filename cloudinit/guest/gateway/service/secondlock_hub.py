@@ -5,11 +5,13 @@ It runs without any privilege. What takes root is asked of the helper (guest/gat
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from jupyterhub import orm
 from jupyterhub.app import JupyterHub
 from jupyterhub.auth import Authenticator
 from jupyterhub.handlers.base import BaseHandler
@@ -30,18 +32,51 @@ BINDING = "__Host-secondlock-begun"
 BaseHandler._token_authenticated = False
 
 PATIENCE = 320  # seconds; a workspace whose image has to be fetched takes longer, and is told so
+# As many as the helper takes (guest/gateway/helper.py); a class comes at once, and waits here.
+LOGINS_AT_ONCE, VOUCHED_AT_ONCE, STARTS_AT_ONCE = 4, 4, 5
+MOST_LOGINS, MOST_STARTS = 100, 1000
+LATER = "That cannot be done just now: try again in a moment."
 
 
 async def ask(place: str, what: str, user: str, **more: object) -> dict[str, Any]:
-    """The helper's answer. Raises OSError, ValueError where there is none."""
+    """The helper's answer. Raises HTTPError (503) where there is none: nobody is out for that."""
+    question = json.dumps({"ask": what, "user": user, **more}).encode() + b"\n"
+    try:
+        answer: dict[str, Any] = await asyncio.wait_for(_asked(place, question), PATIENCE)
+    except (OSError, ValueError, asyncio.TimeoutError):
+        raise web.HTTPError(503, LATER) from None
+    if answer.get("fault"):
+        raise web.HTTPError(503, answer["words"])
+    return answer
+
+
+async def _asked(place: str, question: bytes) -> dict[str, Any]:
     reading, writing = await asyncio.open_unix_connection(place)
     try:
-        writing.write(json.dumps({"ask": what, "user": user, **more}).encode() + b"\n")
+        writing.write(question)
         await writing.drain()
-        answer: dict[str, Any] = json.loads(await asyncio.wait_for(reading.readline(), PATIENCE))
-        return answer
+        return dict(json.loads(await reading.readline()))
     finally:
         writing.close()
+
+
+class Turns:
+    """So many at once, and so many who wait; who comes then is told so."""
+
+    def __init__(self, at_once: int, most: int) -> None:
+        self._turn, self._room = asyncio.Semaphore(at_once), most
+
+    @asynccontextmanager
+    async def one(self) -> AsyncIterator[None]:
+        """One's turn. Raises HTTPError (503)."""
+        if not self._room:
+            raise web.HTTPError(503, LATER)
+        self._room -= 1
+        try:
+            async with self._turn:
+                yield
+        finally:
+            self._room += 1
 
 
 class Tickets:
@@ -66,6 +101,24 @@ class Tickets:
         fresh = self._place.with_suffix(".new")
         fresh.write_text(json.dumps(known if ticket is None else {**known, user: ticket}))
         fresh.rename(self._place)
+
+
+_prepare = BaseHandler.prepare
+
+
+async def prepare(handler: BaseHandler) -> None:
+    """JupyterHub takes who cannot be asked about for nobody, and their sessions would end.
+
+    Raises HTTPError.
+    """
+    await _prepare(handler)
+    if getattr(handler, "secondlock_unheard", False):
+        raise web.HTTPError(503, LATER)
+
+
+BaseHandler.prepare = prepare
+LOGINS, STARTS = Turns(LOGINS_AT_ONCE, MOST_LOGINS), Turns(STARTS_AT_ONCE, MOST_STARTS)
+VOUCHED = Turns(VOUCHED_AT_ONCE, MOST_LOGINS)
 
 
 class TwoFactors(Authenticator):
@@ -97,42 +150,73 @@ class TwoFactors(Authenticator):
         said = {"passphrase": data.get("password", "").strip(), "code": data.get("otp", "")}
         said["code"] = "".join(said["code"].split()).replace("-", "")
         address = handler.request.remote_ip
-        answer = await ask(self.helper, "log in", user, address=address, **said)
+        async with LOGINS.one():
+            answer = await ask(self.helper, "log in", user, address=address, **said)
         if not answer["ok"]:
             raise web.HTTPError(403, answer["words"])
-        self.kept.put(user, answer["ticket"])
+        await self._let_in(handler.db, user, answer["ticket"])
         return user
 
     async def _vouched(self, handler: Any, said: Mapping[str, str]) -> str:
         """Whom the provider vouches for. Raises HTTPError with what else to tell them."""
         address = handler.request.remote_ip
-        answer = await ask(self.helper, "finish", "", address=address, **said)
+        async with VOUCHED.one():
+            answer = await ask(self.helper, "finish", "", address=address, **said)
         if not answer["ok"]:
             raise web.HTTPError(403, answer["words"])
         handler.then = answer["then"]
-        self.kept.put(answer["user"], answer["ticket"])
+        await self._let_in(handler.db, answer["user"], answer["ticket"])
         return str(answer["user"])
+
+    async def _let_in(self, db: Any, user: str, ticket: str) -> None:
+        """Whose last ticket is over was out, whichever browsers have not heard of it."""
+        before = self.kept.get(user)
+        out = not before or not (await ask(self.helper, "holds", user, ticket=before))["ok"]
+        if out and self.kept.get(user) == before:  # else another login has done it meanwhile
+            forget(db, user)
+        self.kept.put(user, ticket)
 
     async def refresh_user(self, user: Any, handler: Any = None, **_: object) -> bool:
         """Whether they may still be in: neither revoked, rotated nor frozen since."""
-        answer = await ask(self.helper, "holds", user.name, ticket=self.kept.get(user.name))
+        try:
+            answer = await ask(self.helper, "holds", user.name, ticket=self.kept.get(user.name))
+        except web.HTTPError:
+            if handler is not None:
+                handler.secondlock_unheard = True
+            raise
         return bool(answer["ok"])
 
 
+def forget(db: Any, name: str) -> None:
+    """No cookie, code or token that any browser of the person's has is good any more."""
+    user = orm.User.find(db, name)
+    if user is None:
+        return
+    user.cookie_id = new_token()
+    of_gates = db.query(orm.APIToken).filter(orm.APIToken.client_id != "jupyterhub")
+    for each in (of_gates, db.query(orm.OAuthCode)):
+        each.filter_by(user_id=user.id).delete()
+    db.commit()
+
+
 class Logout(LogoutHandler):
-    """JupyterHub's own only asks the browser to forget its cookie; this ends it, and the gate."""
+    """JupyterHub's own only asks the browser to forget its cookie; this ends all, and the gate."""
+
+    async def get(self) -> None:
+        """Where another site leads is no logout. Raises HTTPError."""
+        if self.request.headers.get("Sec-Fetch-Site") == "cross-site":
+            raise web.HTTPError(403, "Asked by another site.")
+        await super().get()
 
     async def default_handle_logout(self) -> None:
-        """Forget the person everywhere."""
+        """Forget the person everywhere, in other browsers too."""
         user = self.current_user
         await super().default_handle_logout()
         if user:
-            user.orm_user.cookie_id = new_token()
-            self.db.commit()
+            forget(self.db, user.name)
             known: TwoFactors = self.authenticator
-            ticket = known.kept.get(user.name)
             known.kept.put(user.name, None)
-            await ask(known.helper, "leave", user.name, ticket=ticket)
+            await ask(known.helper, "leave", user.name)
 
 
 class Lead(BaseHandler):
@@ -143,7 +227,8 @@ class Lead(BaseHandler):
         known: TwoFactors = self.authenticator
         then = self._validate_next_url(self.get_argument("next", ""))
         binding = self.get_cookie(BINDING)
-        answer = await ask(known.helper, "begin", "", binding=binding, then=then)
+        async with VOUCHED.one():
+            answer = await ask(known.helper, "begin", "", binding=binding, then=then)
         if not answer["ok"]:
             raise web.HTTPError(503, answer["words"])
         safe = {"secure": True, "httponly": True, "samesite": "Lax"}
@@ -198,7 +283,8 @@ class Workspace(Spawner):
             "callback": env["JUPYTERHUB_OAUTH_CALLBACK_URL"],
         }
         ticket = self.authenticator.kept.get(self.user.name)
-        answer = await ask(self.helper, "open", self.user.name, ticket=ticket, told=told)
+        async with STARTS.one():
+            answer = await ask(self.helper, "open", self.user.name, ticket=ticket, told=told)
         if not answer["ok"]:
             raise web.HTTPError(500, answer["words"])
         return socket_url(f"{self.gates}/{self.user.name}/gate.sock")
@@ -272,9 +358,9 @@ def configuration(said: Mapping[str, Any]) -> Config:
     c.JupyterHub.hub_socket_mode = 0o660
     c.JupyterHub.cleanup_servers = False  # work goes on while the hub starts anew
     c.JupyterHub.shutdown_on_logout = False
-    c.JupyterHub.concurrent_spawn_limit = 5
+    c.JupyterHub.concurrent_spawn_limit = 0  # who is one too many would be sent away: they wait
     c.JupyterHub.log_level = "WARN"
-    c.Workspace.start_timeout = PATIENCE
+    c.Workspace.start_timeout = 4 * PATIENCE  # their turn included
     c.Workspace.http_timeout = 60
     c.Workspace.poll_interval = 10
     return c
