@@ -64,6 +64,11 @@ access: [ssh, web]
 web_allowed_from:{networks}
 """
 
+_OIDC = """\
+# What the stack's OpenID provider calls them, to the letter: it vouches for them there.
+oidc: {identity}
+"""
+
 KeyOption = Annotated[
     Path | None,
     typer.Option(
@@ -114,6 +119,16 @@ PrivateOption = Annotated[
 ]
 
 
+OidcOption = Annotated[
+    str | None,
+    typer.Option(
+        "--oidc",
+        metavar="VALUE",
+        help="As --web, and in the browser the stack's OpenID provider vouches for them: VALUE is"
+        " what its claim says of them.",
+        show_default=False,
+    ),
+]
 WebOption = Annotated[
     bool,
     typer.Option(
@@ -144,6 +159,7 @@ def request(
     private: PrivateOption = False,
     machine: MachineOption = None,
     web: WebOption = False,
+    oidc: OidcOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write a first request for a researcher: stacks/STACK/RESEARCHER.yaml.
@@ -156,7 +172,7 @@ def request(
     if machine is not None and fields:
         what = "a shared machine's own file says what it is"
         raise typer.BadParameter(what, param_hint=" and ".join(OPTIONS[name] for name in fields))
-    asked = Asked(researcher, key, factors, allowed_from, fields, machine, web)
+    asked = Asked(researcher, key, factors, allowed_from, fields, machine, web, oidc)
     wrote = draft(chosen, {**chosen.values(), TARGET: target}, asked).write()
     if as_json:
         echo_json({"stack": chosen.name, **wrote.document()})
@@ -188,6 +204,8 @@ class Asked:
     """The machine that they share."""
     web: bool = False
     """Whether they come in a browser too."""
+    oidc: str | None = None
+    """What the stack's provider calls them, where it vouches for them there."""
 
 
 @dataclass(frozen=True)
@@ -251,7 +269,7 @@ def draft(stack: Stack, config: Mapping[str, str], asked: Asked) -> Draft:
     source, keys, found = _keys(asked)
     # Where keys are wrong, nothing else is for want of one.
     method = next(each for each in METHODS if not _needs_keys(each)) if found else asked.factors
-    text = _scaffold(stack, name, keys, method, cidrs, machine, web=asked.web)
+    text = _scaffold(stack, name, keys, method, cidrs, machine, _browser(asked, cidrs))
     path = stack.request(name)
     # The file is not there yet: its lines would help nobody, the fields' names do.
     for one in faults(stack, config, name, text):
@@ -305,19 +323,24 @@ def _scaffold(
     factors: str,
     cidrs: Sequence[str],
     machine: str,
-    *,
-    web: bool,
+    web: str,
 ) -> str:
     return _TEMPLATE.format(
         researcher=researcher,
         ssh_keys=_sequence(keys),
         allowed_from=_sequence(cidrs),
-        web=_WEB.format(networks=_sequence(cidrs)) if web else "",
+        web=web,
         factors=factors,
         machine=machine,
         enrollment=secrets.token_hex(16),
         rotate=command("rotate", researcher, stack=stack),
     )
+
+
+def _browser(asked: Asked, cidrs: Sequence[str]) -> str:
+    """What a request says of a browser."""
+    text = _WEB.format(networks=_sequence(cidrs)) if asked.web or asked.oidc is not None else ""
+    return text if asked.oidc is None else text + _OIDC.format(identity=_quoted(asked.oidc))
 
 
 def _sequence(values: Sequence[str]) -> str:
@@ -331,7 +354,11 @@ def _scalar(value: str) -> str:
 
     What is not seen becomes an escape: some of it ends a line of YAML.
     """
-    return value if _PLAIN.fullmatch(value) else visible(json.dumps(value, ensure_ascii=False))
+    return value if _PLAIN.fullmatch(value) else _quoted(value)
+
+
+def _quoted(value: str) -> str:
+    return visible(json.dumps(value, ensure_ascii=False))
 
 
 def _keys(asked: Asked) -> tuple[Path | None, list[str], list[Problem]]:

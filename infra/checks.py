@@ -145,9 +145,10 @@ def _readable(stack: str, key: str) -> Problem:
 
 def _web(asked: Requests, settings: Settings) -> list[Problem]:
     """What is wrong with the certificate and the provider that the settings give."""
-    found = given.setting_problems(settings, dt.datetime.now(dt.timezone.utc))
+    now = dt.datetime.now(dt.timezone.utc)
+    found = given.setting_problems(settings, now)
     if not found and settings.knows("web_certificate", "web_key", "web_domain"):
-        found += given.name_problems(settings, asked.machines)
+        found += given.name_problems(settings, asked.machines, now)
     return [*found, *oidc.setting_problems(settings)]
 
 

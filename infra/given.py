@@ -36,6 +36,8 @@ _CURVES = ("secp256r1", "secp384r1")
 _ANEW = "pulumi config set secondlock:webCertificate < CHAIN.pem"
 _KEY = "pulumi config set --secret secondlock:webKey"
 _KEY_ANEW = f"{_KEY} < KEY.pem"
+_NO_MORE = "pulumi config rm secondlock:webCertificate"
+_NO_KEY = "pulumi config rm secondlock:webKey"
 
 _Kind = TypeVar("_Kind", bound=x509.ExtensionType)
 _PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
@@ -93,29 +95,40 @@ def given(settings: Settings) -> Given | None:
     return read_given(settings.web_certificate, settings.web_key)
 
 
+def has_ended(settings: Settings, now: dt.datetime) -> bool:
+    """Whether there is one that no browser takes any more: then the stack's own stands in for it.
+
+    That stops nothing else: who leaves has to go, whatever day it is.
+    """
+    found = given(settings)
+    return found is not None and found.ends <= now
+
+
 def setting_problems(settings: Settings, now: dt.datetime) -> list[Problem]:
     """What is wrong with the two settings, as far as they alone tell."""
     if not settings.knows("web_certificate", "web_key"):
         return []
     if bool(settings.web_certificate) != bool(settings.web_key):
         lacks = "key" if settings.web_certificate else "certificate"
-        mend = _KEY_ANEW if settings.web_certificate else _ANEW
-        return [
-            _problem(settings, RefusedError(f"the certificate for browsers has no {lacks}", mend))
-        ]
+        mends = (_KEY_ANEW, _NO_MORE) if settings.web_certificate else (_ANEW, _NO_KEY)
+        what = f"the certificate for browsers has no {lacks}"
+        return [Problem(None, None, what, " or ".join(_for(settings, *mends)))]
     try:
         found = given(settings)
-        if found is not None:
-            _check_time(found, now)
     except RefusedError as refused:
         return [_problem(settings, refused)]
+    if found is not None and found.begins > now:
+        what = f"the certificate for browsers begins on {found.begins.date()}"
+        return [Problem(None, None, what, _renewed(settings))]
     return []
 
 
-def name_problems(settings: Settings, machines: Sequence[MachineRequest]) -> Iterator[Problem]:
+def name_problems(
+    settings: Settings, machines: Sequence[MachineRequest], now: dt.datetime
+) -> Iterator[Problem]:
     """Machines and people for whose names it is not good; for sound settings."""
     found = given(settings)
-    if found is None:
+    if found is None or has_ended(settings, now):
         return
     for machine in machines:
         people = [one.researcher for one in machine.members if WEB in one.access]
@@ -128,15 +141,30 @@ def name_problems(settings: Settings, machines: Sequence[MachineRequest]) -> Ite
 
 
 def expiry(settings: Settings, now: dt.datetime) -> Problem | None:
-    """That the certificate of a stack with sound settings ends soon, if so: a note."""
+    """That the certificate of a stack with sound settings ends soon, or has ended. No `up` stops
+    for it."""
     found = given(settings)
     left = None if found is None else (found.ends - now).days
-    if left is None or left >= ENDS_SOON:
+    if found is None or left is None or left >= ENDS_SOON:
         return None
-    what = f"the certificate for browsers ends in {left} days"
-    option = f" --stack {settings.stack}"
-    mend = f"{_ANEW}{option}; {_KEY_ANEW}{option}"
-    return Problem(None, None, what, mend, "note")
+    if not has_ended(settings, now):
+        what = f"the certificate for browsers ends in {left} days"
+        return Problem(None, None, what, _renewed(settings), "note")
+    what = (
+        f"the certificate for browsers ended on {found.ends.date()}: machines show one of the"
+        " stack's own, which only those browsers take that were told to trust its authority"
+    )
+    back = "; ".join(_for(settings, _NO_MORE, _NO_KEY))
+    return Problem(None, None, what, f"{_renewed(settings)}; or, to keep the stack's own: {back}")
+
+
+def _renewed(settings: Settings) -> str:
+    """What brings another: it has another key, too."""
+    return "; ".join(_for(settings, _ANEW, _KEY_ANEW))
+
+
+def _for(settings: Settings, *commands: str) -> list[str]:
+    return [f"{each} --stack {settings.stack}" for each in commands]
 
 
 def _problem(settings: Settings, refused: RefusedError) -> Problem:
@@ -185,16 +213,6 @@ def _check_issued(one: x509.Certificate, issuer: x509.Certificate) -> None:
         raise RefusedError(what, f"the machines' own first, then its issuer: {_ANEW}") from None
     if not _authorises(issuer):
         raise RefusedError("a certificate of the chain may issue none", _ANEW)
-
-
-def _check_time(found: Given, now: dt.datetime) -> None:
-    if found.ends <= now:
-        what = f"the certificate for browsers ended on {found.ends.date()}"
-        rest = "or, back to the stack's own: pulumi config rm secondlock:webCertificate"
-        raise RefusedError(what, f"{_ANEW}; {rest}")
-    if found.begins > now:
-        what = f"the certificate for browsers begins on {found.begins.date()}"
-        raise RefusedError(what, _ANEW)
 
 
 def _names(certificate: x509.Certificate) -> tuple[str, ...]:

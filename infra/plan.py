@@ -9,7 +9,7 @@ from typing import Any
 
 from cloudinit.boot import MachineValues
 from infra.enrollment import Enrollment, derive, derive_host_key
-from infra.given import given
+from infra.given import given, has_ended
 from infra.model.folder import Requests
 from infra.model.machine import MachineSize
 from infra.model.members import MachineRequest
@@ -152,11 +152,13 @@ def _certificate(settings: Settings, seed: str, machine: MachineRequest) -> Cert
     """That of its HTTPS door, where anybody comes by it."""
     if all(WEB not in person.access for person in machine.members):
         return None
-    stack, name = settings.stack, machine.name
-    if (found := given(settings)) is not None:
+    stack, name, now = settings.stack, machine.name, dt.datetime.now(dt.timezone.utc)
+    found = given(settings)
+    if found is not None and not has_ended(settings, now):
         return found.of(host_of(stack, name, settings.domain))
-    today = dt.datetime.now(dt.timezone.utc).date()
-    return certificate(seed, stack=stack, machine=name, today=today, domain=settings.domain)
+    own = certificate(seed, stack=stack, machine=name, today=now.date(), domain=settings.domain)
+    # Where it only stands in, the machine goes on telling that the one that was given has ended.
+    return own if found is None else replace(own, ends=found.ends)
 
 
 def _values(settings: Settings, machine: MachineRequest) -> MachineValues:
@@ -172,7 +174,7 @@ def _door(settings: Settings, seed: str, person: InstanceRequest) -> dict[str, A
     stack, domain = settings.stack, settings.domain
     host = f"{person.researcher}.{host_of(stack, machine_name(person), domain)}"
     web = {"host": host}
-    if not settings.web_certificate:
+    if not settings.web_certificate or has_ended(settings, dt.datetime.now(dt.timezone.utc)):
         web["authority"] = authority(seed, stack, domain)
     if person.oidc is not None:
         web["provider"] = settings.oidc_issuer

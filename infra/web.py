@@ -46,7 +46,7 @@ class Certificate:
     key: str = field(repr=False)
     """Secret."""
     ends: dt.datetime
-    """From then on no browser takes it."""
+    """From then on no browser takes it, or the one that it stands in for."""
 
 
 def host_of(stack: str, machine: str, domain: str = LOCAL) -> str:

@@ -19,7 +19,7 @@ from botocore.exceptions import ClientError
 from cli.aws.session import client_config, command_line, explained, session
 from cli.aws.strays import strays
 from cli.engine import Machine
-from cli.project import Stack, pulumi
+from cli.project import Stack, command, pulumi
 from cli.reports import BANNED, GuestStatus, Mends, Report, guest_problems, read_status
 from infra.aws.tags import REBUILD_TAG
 from infra.model.folder import load_folder
@@ -237,14 +237,15 @@ def _silent(name: str, machine: Machine, line: _Line, age: float, aws: CommandLi
 def _mends(stack: Stack, machine: Machine, aws: CommandLine) -> Mends:
     """A machine fetches its roster and sets its clock by itself: within minutes, if it can."""
     look = aws.line(f"ssm start-session --target {machine.instance_id}")
+    up = pulumi("up", stack=stack)
     return Mends(
-        up=pulumi("up", stack=stack),
+        up=up,
         roster=f"it looks every minute; if it stays so: {look}, sudo {_LOG} secondlock-fetch",
         clock=f"{look}, sudo chronyc makestep",
         gpu=f"{look}, sudo {_LOG} secondlock-gpu",
         door=f"{look}, sudo {_LOG} ssh",
         web=f"{look}, sudo {_LOG} secondlock-web",
-        certificate=pulumi("config", "set", "secondlock:webCertificate", stack=stack),
+        certificate=f"{command('doctor', stack=stack)} says which; then {up}",
         docker=f"{look}, sudo {_LOG} docker",
         ban=f"{look}, sudo fail2ban-client unban {BANNED}",
     )

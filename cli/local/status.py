@@ -56,7 +56,7 @@ def _mends(machine: Machine, up: str) -> Mends:
         gpu="no machine of the target local has one",
         door=restart,
         web=restart,
-        certificate="./secondlock doctor says which; then `pulumi up`",
+        certificate=f"./secondlock doctor says which; then {up}",
         docker=restart,
         ban="it ends by itself: a first one after ten minutes, later ones within a day",
         everybody=_EVERYBODY,

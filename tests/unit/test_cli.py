@@ -76,6 +76,20 @@ def test_request_can_let_browsers_in(root: Path) -> None:
     assert request.web_allowed_from == request.allowed_from == ("127.0.0.0/8",)
 
 
+@pytest.mark.parametrize("identity", ["248289761001", "no", "a: b # c", 'x"y', "alice@example.org"])
+def test_request_can_have_a_provider_vouch(root: Path, identity: str) -> None:
+    settings = root / "stacks" / "Pulumi.lab.yaml"
+    settings.parent.mkdir()
+    refused = ["request", "carol", "--stack", "lab", "--oidc", identity]
+    assert main(refused) == 1  # the stack names none
+    more = {"oidcIssuer": "https://id.example.org", "oidcClientId": "gpu"}
+    lines = "".join(f"  secondlock:{key}: {value}\n" for key, value in more.items())
+    settings.write_text(f"config:\n  secondlock:target: local\n{lines}")
+    assert main(refused) == 0
+    (request,) = load_folder(root / "stacks" / "lab").people
+    assert (request.access, request.oidc) == (("ssh", "web"), identity)
+
+
 @pytest.fixture
 def bob(alice: Path) -> Path:
     """Bob's request, beside alice's and with a key of his own."""

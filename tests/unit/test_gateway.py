@@ -8,10 +8,12 @@ from __future__ import annotations
 import datetime as dt
 import json
 import os
+import re
 import socket
 import ssl
 import time
 import urllib.error
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -404,6 +406,61 @@ def test_the_provider_leads_to_the_same_jupyter(loopback: Loopback, carol: Perso
     browser.ask(browser.url("/hub/logout"))
     time.sleep(SECONDS / 2)
     assert "/hub/login" in browser.ask(browser.url("/lab", "carol")).url
+
+
+def test_who_comes_by_the_provider_comes_from_their_own_networks(
+    loopback: Loopback, carol: Person
+) -> None:
+    browser, elsewhere = vouched(loopback, carol), ("127.0.0.2", 0)
+    browser.comes_from = elsewhere  # as a stolen cookie does
+    assert browser.ask(browser.url("/x", "carol")).status == 403
+    browser = loopback.browser
+    browser.trust(loopback.provider.authority)
+    browser.comes_from = elsewhere
+    page = browser.log_in_by_provider()
+    assert (page.status, "this network" in page.text) == (403, True)
+    assert "/hub/login" in browser.ask(browser.url("/hub/home")).url
+
+
+def test_a_class_that_the_provider_vouches_for_comes_in_at_once(
+    loopback: Loopback, carol: Person
+) -> None:
+    """Four of the twenty are browsers of one whose last login is over: none puts another out."""
+    gone = vouched(loopback, carol)
+    loopback.enroll("carol", ALICE)
+    others = {f"student{n}": f"id-{n}" for n in range(16)}
+    for name, identity in others.items():
+        loopback.enroll(name, identity)
+    coming = iter([*others.values(), *[ALICE] * 4])
+    browsers = [loopback.browser for _ in range(20)]
+    for each in browsers:
+        each.trust(loopback.provider.authority)
+    provider = loopback.provider
+    provider.sign = lambda claims: provider.signed({**claims, "sub": next(coming)})
+    try:
+        with ThreadPoolExecutor(20) as pool:
+            pages = [*pool.map(lambda each: each.log_in_by_provider("/hub/home"), browsers)]
+    finally:
+        provider.sign = provider.signed
+    assert [page.status for page in pages] == [200] * 20
+    in_now = [each.ask(each.url("/hub/home")) for each in browsers]
+    found = [re.search(r'user: "([a-z0-9]+)"', page.text) for page in in_now]
+    assert sorted(each[1] for each in found if each) == sorted([*others, *["carol"] * 4])
+    assert "/hub/login" in gone.ask(gone.url("/hub/home")).url
+
+
+def test_who_is_somebody_else_at_the_provider_now_is_out_everywhere(
+    loopback: Loopback, carol: Person
+) -> None:
+    first = vouched(loopback, carol)
+    carol.bind("another")
+    time.sleep(SECONDS / 2)
+    assert "/hub/login" in first.ask(first.url("/lab", "carol")).url
+    carol.bind(ALICE)
+    second = vouched(loopback, carol)
+    for place in (first.url("/lab", "carol"), first.url("/hub/home")):
+        assert "/hub/login" in first.ask(place).url
+    assert second.ask(second.url("/x", "carol")).status == 200
 
 
 def test_the_form_knows_nobody_whom_the_provider_knows(loopback: Loopback, carol: Person) -> None:

@@ -184,7 +184,6 @@ def test_what_is_wrong_is_told_with_what_mends_it(root: Path) -> None:
 @pytest.mark.parametrize(
     ("said", "what"),
     [
-        ({"ends": 0}, "ended on"),
         ({"begins": 2}, "begins on"),
         ({"names": (HOST,)}, f"is not good for alice.{HOST}"),
         ({"names": (f"*.{HOST}",)}, f"is not good for {HOST}"),
@@ -229,6 +228,36 @@ def test_a_month_before_its_end_it_is_told(days: int, said: bool) -> None:
     assert (note is not None) is said
     if note is not None:
         assert (note.severity, "ends in" in note.what) == ("note", True)
+
+
+def test_one_that_has_ended_keeps_nobody_in(root: Path) -> None:
+    """Who leaves has to go on that day too: the stack's own certificate stands in for it."""
+    leaf = issue(("elsewhere.example.org",), by=AUTHORITY, begins=-90, ends=-1)
+    assert told(root, leaf.pem, pem(leaf.key)) == []
+    given = {"secondlock:webCertificate": leaf.pem, "secondlock:webKey": pem(leaf.key)}
+    config = {**CONFIG, **given}
+    plan = checked_plan(STACK, config, encrypted=SECRETS, root=root)
+    own = checked_plan(STACK, CONFIG, encrypted=SECRETS, root=root)
+    web, as_own = (json.loads(each.machines[0].roster)["web"] for each in (plan, own))
+    assert (web["certificate"], web["key"]) == (as_own["certificate"], as_own["key"])
+    assert plan.enrollments["alice"]["web"] == own.enrollments["alice"]["web"]
+    # The machine goes on telling it, and so do `up` and `doctor`, with what mends it whole.
+    assert web["ends"] == int(leaf.certificate.not_valid_after_utc.timestamp())
+    values = {"webCertificate": leaf.pem, "webKey": pem(leaf.key)}
+    said = expiry(load_settings(STACK, values), NOW)
+    assert said is not None
+    assert (said.severity, "ended on" in said.what) == ("stop", True)
+    for command in ("set secondlock:webCertificate", "set --secret secondlock:webKey"):
+        assert f"pulumi config {command}" in str(said.mend)
+    for setting in ("webCertificate", "webKey"):
+        assert f"pulumi config rm secondlock:{setting} --stack {STACK}" in str(said.mend)
+    folder = root / "stacks" / STACK
+    text = request_text(researcher="bob", ssh_keys="", enrollment='"' + "ab" * 16 + '"')
+    networks = "access: [web]\nweb_allowed_from: [198.51.100.0/24]\n"
+    (folder / "bob.yaml").write_text(text.replace("127.0.0.0/8", "192.0.2.0/24") + networks)
+    (folder / "alice.yaml").unlink()
+    left = checked_plan(STACK, config, encrypted=SECRETS, root=root)
+    assert [each for machine in left.machines for each in machine.members] == ["bob"]
 
 
 def test_its_key_is_to_be_a_secret_of_the_configuration(root: Path) -> None:

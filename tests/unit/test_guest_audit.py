@@ -290,6 +290,19 @@ def test_whom_a_provider_vouched_for_is_told_so() -> None:
     assert {frozen["result"], nobody["result"]} == {"refused"}
 
 
+def test_strangers_whom_the_provider_knows_fill_no_record() -> None:
+    stranger = "Failed provider from 192.0.2.9: it calls nobody here {}"
+    found = Told().door(1, *[stranger.format(n) for n in range(5000)])
+    assert [one["kind"] for one in found] == ["login"] * 9 + ["alert"] * 3
+    assert found[-1]["what"].startswith("1000 whom only the provider knows")
+
+
+def test_who_comes_from_another_network_is_told_of() -> None:
+    (refused,) = Told().door(1, "Refused alice from 198.51.100.7: none of their networks")
+    assert (refused["person"], refused["result"], refused["way"]) == ("alice", "refused", "web")
+    assert (refused["what"], refused["address"]) == ("another network", "198.51.100.7")
+
+
 def test_who_guesses_passphrases_by_https_is_told_of_and_fills_no_record() -> None:
     told = Told()
     wrong = "Failed passphrase for {} from 192.0.2.9"

@@ -47,9 +47,13 @@ _UNKNOWN = re.compile(
     rf"Failed provider(?: for (?P<name>{NAME}))? from (?P<address>{ADDRESS}): "
     r"(?P<why>frozen|it calls nobody here) ?[ -~]*"
 )
+# Of both: passphrase or provider were right.
+_ELSEWHERE = re.compile(
+    rf"Refused (?P<name>{NAME}) from (?P<address>{ADDRESS}): none of their networks"
+)
 _GUESS = re.compile(rf"Failed passphrase for (?:{NAME}|-) from (?P<address>{ADDRESS})")
 GUESSES, SPELL = (10, 100, 1000, 10_000), 600.0
-"""Wrong passphrases by HTTPS that are told of, and the seconds in which so many came."""
+"""How many refusals by HTTPS are told of, and the seconds in which so many came."""
 _SUPPRESSED = re.compile(r"Suppressed (\d{1,9}) messages from (\S{1,80})")
 # Verdicts that are no guess and no login: what is malformed was most often the wrong field.
 _TOLD = {"wrong", "used", "emergency used", "late", "early", "void"}
@@ -72,7 +76,8 @@ class Recorder:
         """By the kernel's number: how who is in it has come; or which `process` was given it,
         `when`, for which `person`."""
         self.shares = Shares()
-        self._guesses, self._since = 0, 0.0
+        self._counts: dict[str, tuple[int, float]] = {}
+        """Of what is told by its number alone: how often it was, and since when."""
 
     def known(self) -> dict[str, Any]:
         """All of it, as JSON has it."""
@@ -99,8 +104,10 @@ class Recorder:
             how = {"way": "web", "device": device, "address": found["address"]}
             yield record("login", when, name, "login", "let in", **how)
         elif found := _UNKNOWN.fullmatch(message):
-            what, came = f"provider: {found['why']}", {"way": "web", "address": found["address"]}
-            yield record("login", when, found["name"], what, "refused", **came)
+            yield from self._unknown(when, found)
+        elif found := _ELSEWHERE.fullmatch(message):
+            came = {"way": "web", "address": found["address"]}
+            yield record("login", when, found["name"], "another network", "refused", **came)
         elif found := _GUESS.fullmatch(message):
             yield from self._guess(when, found["address"])
         elif found := _SUPPRESSED.fullmatch(message):
@@ -129,12 +136,28 @@ class Recorder:
 
     def _guess(self, when: float, address: str) -> Iterator[dict[str, Any]]:
         """Not each: no code was asked for, and whoever can reach the door may cause as many."""
-        if when - self._since > SPELL:
-            self._guesses, self._since = 0, when
-        self._guesses += 1
-        if self._guesses in GUESSES:
-            what = f"{self._guesses} wrong passphrases by HTTPS within {SPELL / 60:.0f} minutes"
+        if (count := self._count("passphrase", when)) in GUESSES:
+            what = f"{count} wrong passphrases by HTTPS within {SPELL / 60:.0f} minutes"
             yield record("alert", when, None, what, "refused", way="web", address=address)
+
+    def _unknown(self, when: float, found: re.Match[str]) -> Iterator[dict[str, Any]]:
+        """The first few of strangers, then how many: all whom the provider knows may cause them."""
+        came = {"way": "web", "address": found["address"]}
+        count = 0 if found["name"] else self._count("provider", when)
+        if count < GUESSES[0]:
+            what = f"provider: {found['why']}"
+            yield record("login", when, found["name"], what, "refused", **came)
+        elif count in GUESSES:
+            what = f"{count} whom only the provider knows, within {SPELL / 60:.0f} minutes"
+            yield record("alert", when, None, what, "refused", **came)
+
+    def _count(self, what: str, when: float) -> int:
+        """Which of its spell this one is."""
+        count, since = self._counts.get(what, (0, when))
+        if when - since > SPELL:
+            count, since = 0, when
+        self._counts[what] = (count + 1, since)
+        return count + 1
 
     def _code(self, when: float, found: re.Match[str]) -> Iterator[dict[str, Any]]:
         name, verdict, way = found["name"], found["verdict"], "web" if found["web"] else "ssh"
