@@ -151,7 +151,7 @@ def _renew(machine: Machine) -> None:
         assert machine.status()["certificate_days"] < 800
         key = f"{shown}/key.pem /var/lib/secondlock/web/key.pem"
         owned = machine.succeed(f"stat -c '%a %U:%G' {key}").splitlines()
-        assert owned == ["640 root:secondlock-web", "600 root:root"]
+        assert owned == ["400 secondlock-web:root", "600 root:root"]
     finally:
         machine.issued = None
         assert machine.apply() == ["web"]
