@@ -41,7 +41,7 @@ test: ## Everything: lint, unit, program and machine tests
 .PHONY: proofs
 proofs: setup image ## What takes too long for `test`, for nights: two hours, Go and Node
 	@$(IN_VENV) pytest tests/proofs --verbose $(ARGS)
-	@$(IN_VENV) pytest tests/machine -m long --verbose
+	@$(IN_VENV) pytest tests/machine tests/program -m long --verbose
 	@$(IN_VENV) SECONDLOCK_WAITING=20 SECONDLOCK_ROUNDS=50 SECONDLOCK_KILLS=10 \
 		pytest tests/machine/test_totp.py tests/machine/test_upgrade.py \
 		-k 'answer_one_code_together or kills_leave'

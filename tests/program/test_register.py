@@ -9,6 +9,8 @@ import signal
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from tests.support.project import STACK, programs
 
 if TYPE_CHECKING:
@@ -170,6 +172,7 @@ def test_who_moves_or_leaves_a_shared_machine_takes_no_data_along_unasked(
     assert not shared.exists()
 
 
+@pytest.mark.long
 def test_on_aws_who_moves_or_leaves_a_shared_machine_takes_no_volume_along(
     lab: AwsProject,
 ) -> None:
