@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from cloudinit.guest.audit import chain
 from tests.support.aws_machine import DENIED, answering
 from tests.support.machine import NAME
+from tests.support.records import WITHIN
 
 if TYPE_CHECKING:
     from tests.support.aws_machine import AwsMachine
@@ -47,12 +48,11 @@ def test_no_line_is_shipped_twice(aws: AwsMachine) -> None:
     assert not [line for line in again[len(lines) :] if '"applied": true' in line]
 
 
-def test_who_did_what_leaves_the_machine_as_a_chain(
-    aws: AwsMachine, aws_people: list[Person]
-) -> None:
-    person = aws_people[1]
+def test_who_did_what_leaves_the_machine_as_a_chain(aws: AwsMachine) -> None:
+    (person,) = aws.add()
+    aws.apply()
     assert aws.client.login(person, code=person.emergency_codes[3]).entered
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + WITHIN
     while not [one for one in aws.record() if one.get("person") == person.name]:
         assert time.monotonic() < deadline
         time.sleep(1)

@@ -6,10 +6,14 @@ import importlib
 import json
 import os
 import time
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 chain: Any = importlib.import_module("guest.audit.chain")
 follow: Any = importlib.import_module("guest.audit.follow")
@@ -123,9 +127,9 @@ def test_a_full_disk_holds_it_up_and_is_told(place: Place, monkeypatch: pytest.M
     assert json.loads(follow.STATE.read_text())["error"] is None
 
 
-def test_what_has_no_room_for_too_long_is_a_number(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@contextmanager
+def _full(place: Place, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A follower that has room for ten records, of which thirty wait; afterwards there is room."""
     monkeypatch.setattr(follow, "MOST", 10)
     append = store.append
     monkeypatch.setattr(store, "append", lambda _: (_ for _ in ()).throw(OSError(28, "full")))
@@ -133,8 +137,16 @@ def test_what_has_no_room_for_too_long_is_a_number(
     place.start(*range(1, 31))
     for _ in range(3):
         follower.round()
+    yield follower
     monkeypatch.setattr(store, "append", append)
     follower.round()
+
+
+def test_what_has_no_room_for_too_long_is_a_number(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with _full(place, monkeypatch):
+        pass
     said = _said()
     assert said[:10] == [f"x {number}" for number in range(1, 11)]
     assert said[10:] == ["20 records could not be kept"]
@@ -144,17 +156,9 @@ def test_what_has_no_room_for_too_long_is_a_number(
 def test_a_login_has_room_before_commands_that_came_earlier(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(follow, "MOST", 10)
-    append = store.append
-    monkeypatch.setattr(store, "append", lambda _: (_ for _ in ()).throw(OSError(28, "full")))
-    follower = follow.Follower()
-    place.start(*range(1, 31))
-    for _ in range(3):
+    with _full(place, monkeypatch) as follower:
+        place.said.append(LOGIN)
         follower.round()
-    place.said.append(LOGIN)
-    follower.round()
-    monkeypatch.setattr(store, "append", append)
-    follower.round()
     assert _said() == [*(f"x {number}" for number in range(1, 10)), "login",
                        "21 records could not be kept"]  # fmt: skip
 

@@ -20,13 +20,12 @@ from guest.audit.journal import Journal
 from guest.audit.kernel import Kernel
 from guest.audit.port import Port
 from guest.audit.recorder import NAME, Recorder
-from guest.audit.store import record
+from guest.audit.store import loss, record
 from guest.audit.tails import Tail
 from guest.system import GuestError, folder, write
 
-INTERVAL = (
-    2.0  # seconds: what the kernel said before is whole, and the journal has the login by then
-)
+# Seconds: what the kernel said before is whole, and the journal has the login by then.
+INTERVAL = 2.0
 LOOKS = 15.0  # seconds between two looks at what was lost
 MOST = 50_000  # records that wait for room
 AT_ONCE = 1000  # of them
@@ -147,7 +146,7 @@ def _whole(records: Iterator[dict[str, Any]]) -> list[dict[str, Any]]:
         return list(records)
     except Exception as error:  # noqa: BLE001
         what = f"something could not be recorded: {type(error).__name__}"
-        return [record("alert", time.time(), None, what, "lost", lost=1)]
+        return [loss(time.time(), None, what, 1)]
 
 
 def _fewer(waiting: list[dict[str, Any]], over: int) -> list[dict[str, Any]]:

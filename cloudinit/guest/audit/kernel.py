@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from guest.audit.events import Event, Reader
-from guest.audit.store import record
+from guest.audit.store import loss
 from guest.audit.tails import Tail
 from guest.system import run
 
@@ -58,11 +58,13 @@ class Kernel:
     def losses(self) -> Iterator[dict[str, Any]]:
         """What was lost since the last look, by the kernel's own count and by ours."""
         if self._missed:
-            yield _lost("what the kernel had said was gone before it was read", self._missed)
+            what = "what the kernel had said was gone before it was read"
+            yield loss(time.time(), None, what, self._missed)
             self._missed = 0
         lost = _status().get("lost", 0)
         if lost > self._lost:
-            yield _lost("the kernel had more to say than was taken", lost - self._lost)
+            what = "the kernel had more to say than was taken"
+            yield loss(time.time(), None, what, lost - self._lost)
         self._lost = lost
 
     @staticmethod
@@ -84,7 +86,3 @@ def _status() -> dict[str, int]:
         return {}
     said = run(str(AUDITCTL), "-s", check=False)
     return {name: int(value) for name, value in _STATUS.findall(said)}
-
-
-def _lost(what: str, count: int) -> dict[str, Any]:
-    return record("alert", time.time(), None, what, "lost", lost=count)

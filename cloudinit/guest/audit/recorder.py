@@ -12,7 +12,7 @@ from guest import paths
 from guest.audit import words
 from guest.audit.events import UNSET, Event
 from guest.audit.shares import Shares
-from guest.audit.store import record
+from guest.audit.store import loss, record
 from guest.remember import grants
 from guest.roster import document
 from guest.roster.state import FIRST_UID
@@ -112,7 +112,7 @@ class Recorder:
             yield from self._guess(when, found["address"])
         elif found := _SUPPRESSED.fullmatch(message):
             what = f"{found[1]} lines of {found[2]} were too many for the journal"
-            yield record("alert", when, None, what, "lost", lost=int(found[1]))
+            yield loss(when, None, what, int(found[1]))
 
     def _door(self, when: float, process: int, found: re.Match[str]) -> Iterator[dict[str, Any]]:
         name = found["name"]

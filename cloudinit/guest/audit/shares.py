@@ -7,7 +7,7 @@ others' records. What is too much is a number.
 from collections.abc import Iterator
 from typing import Any
 
-from guest.audit.store import record
+from guest.audit.store import loss
 
 BURST, EACH_SECOND = 20_000, 2.0
 """Commands at once, and in the long run: 170,000 a day, some 100 MB."""
@@ -35,7 +35,7 @@ class Shares:
         """What was too much since the last look."""
         for person, count in self._over.items():
             what = f"{count} commands were too many to be recorded one by one"
-            yield record("alert", now, person, what, "lost", lost=count)
+            yield loss(now, person, what, count)
         self._over = {}
 
     def known(self) -> dict[str, Any]:

@@ -55,6 +55,11 @@ def record(
     return {key: value for key, value in (said | more).items() if value is not None}
 
 
+def loss(when: float, person: str | None, what: str, count: int) -> dict[str, Any]:
+    """What a record says of so many that are missing."""
+    return record("alert", when, person, what, "lost", lost=count)
+
+
 def note(kind: str, what: str, result: str, person: str | None = None, **more: Any) -> None:
     """Record what happens just now. Whatever becomes of that, the caller's work goes on."""
     try:
@@ -82,7 +87,7 @@ def append(said: Sequence[dict[str, Any]]) -> Head:
         count, told = _lost()
         if count > told and not full:
             what = f"{count - told} records could not be kept"
-            fitting.append(record("alert", time.time(), None, what, "lost", lost=count - told))
+            fitting.append(loss(time.time(), None, what, count - told))
             told = count
         head = _write(head, fitting)
         _keep_lost(lost() + left_out, told)

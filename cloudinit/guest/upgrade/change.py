@@ -100,11 +100,15 @@ def work(digest: str, *flags: str) -> int:
 
 
 def recover() -> None:
-    """At boot, before the door opens: what was under way when the power went is undone."""
+    """At boot, before the door opens: what was under way when the power went is undone.
+
+    Not what is under way now: where it restarts sshd, and this boot was the machine's first, the
+    unit that calls this starts only then.
+    """
     if digest := versions.current():
         versions.copy(digest)
     under_way = _under_way()
-    if under_way is None:
+    if under_way is None or under_way.get("boot") == _boot():
         return
     _go(under_way["to"], under_way["from"])
     paths.UPGRADE.unlink()
@@ -164,8 +168,13 @@ def _next_boot() -> list[str]:
     return []
 
 
+def _boot() -> str:
+    """Which boot of the machine this is (random(4))."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
 def _under_way() -> dict[str, str] | None:
-    """What the journal says: `from` and `to`."""
+    """What the journal says: `from`, `to`, and in which boot of the machine."""
     try:
         return dict(json.loads(paths.UPGRADE.read_text()))
     except FileNotFoundError:
@@ -184,7 +193,8 @@ def _upgrade(digest: str, back: bool) -> None:
         _refuse_older(digest, back)
         _look_at(digest)
         versions.gather(before, versions.covered(before, digest))
-        write(paths.UPGRADE, json.dumps({"from": before, "to": digest}), 0o600)
+    journal = {"from": before, "to": digest, "boot": _boot()}
+    write(paths.UPGRADE, json.dumps(journal), 0o600)
     try:
         _go(before, digest)
         _tell(before, digest)
