@@ -41,8 +41,8 @@ TEST_PACKAGES = (
     "zbar-tools",
 )
 
-# More of them, for `make clients`.
-CLIENT_PACKAGES = ("fuse3", "git", "rclone", "sshfs")
+# More of them, for `make clients` and `make proofs`.
+CLIENT_PACKAGES = ("chromium", "fuse3", "git", "libnss3-tools", "rclone", "sshfs")
 
 # Only their programs, unpacked into the cache: a registry or a web server that is installed would
 # listen at once, and Lynis judges the machines, not this computer.

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from email.message import Message
 
 PATIENCE = 300  # seconds; an emulated machine starts Jupyter in some twenty
-TEXT, CLOSE, PING = 1, 8, 9  # RFC 6455, 5.2
+TEXT, CLOSE, PING, PONG = 1, 8, 9, 10  # RFC 6455, 5.2
 
 
 @dataclass(frozen=True)
@@ -161,13 +161,16 @@ class WebSocket:
 
     def send(self, value: Any) -> None:
         """A message of JSON."""
-        content, mask = json.dumps(value).encode(), os.urandom(4)
+        self._send(TEXT, json.dumps(value).encode())
+
+    def _send(self, kind: int, content: bytes) -> None:
+        mask = os.urandom(4)
         long = len(content) >= 126
         size = (
             struct.pack(">BH", 0x80 | 126, len(content)) if long else bytes([0x80 | len(content)])
         )
         masked = bytes(byte ^ mask[n % 4] for n, byte in enumerate(content))
-        self._connection.sendall(bytes([0x80 | TEXT]) + size + mask + masked)
+        self._connection.sendall(bytes([0x80 | kind]) + size + mask + masked)
 
     def receive(self, timeout: float = 60) -> Any:
         """The next message; None where the other end has closed. Raises TimeoutError."""
@@ -176,7 +179,9 @@ class WebSocket:
             kind, content = self._frame()
             if kind == TEXT:
                 return json.loads(content)
-            if kind != PING:
+            if kind == PING:
+                self._send(PONG, content)
+            elif kind != PONG:
                 return None
 
     def _frame(self) -> tuple[int, bytes]:
@@ -192,8 +197,14 @@ class WebSocket:
         except (ConnectionError, ssl.SSLEOFError):
             return CLOSE, b""
 
+    def leave(self) -> None:
+        """As a page that is closed."""
+        self._send(CLOSE, struct.pack(">H", 1001))
+        self.close()
+
     def close(self) -> None:
         """Without a word."""
+        self._file.close()
         self._connection.close()
 
 

@@ -78,7 +78,40 @@ async def talk(asked):
         await one.send_str(each.data)
     return one
 
+kernels = {}
+
+async def count(told, page):
+    # Some output, which waits for its page as Jupyter's does (buffer_offline_messages).
+    number = 0
+    while True:
+        told.append(number)
+        number += 1
+        try:
+            while told and page[0] is not None and not page[0].closed:
+                await page[0].send_str(json.dumps(told[0]))
+                del told[0]
+        except (ConnectionError, RuntimeError):
+            pass
+        await asyncio.sleep(0.02)
+
+async def kernel(asked):
+    one = web.WebSocketResponse()
+    await one.prepare(asked)
+    session = asked.query["session_id"]
+    if session not in kernels:
+        page = [one]
+        kernels[session] = page, asyncio.create_task(count([], page))
+    page = kernels[session][0]
+    if page[0] is not one and page[0] is not None:
+        await page[0].close()
+    page[0] = one
+    async for each in one:
+        pass
+    page[0] = None if page[0] is one else page[0]
+    return one
+
 app = web.Application(client_max_size=0)
+app.router.add_get("/api/kernels/{id}/channels", kernel)
 app.router.add_put("/{rest:.*}", upload)
 app.router.add_get("/talk", talk)
 app.router.add_route("*", "/{rest:.*}", seen)
@@ -89,8 +122,10 @@ import asyncio, json, sys
 from pathlib import Path
 import secondlock_gate as it
 told, hub, jupyter, token, place = sys.argv[1:]
-gate = it.Gate(json.loads(Path(told).read_text()), hub, jupyter, it.own_token(token))
-asyncio.run(it._serve(gate, it.listen(Path(place), None)))
+place = Path(place)
+told = json.loads(Path(told).read_text())
+gate = it.Gate(told, hub, jupyter, it.own_token(token), place.parent / "kept")
+asyncio.run(it._serve(gate, it.listen(place, None)))
 """
 OIDC = """
 import json, socket, sys
@@ -198,6 +233,7 @@ def lay_out(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "RUN": run,
         "TICKETS": run / "tickets",
         "GATES": run / "gates",
+        "OPEN": place / "open",
         "TLS": run / "tls",
         "ENDS": config / "certificate-ends",
         "CONFIG": config,
@@ -430,6 +466,7 @@ class Loopback:
             running.wait()
         if command == "restart":
             place = self.place / "open" / name / "gate.sock"
+            place.parent.mkdir(exist_ok=True)
             place.unlink(missing_ok=True)
             jupyter = self.place / f"jupyter-{name}.sock"
             told = places.GATES / name

@@ -634,3 +634,66 @@ def test_a_hub_that_starts_anew_puts_nobody_out(loopback: Loopback, alice: Perso
     assert websocket.receive() == "still there"
     assert browser.ask(browser.url("/hub/home")).url.endswith("/hub/home")
     assert browser.ask(browser.url("/x", "alice")).status == 200
+
+
+def kernel(browser: Browser, page: str) -> WebSocket:
+    """What a page speaks to its kernel by: one that counts from zero as long as it runs."""
+    return browser.websocket("alice", f"/api/kernels/{page}-0/channels?session_id={page}")
+
+
+def hears(websocket: WebSocket, seconds: float) -> list[int]:
+    heard, deadline = list[int](), time.monotonic() + seconds
+    while (left := deadline - time.monotonic()) > 0:
+        try:
+            said = websocket.receive(left)
+        except TimeoutError:
+            break
+        assert said is not None
+        heard.append(said)
+    return heard
+
+
+@pytest.mark.parametrize("how", ["still there", "gone", "logged out"])
+def test_a_laptop_that_slept_hears_all_of_it_once(
+    loopback: Loopback, alice: Person, how: str
+) -> None:
+    page = {"still there": "a", "gone": "b", "logged out": "c"}[how]
+    browser = enter(loopback, alice)
+    before = kernel(browser, page)
+    heard = hears(before, 2)
+    assert heard
+    time.sleep(2)  # it sleeps: nothing is read, nothing answered
+    if how != "still there":
+        before.close()
+        time.sleep(1)
+    if how == "logged out":  # and so is its gate's memory
+        browser.ask(browser.url("/hub/logout"))
+        alice = loopback.enroll("alice")
+        browser = enter(loopback, alice)
+    again = kernel(browser, page)
+    heard += hears(again, 3)
+    assert heard == [*range(len(heard))]
+    assert len(heard) > 100
+    again.leave()
+
+
+def test_another_page_hears_nothing_of_it(loopback: Loopback, alice: Person) -> None:
+    browser = enter(loopback, alice)
+    before = kernel(browser, "d")
+    assert hears(before, 1)
+    time.sleep(1)
+    before.close()
+    time.sleep(1)
+    assert hears(kernel(browser, "e"), 1)[0] == 0
+    assert [*(loopback.place / "open" / "alice" / "kept").iterdir()]
+    loopback.put_out(alice, "revoked")
+    assert not (loopback.place / "open" / "alice").exists()
+
+
+def test_a_page_that_is_closed_leaves_nothing(loopback: Loopback, alice: Person) -> None:
+    browser = enter(loopback, alice)
+    page = kernel(browser, "f")
+    assert hears(page, 1)
+    page.leave()
+    time.sleep(1)
+    assert not [*(loopback.place / "open" / "alice" / "kept").iterdir()]

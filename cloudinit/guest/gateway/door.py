@@ -207,6 +207,7 @@ def forget(name: str) -> None:
     identities.forget(name)
     networks.forget(name)
     leave(name)
+    gates.forget(name)
 
 
 def leave(name: str) -> None:

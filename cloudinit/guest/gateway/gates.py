@@ -1,6 +1,7 @@
 """A person's gate: what leads from the HTTPS door to their Jupyter, as long as they are in."""
 
 import json
+import shutil
 from typing import Any
 
 from guest.gateway import networks, places
@@ -46,3 +47,8 @@ def shut(name: str) -> None:
     run("systemctl", "stop", places.gate(name), check=False)
     run("systemctl", "reset-failed", places.gate(name), check=False)
     (places.GATES / name).unlink(missing_ok=True)
+
+
+def forget(name: str) -> None:
+    """Nothing of it is left."""
+    shutil.rmtree(places.OPEN / name, ignore_errors=True)

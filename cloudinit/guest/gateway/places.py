@@ -26,6 +26,8 @@ PASSPHRASES, NETWORKS = STATE / "passphrases", STATE / "networks"
 RUN = Path("/run/secondlock-gateway")
 """Root's alone: who came in (`tickets`), and what each open gate was told (`gates`)."""
 TICKETS, GATES = RUN / "tickets", RUN / "gates"
+OPEN = Path("/run/secondlock-gates")
+"""Of each person their gate's: its socket, and what their browsers may not have."""
 
 HUB_USER, WEB_USER = "secondlock-hub", "secondlock-web"
 GATES_GROUP = "secondlock-gates"

@@ -20,9 +20,10 @@ import socket
 import stat
 import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 from aiohttp import (
@@ -31,11 +32,10 @@ from aiohttp import (
     ClientError,
     ClientSession,
     ClientTimeout,
-    ClientWebSocketResponse,
     UnixConnector,
-    WSMsgType,
     web,
 )
+from secondlock_channel import Channel, Kept
 
 COOKIE, STATE = "__Host-secondlock", "__Host-secondlock-state"
 RECENT = 5.0  # seconds for which the hub's word holds
@@ -44,11 +44,12 @@ SOON = 10.0  # seconds for the hub to answer
 LASTS = 600.0  # seconds from the hub's form back to here
 MOST_STATES, MOST_SESSIONS = 50, 50
 LARGEST = 64 << 20  # bytes of a WebSocket's message, which is held whole (the unit's MemoryMax=)
-PING = 30.0  # seconds
+PING = 30.0  # seconds, to Jupyter
 STARTS = 20.0  # seconds that Jupyter may take from its socket to its first answer
 GROUP = "secondlock-gates"
 VERSION = version("jupyterhub")
 TOKEN = re.compile(rb"[0-9a-f]{64}")
+KERNEL = re.compile(r"/api/kernels/([0-9a-f-]{1,64})/channels")
 
 # Of one connection only (RFC 9110, 7.6.1), and what this gate itself answers for.
 DROPPED = {
@@ -127,8 +128,11 @@ class Sessions:
 class Gate:
     """The gate of one person."""
 
-    def __init__(self, told: dict[str, Any], hub: str, jupyter: str, token: str) -> None:
+    def __init__(
+        self, told: dict[str, Any], hub: str, jupyter: str, token: str, kept: Path
+    ) -> None:
         self.told, self._token = told, token
+        self._kept, self._channels = Kept(kept), dict[str, Channel]()
         self._networks = [ipaddress.ip_network(each) for each in told["networks"]]
         parts = urlsplit(told["callback"])
         self.origin = f"{parts.scheme}://{parts.netloc}"
@@ -344,6 +348,23 @@ class Gate:
         raise web.HTTPBadGateway(text="Jupyter does not answer.")
 
     async def _talk(self, asked: web.Request, mark: str) -> web.StreamResponse:
+        """A WebSocket; the same page's to the same kernel takes the place of the one before."""
+        key, channel = _page(asked), Channel()
+        before = self._channels.get(key)
+        if key:
+            self._channels[key] = channel
+        try:
+            if before is not None:
+                await before.end()
+            return await self._lead(asked, mark, key, channel)
+        finally:
+            if self._channels.get(key) is channel:
+                del self._channels[key]
+            channel.over()
+
+    async def _lead(
+        self, asked: web.Request, mark: str, key: str, channel: Channel
+    ) -> web.StreamResponse:
         wanted = [
             each.strip() for each in asked.headers.get("Sec-WebSocket-Protocol", "").split(",")
         ]
@@ -357,22 +378,20 @@ class Gate:
             )
         )
         agreed = (jupyter.protocol,) if jupyter.protocol else ()
-        browser = web.WebSocketResponse(protocols=agreed, max_msg_size=LARGEST, heartbeat=PING)
+        browser = web.WebSocketResponse(protocols=agreed, max_msg_size=LARGEST, autoping=False)
         async with jupyter:
             await browser.prepare(asked)
             self.sessions.open(mark, browser)
             try:
                 # It may have ended while this was being opened.
-                if not await self.sessions.holds(mark, self._is_in):
-                    return browser
-                ways = {
-                    asyncio.create_task(_pump(*each))
-                    for each in ((browser, jupyter), (jupyter, browser))
-                }
-                await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
-                for each in ways:
-                    each.cancel()
+                if await self.sessions.holds(mark, self._is_in):
+                    page = f"{key} {jupyter.protocol}"
+                    left = await channel.lead(browser, jupyter, self._kept.take(page))
+                    if key and left:
+                        with suppress(OSError):
+                            self._kept.put(page, left)
             finally:
+                channel.over()
                 self.sessions.closed(mark, browser)
                 await browser.close()
         return browser
@@ -397,6 +416,12 @@ def _address(asked: web.Request) -> Any:
     return URL(f"http://localhost{asked.raw_path}", encoded=True)
 
 
+def _page(asked: web.Request) -> str:
+    """Which page speaks to which kernel; empty where it does to something else."""
+    kernel, page = KERNEL.fullmatch(asked.path), asked.query.get("session_id", "")
+    return f"{kernel[1]} {page}" if kernel and page else ""
+
+
 def _is_foreign(path: str) -> bool:
     """Whether something lies there that is no socket of the person's, a link for one."""
     try:
@@ -404,17 +429,6 @@ def _is_foreign(path: str) -> bool:
     except OSError:
         return False  # not yet
     return not stat.S_ISSOCK(found.st_mode) or found.st_uid != os.getuid()
-
-
-_Side: TypeAlias = web.WebSocketResponse | ClientWebSocketResponse
-
-
-async def _pump(source: _Side, target: _Side) -> None:
-    async for one in source:
-        if one.type == WSMsgType.TEXT:
-            await target.send_str(one.data)
-        elif one.type == WSMsgType.BINARY:
-            await target.send_bytes(one.data)
 
 
 def listen(path: Path, group: str | None) -> socket.socket:
@@ -470,6 +484,6 @@ def main() -> None:
     """As its unit shows it the machine: nginx's socket in /hub, and that of Jupyter in /jupyter."""
     told = json.loads(Path(os.environ["CREDENTIALS_DIRECTORY"], "told").read_text())
     token = own_token("/jupyter/jupyter.token")
-    gate = Gate(told, "/hub/hub.sock", "/jupyter/jupyter.sock", token)
-    place = Path(os.environ["RUNTIME_DIRECTORY"], "gate.sock")
-    asyncio.run(_serve(gate, listen(place, GROUP)))
+    place = Path(os.environ["RUNTIME_DIRECTORY"])
+    gate = Gate(told, "/hub/hub.sock", "/jupyter/jupyter.sock", token, place / "kept")
+    asyncio.run(_serve(gate, listen(place / "gate.sock", GROUP)))
