@@ -11,6 +11,7 @@ import base64
 import hashlib
 import http.server
 import json
+import shutil
 import subprocess
 import threading
 from functools import partial
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 REGION = "eu-central-1"
 HERE = "127.0.0.1"
+AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
+"""Whom this computer believes (update-ca-certificates(8))."""
 # `nvidia-ctk cdi generate --output=FILE` as secondlock-gpu.service calls it.
 LISTER = f"""\
 #!/bin/sh
@@ -60,6 +63,7 @@ class StandIns:
         region = web / "imds" / "latest" / "meta-data" / "placement" / "region"
         region.parent.mkdir(parents=True)
         region.write_text(REGION)
+        shutil.copy(AUTHORITIES, web / "authorities.pem")
         handler = partial(_Handler, directory=str(web))
         self._server = http.server.ThreadingHTTPServer((HERE, 0), handler)
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
@@ -67,7 +71,7 @@ class StandIns:
     def in_place(self, script: str, host: str = HERE) -> str:
         """The install script, with these for the sources that it names; `host` is this computer
         as the script sees it."""
-        here = f"http://{host}:{self._server.server_port}"
+        here = self.address(host)
         for old, new in (
             ("https://nvidia.github.io/libnvidia-container", f"{here}/toolkit"),
             ("http://169.254.169.254", f"{here}/imds"),
@@ -78,6 +82,10 @@ class StandIns:
             assert old in script, old
             script = script.replace(old, new)
         return script
+
+    def address(self, host: str = HERE) -> str:
+        """Where these are, for who calls this computer so."""
+        return f"http://{host}:{self._server.server_port}"
 
     def end(self) -> None:
         """Nobody answers any more."""

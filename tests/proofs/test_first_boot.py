@@ -38,6 +38,8 @@ for program in nvidia-modprobe nvidia-smi; do
     mount --bind /bin/true /usr/bin/$program
 done
 """
+# Whoever looks into this computer's connections, as some networks do, looks into the machine's too.
+PIP = "printf '[global]\\ncert = /run/authorities.pem\\n' >/etc/pip.conf\n"
 RUNNING = (
     "amazon-ssm-agent.service docker.service containerd.service chrony.service ssh.service "
     "fail2ban.service secondlock-clock.service secondlock-doorkeeper.service "
@@ -67,7 +69,8 @@ class FirstBoot(AwsMachine):
 
         That one runs only when cloud-init has come to its next stage.
         """
-        after = boothook(f"cat >{SCRIPT} <<'END OF SCRIPT'\n{self._script}END OF SCRIPT\n")
+        put = f"cat >{SCRIPT} <<'END OF SCRIPT'\n{self._script}END OF SCRIPT\n"
+        after = boothook(PIP + put)
         text = gzip.decompress(super().user_data()).decode()
         head, boundary, config = text.rpartition("--secondlock\n")
         return gzip.compress(f"{head}{after}{boundary}{config}".encode())
@@ -82,6 +85,8 @@ def machine(
 ) -> Iterator[FirstBoot]:
     """A machine whose first boot has come to its end, with one researcher in its roster."""
     script = stand_ins.in_place(install.render_install(None), GATEWAY)
+    fetched = f"curl -fsS -o /run/authorities.pem {stand_ins.address(GATEWAY)}/authorities.pem"
+    script = f"{fetched}\n{script}"
     cloud = Cloud(tmp_path_factory.mktemp("cloud"))
     try:
         for group in (GROUP, RECORD):
