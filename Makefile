@@ -14,8 +14,8 @@ IN_VENV := PATH="$(CURDIR)/.venv/bin:$$PATH"
 BESIDE := -n 2
 
 SETUP_FLAGS :=
-lint fuzz bench: SETUP_FLAGS := --tests
-proofs clients: SETUP_FLAGS := --tests --clients
+lint fuzz: SETUP_FLAGS := --tests
+proofs clients bench: SETUP_FLAGS := --tests --clients
 
 .PHONY: help
 help: ## This list

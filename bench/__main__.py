@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench import audit, aws, bundle, login, many, names, plan, shared, upgrade
+from bench import audit, aws, browser, bundle, login, many, names, plan, shared, upgrade
 from bench.table import Row, markdown, terminal
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -25,6 +25,7 @@ MEASURES = {
     "shared": shared.measure,
     "upgrade": upgrade.measure,
     "audit": audit.measure,
+    "browser": browser.measure,
 }
 
 

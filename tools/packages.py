@@ -41,7 +41,7 @@ TEST_PACKAGES = (
     "zbar-tools",
 )
 
-# More of them, for `make clients` and `make proofs`.
+# More of them, for `make clients`, `proofs` and `bench`.
 CLIENT_PACKAGES = ("chromium", "fuse3", "git", "libnss3-tools", "rclone", "sshfs")
 
 # Only their programs, unpacked into the cache: a registry or a web server that is installed would

@@ -1,56 +1,35 @@
-"""A person's whole visit in Chromium, which trusts the stack's authority and nothing else.
-
-Needs chromium and certutil (Debian: chromium, libnss3-tools) and Python's playwright, which fetches
-no browser of its own. For nights: `make proofs`.
-"""
+"""A person's whole visit in Chromium, and a laptop's night. For nights: `make proofs`."""
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-from typing import TYPE_CHECKING, Any
+import time
+from typing import TYPE_CHECKING
 
 import pytest
 
 from infra.web import authority
+from tests.support.chromium import FAR, Road, log_in, missing, opened
 from tests.support.machine import STACK
 from tests.support.people import BY_WEB
+from tests.support.vouching import vouching
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from playwright.sync_api import Page
+
     from tests.support.machine import Machine
     from tests.support.people import Person
 
+if why := missing():
+    pytest.skip(why, allow_module_level=True)
 pytestmark = pytest.mark.long
-PATIENCE = 240_000  # milliseconds; an emulated machine
 
-
-@pytest.fixture
-def page(machine: Machine, tmp_path: Path) -> Iterator[Any]:
-    """A page of a browser that was told of the authority, as docs/how-to says."""
-    playwright = pytest.importorskip("playwright.sync_api")
-    chromium, certutil = shutil.which("chromium"), shutil.which("certutil")
-    if chromium is None or certutil is None:
-        pytest.skip("chromium or certutil is not installed")
-    (tmp_path / "authority.pem").write_text(authority(machine.lab.seed, STACK))
-    store = tmp_path / ".pki" / "nssdb"
-    store.mkdir(parents=True)
-    for told in (["-N", "--empty-password"], ["-A", "-t", "C,,", "-n", "secondlock", "-i"]):
-        file = [str(tmp_path / "authority.pem")] if "-A" in told else []
-        subprocess.run([certutil, "-d", f"sql:{store}", *told, *file], check=True)
-    with playwright.sync_playwright() as running:
-        browser = running.chromium.launch(
-            executable_path=chromium,
-            args=["--no-sandbox", "--disable-gpu"],
-            env={**os.environ, "HOME": str(tmp_path)},
-        )
-        page = browser.new_context().new_page()
-        page.set_default_timeout(PATIENCE)
-        yield page
-        browser.close()
+ASLEEP = 75  # seconds; a gate takes a browser for gone that says nothing for 60
+LINES = 600
+COUNT = f"for n in range({LINES}): print(n, flush=True) or __import__('time').sleep(0.2)"
+OUTPUT = ".jp-OutputArea-output pre"
 
 
 @pytest.fixture
@@ -62,31 +41,46 @@ def person(machine: Machine) -> Iterator[Person]:
     machine.change(person, {"access": ("ssh",), "web_allowed_from": ()})
 
 
-def log_in(page: Any, person: Person, passphrase: str, code: str) -> None:
-    page.fill("#username_input", person.name)
-    page.fill("#password_input", passphrase)
-    page.fill("#otp_input", code)
-    page.click("#login_submit")
+@pytest.fixture
+def road(machine: Machine, person: Person) -> Iterator[Road]:
+    """From their laptop to the machine."""
+    road = Road(machine.browser.port)
+    yield road
+    road.end()
 
 
-def test_a_whole_visit(machine: Machine, person: Person, page: Any) -> None:
-    browser = machine.browser
-    page.goto(browser.url("/"))
-    code = person.code()
-    log_in(page, person, "wrong", code)
-    page.wait_for_selector(".login_error")
-    log_in(page, person, person.passphrase, code)
-    page.wait_for_url(f"{browser.url('/', person.name)}**")
+@pytest.fixture
+def page(machine: Machine, road: Road, tmp_path: Path) -> Iterator[Page]:
+    """Of a browser on that laptop."""
+    with opened(tmp_path, authority(machine.lab.seed, STACK), address=FAR) as page:
+        yield page
+
+
+def run(page: Page, cell: str) -> None:
+    """Type it into a new notebook."""
     page.wait_for_selector(".jp-Launcher")
     page.click(".jp-LauncherCard[data-category='Notebook'] >> nth=0")
     # What is typed before its kernel is there, JupyterLab itself loses at times.
     page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status='idle']")
     page.wait_for_timeout(3000)
     page.click(".jp-Notebook .cm-content")
-    page.keyboard.type("print(6 * 7, 'from the kernel')")
+    page.keyboard.type(cell)
     page.keyboard.press("Shift+Enter")
-    page.wait_for_selector(".jp-OutputArea-output pre")
-    assert page.inner_text(".jp-OutputArea-output pre").strip() == "42 from the kernel"
+    page.wait_for_selector(OUTPUT)
+
+
+def test_a_whole_visit(machine: Machine, person: Person, page: Page) -> None:
+    browser = machine.browser
+    page.goto(browser.url("/"))
+    code = person.code()
+    log_in(page, person, "wrong", code)
+    page.wait_for_selector(".login_error")
+    log_in(page, person, person.passphrase, person.wrong_code())
+    page.wait_for_selector(".login_error")
+    log_in(page, person, person.passphrase, code)
+    page.wait_for_url(f"{browser.url('/', person.name)}**")
+    run(page, "print(6 * 7, 'from the kernel')")
+    assert page.inner_text(OUTPUT).strip() == "42 from the kernel"
     page.click("[data-command='launcher:create']")
     page.click(".jp-LauncherCard[data-category='Other'][title*='erminal']:visible")
     page.wait_for_selector(".xterm")
@@ -98,3 +92,42 @@ def test_a_whole_visit(machine: Machine, person: Person, page: Any) -> None:
     log_in(page, person, person.passphrase, code)
     page.wait_for_selector(".login_error")
     assert "used already" in page.inner_text(".login_error")
+
+
+def test_a_laptop_that_slept_shows_all_that_was_printed(
+    machine: Machine, person: Person, page: Page, road: Road
+) -> None:
+    page.goto(machine.browser.url("/"))
+    log_in(page, person, person.passphrase, person.emergency_codes[0])
+    page.wait_for_url(f"{machine.browser.url('/', person.name)}**")
+    run(page, COUNT)
+    page.wait_for_function(f"document.querySelector('{OUTPUT}').innerText.includes('20')")
+    road.sleep()
+    time.sleep(ASLEEP)
+    before = page.inner_text(OUTPUT).split()
+    road.wake()
+    last = f"document.querySelector('{OUTPUT}').innerText.includes('{LINES - 1}')"
+    page.wait_for_function(last)
+    shown = page.inner_text(OUTPUT).split()
+    print(f"{len(before)} lines before it woke")
+    assert len(before) < LINES / 2
+    assert shown == [str(number) for number in range(LINES)]
+
+
+def test_a_visit_by_way_of_a_provider(machine: Machine, tmp_path: Path) -> None:
+    browser, ours = machine.browser, authority(machine.lab.seed, STACK)
+    with (
+        vouching(machine, tmp_path) as (provider, person),
+        opened(tmp_path, ours, provider.authority) as page,
+    ):
+        page.goto(browser.url("/"))
+        page.click("a[href^='/hub/oidc/login']")
+        page.wait_for_url(f"{browser.url('/', person.name)}**")
+        run(page, "print(6 * 7, 'by way of the provider')")
+        assert page.inner_text(OUTPUT).strip() == "42 by way of the provider"
+        page.goto(browser.url("/hub/logout"))
+        provider.says = {"amr": ["pwd"]}
+        page.goto(browser.url("/lab", person.name))
+        page.click("a[href^='/hub/oidc/login']")
+        page.wait_for_url(f"{browser.url('/hub/oidc/callback')}**")
+        assert "factor" in page.inner_text("body")

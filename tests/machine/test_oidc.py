@@ -10,10 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from infra.web import host_of
-from tests.support.machine import NAME, STACK
-from tests.support.people import BY_WEB
-from tests.support.provider import ALICE, CLIENT, SECRET, Provider
+from tests.support.provider import ALICE, SECRET
+from tests.support.vouching import HOST, vouching
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,8 +19,8 @@ if TYPE_CHECKING:
     from tests.support.browser import Browser, Page
     from tests.support.machine import Machine
     from tests.support.people import Person
+    from tests.support.provider import Provider
 
-HOST = "10.0.2.2"  # this computer's loopback, to QEMU's guests
 HELD = 6  # seconds after which nobody goes by the hub's last word
 CONNECT = (
     "setpriv --reuid=secondlock-oidc --regid=secondlock-oidc --clear-groups"
@@ -31,37 +29,24 @@ CONNECT = (
 
 
 @pytest.fixture(scope="module")
-def person(machine: Machine) -> Iterator[Person]:
-    """Whom a provider vouches for; afterwards there is none."""
-    found = machine.researcher()
-    machine.lab.requests[found.name] = found.request.model_copy(update={**BY_WEB, "oidc": ALICE})
-    yield machine.person(found.name)
-    if found.name in machine.lab.requests:
-        machine.lab.requests[found.name] = found.request
-    machine.lab.settings = {}
-    machine.apply()
+def vouched(
+    machine: Machine, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Provider, Person]]:
+    """A provider that the machine reaches, and whom it vouches for; afterwards there is none."""
+    with vouching(machine, tmp_path_factory.mktemp("provider")) as found:
+        yield found
     machine.fail("systemctl is-active secondlock-oidc.socket")
     machine.fail("test -e /var/lib/secondlock/web/provider-secret")
 
 
-@pytest.fixture(scope="module")
-def provider(
-    machine: Machine, person: Person, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Provider]:
-    """One that the machine reaches."""
-    place = tmp_path_factory.mktemp("provider")
-    back = f"https://{host_of(STACK, NAME)}:{machine.spec.web_port}/hub/oidc/callback"
-    made = Provider(place, back, HOST)
-    machine.lab.settings = {
-        "oidc_issuer": made.issuer,
-        "oidc_client_id": CLIENT,
-        "oidc_client_secret": SECRET,
-        "oidc_authority": made.authority,
-    }
-    machine.apply()
-    machine.wait_for("test -S /run/secondlock-hub/hub.sock", timeout=180)
-    yield made
-    made.end()
+@pytest.fixture
+def provider(vouched: tuple[Provider, Person]) -> Provider:
+    return vouched[0]
+
+
+@pytest.fixture
+def person(machine: Machine, vouched: tuple[Provider, Person]) -> Person:
+    return machine.person(vouched[1].name)
 
 
 def _enter(machine: Machine, provider: Provider) -> tuple[Browser, Page]:
