@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from infra.web import authority
-from tests.support.chromium import FAR, Road, log_in, missing, opened
+from tests.support.chromium import FAR, Road, log_in, missing, opened, picture
 from tests.support.machine import STACK
 from tests.support.people import BY_WEB
 from tests.support.vouching import vouching
@@ -72,6 +72,8 @@ def run(page: Page, cell: str) -> None:
 def test_a_whole_visit(machine: Machine, person: Person, page: Page) -> None:
     browser = machine.browser
     page.goto(browser.url("/"))
+    page.wait_for_selector("#otp_input")
+    picture(page, "browser-login")
     code = person.code()
     log_in(page, person, "wrong", code)
     page.wait_for_selector(".login_error")
@@ -81,6 +83,7 @@ def test_a_whole_visit(machine: Machine, person: Person, page: Page) -> None:
     page.wait_for_url(f"{browser.url('/', person.name)}**")
     run(page, "print(6 * 7, 'from the kernel')")
     assert page.inner_text(OUTPUT).strip() == "42 from the kernel"
+    picture(page, "browser-lab")
     page.click("[data-command='launcher:create']")
     page.click(".jp-LauncherCard[data-category='Other'][title*='erminal']:visible")
     page.wait_for_selector(".xterm")

@@ -61,7 +61,7 @@ def opened(place: Path, *authorities: str, address: str = LOOPBACK) -> Iterator[
             ],
             env={**os.environ, "HOME": str(place)},
         )
-        page = browser.new_context().new_page()
+        page = browser.new_context(viewport={"width": 960, "height": 600}).new_page()
         page.set_default_timeout(PATIENCE)
         try:
             yield page
@@ -75,6 +75,12 @@ def log_in(page: Page, person: Person, passphrase: str, code: str) -> None:
     page.fill("#password_input", passphrase)
     page.fill("#otp_input", code)
     page.click("#login_submit")
+
+
+def picture(page: Page, name: str) -> None:
+    """Keep what is seen for docs/, where SECONDLOCK_PICTURES names a folder."""
+    if folder := os.environ.get("SECONDLOCK_PICTURES"):
+        page.screenshot(path=f"{folder}/{name}.png")
 
 
 class Road:
