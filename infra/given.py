@@ -71,7 +71,13 @@ def read_given(chain: str, key: str) -> Given:
     """The certificate of the settings. Raises RefusedError, which quotes neither of them."""
     certificates = _certificates(chain)
     own, private = certificates[0], _private_key(key)
-    if _public(own.public_key()) != _public(private.public_key()):
+    try:
+        fits = _public(own.public_key()) == _public(private.public_key())
+    except (ValueError, UnsupportedAlgorithm):
+        raise RefusedError(
+            "the certificate's key is of a kind that no browser takes", _ANEW
+        ) from None
+    if not fits:
         raise RefusedError("the key is another certificate's", _KEY_ANEW)
     for one, issuer in pairwise(certificates):
         _check_issued(one, issuer)
@@ -232,7 +238,7 @@ def _extension(certificate: x509.Certificate, kind: type[_Kind]) -> _Kind | None
         return certificate.extensions.get_extension_for_class(kind).value
     except x509.ExtensionNotFound:
         return None
-    except ValueError:
+    except (ValueError, x509.DuplicateExtension):
         raise RefusedError("the certificate for browsers is malformed", _ANEW) from None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from infra.model.person import problem_at
 from infra.model.problems import Problem
@@ -21,6 +22,21 @@ _NEEDED = {
     "oidc_client_secret": "pulumi config set --secret secondlock:oidcClientSecret",
 }
 _AUTHORITY = "pulumi config set secondlock:oidcAuthority < CA.pem"
+MOST = 5
+"""Certificates of its authority that a machine takes (cloudinit/guest/gateway/asked.py)."""
+
+
+def authority(settings: Settings) -> str:
+    """Whom its certificates rest on, in PEM as machines take it; empty: those that Debian trusts.
+
+    Raises ValueError for what is none.
+    """
+    if not settings.oidc_authority:
+        return ""
+    found = x509.load_pem_x509_certificates(settings.oidc_authority.encode())
+    if len(found) > MOST:
+        raise ValueError(f"{len(found)} certificates; a machine takes {MOST}")
+    return "".join(each.public_bytes(Encoding.PEM).decode() for each in found)
 
 
 def setting_problems(settings: Settings) -> list[Problem]:
@@ -34,10 +50,9 @@ def setting_problems(settings: Settings) -> list[Problem]:
             what = f"the OpenID provider is not whole: secondlock:{_key(settings, name)} is not set"
             found.append(Problem(None, None, what, f"{_NEEDED[name]} --stack {stack}"))
     try:
-        if settings.oidc_authority:
-            x509.load_pem_x509_certificates(settings.oidc_authority.encode())
+        authority(settings)
     except ValueError:
-        what = "secondlock:oidcAuthority: no certificate that can be read"
+        what = f"secondlock:oidcAuthority: not one to {MOST} certificates that can be read"
         found.append(Problem(None, None, what, f"{_AUTHORITY} --stack {stack}"))
     return found
 

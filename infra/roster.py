@@ -14,6 +14,7 @@ from infra.model.person import SSH, WEB, InstanceRequest, remember_hours
 from infra.model.retired import RetiredEnrollment, homes
 from infra.model.settings import Settings
 from infra.model.shares import MemberShare
+from infra.oidc import authority
 from infra.web import Certificate
 
 VERSION = 1
@@ -97,7 +98,7 @@ def _provider(settings: Settings) -> dict[str, Any]:
         "secret": settings.oidc_client_secret,
         "claim": settings.oidc_claim,
         "acr": list(settings.oidc_acr),
-        **({"authority": settings.oidc_authority} if settings.oidc_authority else {}),
+        **({"authority": trusted} if (trusted := authority(settings)) else {}),
     }
 
 

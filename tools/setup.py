@@ -132,7 +132,9 @@ def main() -> int:
     """Run every step in order; 1 when one failed, 130 when interrupted."""
     parser = argparse.ArgumentParser(prog="tools/setup.sh", description=__doc__)
     parser.add_argument("--tests", action="store_true", help="also what only the tests need")
-    parser.add_argument("--clients", action="store_true", help="also what `make clients`, `proofs` and `bench` need")
+    parser.add_argument(
+        "--clients", action="store_true", help="also what `make clients`, `proofs` and `bench` need"
+    )
     parser.add_argument("--without-pulumi", action="store_true", help="what comes before it")
     options = parser.parse_args()
     lock = cache_folder() / "setup.lock"

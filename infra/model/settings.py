@@ -201,6 +201,7 @@ class Settings(BaseModel):
         alias_generator=to_camel,
         populate_by_name=True,
         use_attribute_docstrings=True,
+        hide_input_in_errors=True,
     )
 
     stack: str

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-CLIENT, SECRET = "hub:1", "s3cret with/blanks&more"
+CLIENT, SECRET = "hub:1", "s3cret+with/signs&more%"
 _BEGINS, _ENDS = "-----BEGIN CERTIFICATE-----\n", "-----END CERTIFICATE-----\n"
 ALICE = "248289761001"
 
@@ -53,6 +53,8 @@ class Provider:
         """The same of what it says of itself."""
         self.keys = {"1": _first_key() if key is None else key}
         self.sign: Callable[[dict[str, Any]], str] = self.signed
+        self.odd: list[Any] = []
+        """What else it shows as keys."""
         self.tokens = 0
         """How many it has given."""
         self._codes: dict[str, dict[str, str]] = {}
@@ -163,7 +165,7 @@ def _handler(provider: Provider) -> type[http.server.BaseHTTPRequestHandler]:
                 keys = [
                     {**key.as_dict(private=False), "use": "sig"} for key in provider.keys.values()
                 ]
-                self._answer({"keys": keys})
+                self._answer({"keys": provider.odd + keys})
             elif parts.path == "/authorize" and (there := provider.lead(asked)):
                 self.send_response(302)
                 self.send_header("Location", there)

@@ -697,3 +697,81 @@ def test_a_page_that_is_closed_leaves_nothing(loopback: Loopback, alice: Person)
     page.leave()
     time.sleep(1)
     assert not [*(loopback.place / "open" / "alice" / "kept").iterdir()]
+
+
+KEPT = """
+import os, sys, tempfile
+from pathlib import Path
+import secondlock_channel as it
+text, small = it.WSMsgType.TEXT, [(it.WSMsgType.TEXT, b"a line")]
+with tempfile.TemporaryDirectory() as place:
+    kept = it.Kept(Path(place) / "kept")
+    kept.put("first", small)
+    kept.put("a film", [(it.WSMsgType.BINARY, os.urandom(it.MOST_KEPT + 1))])
+    print(kept.of("first") == small, kept.of("a film"))
+    for page in range(500):
+        kept.put(str(page), small)
+    print(len(list(kept._folder.iterdir())) <= it.MOST_FILES)
+    print(kept.of("first"), kept.of("499") == small)
+    kept._place("499").write_bytes(kept._place("499").read_bytes()[:-3])
+    print(kept.of("499"))
+"""
+
+
+def test_nobody_fills_the_machine_with_what_is_kept() -> None:
+    ran = as_a_gate(KEPT)
+    assert ran.stdout.split() == ["True", "[]", "True", "[]", "True", "[]"], ran.stderr
+
+
+SLOW = """
+import asyncio
+from aiohttp import ClientSession, WSMsgType, web
+from aiohttp.test_utils import TestServer
+import secondlock_channel as it
+
+it.MOST, it.ANSWERED = 1 << 20, 2.0
+lines = [str(n).zfill(1 << 16) for n in range(64)]
+left, unsaid = [], [*lines]
+
+async def jupyter(asked):
+    # Takes for said what it wrote, and writes without waiting, as Tornado does.
+    one = web.WebSocketResponse()
+    await one.prepare(asked)
+    async def says():
+        while unsaid and not one.closed:
+            await one.send_str(unsaid[0])
+            del unsaid[0]
+            await asyncio.sleep(0.005)
+    task = asyncio.create_task(says())
+    async for each in one:
+        pass
+    task.cancel()
+    return one
+
+async def gate(asked):
+    async with ClientSession() as session, session.ws_connect(inner.make_url("/")) as leads:
+        browser = web.WebSocketResponse(autoping=False)
+        await browser.prepare(asked)
+        left.extend(await it.Channel().lead(browser, leads))
+    return browser
+
+async def main():
+    global inner
+    inner, outer = (TestServer(made) for made in (web.Application(), web.Application()))
+    inner.app.router.add_get("/", jupyter)
+    outer.app.router.add_get("/", gate)
+    await inner.start_server()
+    await outer.start_server()
+    async with ClientSession() as session:
+        async with session.ws_connect(outer.make_url("/"), autoping=False) as sleeper:
+            await asyncio.sleep(4)
+    said = [data.decode() for _, data in left]
+    print(said == lines[:len(said)], said + unsaid == lines, 16 <= len(said) < 40)
+
+asyncio.run(main())
+"""
+
+
+def test_what_is_too_much_for_a_gate_jupyter_keeps() -> None:
+    ran = as_a_gate(SLOW)
+    assert ran.stdout.split() == ["True"] * 3, ran.stderr + ran.stdout

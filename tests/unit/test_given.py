@@ -300,6 +300,29 @@ def test_a_provider_reaches_the_roster_of_those_who_come_by_it(root: Path) -> No
     assert asked.read_door(roster["web"]).provider.claim == "sub"
 
 
+def test_what_is_taken_here_machines_take_too(root: Path) -> None:
+    """As authorities come: many at once, with words between, without an end (RFC 5280, 4.1.2.5)."""
+    file = root / "stacks" / STACK / "alice.yaml"
+    file.write_text(file.read_text() + 'oidc: "1"\n')
+    days = (dt.datetime(9999, 12, 31, 23, 59, tzinfo=dt.timezone.utc) - NOW).days
+    endless = issue(ca=True, ends=days)
+    leaf = issue(by=endless, ends=days)
+    spelt = AUTHORITY.pem.replace("\n", "\r\n") + "\r\n# and one more\r\n"
+    given = {
+        "secondlock:webCertificate": leaf.pem + endless.pem,
+        "secondlock:webKey": pem(leaf.key),
+        "secondlock:oidcAuthority": spelt * 5,
+    }
+    config = {**CONFIG, **PROVIDER, **given}
+    plan = checked_plan(STACK, config, encrypted=SECRETS, root=root)
+    door = asked.read_door(json.loads(plan.machines[0].roster)["web"])
+    assert door.provider.authority == AUTHORITY.pem * 5
+    config["secondlock:oidcAuthority"] += AUTHORITY.pem
+    found = [str(one) for one in check_stack(STACK, root, config, encrypted=SECRETS).problems]
+    assert len(found) == 1
+    assert "oidcAuthority: not one to 5 certificates" in found[0]
+
+
 def test_who_comes_by_a_provider_alone_is_shown_an_address_and_nothing_secret(root: Path) -> None:
     file = root / "stacks" / STACK / "alice.yaml"
     text = file.read_text().replace("[ssh, web]", "[web]")

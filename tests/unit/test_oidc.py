@@ -560,6 +560,12 @@ def test_the_providers_keys_may_change(provider: Provider, monkeypatch: pytest.M
     provider.add_key("2")
     provider.add_key("3", curve="P-256")
     monkeypatch.setattr(service, "OFTEN", 0.0)
+    provider.odd = [  # of kinds that nobody here knows, or none at all
+        {"kty": "EC", "crv": "BP-256", "x": "AA", "y": "AA", "kid": "4"},
+        {"kty": "EC", "crv": "P-256", "x": "AA", "y": "AA", "kid": "5"},
+        {"kty": "RSA", "n": _base64(b"\xff" * 256), "e": "AQAB", "alg": 3},
+        "RSA",
+    ]
     for kid, algorithm in (("2", "RS256"), ("2", "PS256"), ("3", "ES256")):
         provider.sign = partial(provider.signed, kid=kid, algorithm=algorithm)
         assert visit(provider).finish()["ok"], algorithm

@@ -91,7 +91,7 @@ def read_door(value: Any) -> Door | None:
 
 
 def _ends(value: Any) -> int | None:
-    sound = value is None or (reading.is_number(value, (int,)) and value < 2**36)
+    sound = value is None or (reading.is_number(value, (int,)) and value < 2**38)
     need(sound, "the end of the web's certificate is malformed")
     return None if value is None else int(value)
 

@@ -163,7 +163,7 @@ def _close() -> list[str]:
     _forget_provider()
     for name in gates.opened():
         leave(name)
-    for each in (places.CERTIFICATE, places.KEY, places.ENDS):
+    for each in (places.CERTIFICATE, places.KEY, places.ENDS, *places.TLS.glob("*.pem")):
         each.unlink(missing_ok=True)
     places.HUB_CONFIG.unlink()  # last: cut off before that, it is shut again
     return ["web"]

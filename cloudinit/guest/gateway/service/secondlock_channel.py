@@ -13,7 +13,7 @@ import struct
 import time
 import zlib
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -22,9 +22,12 @@ from aiohttp import ClientError, ClientWebSocketResponse, WSMsgType, web
 
 PING = 30.0  # seconds between pings where nothing is said
 ANSWERED = 60.0  # seconds for the answer to one: it waits behind a large picture on a slow line
-ENDS = 10.0  # seconds for the other end to agree to an end
-MOST = 16 << 20  # bytes sent and not known to have arrived; Jupyter waits then
-MOST_KEPT = 2 << 20  # bytes of a person's on the machine (in /run), compressed
+ENDS = 10.0  # seconds for Jupyter to agree to an end
+MOST = 16 << 20  # bytes not known to have arrived; then Jupyter is to keep what comes
+MOST_KEPT, MOST_FILES = (
+    2 << 20,
+    32,
+)  # bytes of a person's in /run, compressed, and of how many pages
 GONE = (ClientError, ConnectionError, OSError, RuntimeError)  # what sending to nobody raises
 
 Frame: TypeAlias = tuple[WSMsgType, bytes]
@@ -43,27 +46,27 @@ class Kept:
 
         Raises OSError.
         """
+        self.forget(key)
         content = zlib.compress(b"".join(_HEAD.pack(k, len(data)) + data for k, data in frames), 1)
-        place = self._place(key)
-        place.unlink(missing_ok=True)
+        if len(content) > MOST_KEPT:
+            return
         others = sorted(self._folder.iterdir(), key=lambda each: each.stat().st_mtime_ns)
         size = len(content) + sum(each.stat().st_size for each in others)
-        while size > MOST_KEPT and others:
+        while others and (size > MOST_KEPT or len(others) >= MOST_FILES):
             size -= others[0].stat().st_size
             others.pop(0).unlink()
-        if size <= MOST_KEPT:
-            place.write_bytes(content)
+        self._place(key).write_bytes(content)
 
-    def take(self, key: str) -> list[Frame]:
-        """What was kept, which is kept no more."""
-        place = self._place(key)
+    def of(self, key: str) -> list[Frame]:
+        """What was kept; none where there is nothing, or a kill cut it off."""
         try:
-            content = zlib.decompress(place.read_bytes())
-        except (OSError, zlib.error):  # there is none, or a kill cut it off
+            return [*_frames(zlib.decompress(self._place(key).read_bytes()))]
+        except (OSError, zlib.error):
             return []
-        finally:
-            place.unlink(missing_ok=True)
-        return [*_frames(content)]
+
+    def forget(self, key: str) -> None:
+        """It has arrived."""
+        self._place(key).unlink(missing_ok=True)
 
     def _place(self, key: str) -> Path:
         return self._folder / hashlib.sha256(key.encode()).hexdigest()
@@ -86,10 +89,11 @@ class Channel:
         self._size = 0
         self._sent = 0  # how many of these
         self._asked: int | None = None  # for how many a ping asks that has no answer yet
+        self._old = 0  # how many of these are of before
+        self._forget: Callable[[], None] = lambda: None
         self._pings, self._pinged = 0, time.monotonic()
-        self._more, self._room = asyncio.Event(), asyncio.Event()
-        self._stop, self._over = asyncio.Event(), asyncio.Event()
-        self._jupyter_ended = self._gone = self._left = False
+        self._more, self._stop, self._over = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self._jupyter_ended = self._left = False
 
     async def end(self) -> None:
         """End it for another, which waits here until what is left is known."""
@@ -100,15 +104,16 @@ class Channel:
         """Nothing comes of it any more."""
         self._over.set()
 
-    async def lead(
-        self,
-        browser: web.WebSocketResponse,
-        jupyter: ClientWebSocketResponse,
-        before: Iterable[Frame] = (),
-    ) -> list[Frame]:
-        """Lead it, after what was left `before`, until an end is gone; what is left then."""
-        for frame in before:
+    def starts_with(self, frames: Iterable[Frame], forget: Callable[[], None]) -> None:
+        """What was left before; once the browser has it, `forget` is called."""
+        for frame in frames:
             self._add(*frame)
+        self._old, self._forget = len(self._frames), forget
+
+    async def lead(
+        self, browser: web.WebSocketResponse, jupyter: ClientWebSocketResponse
+    ) -> list[Frame]:
+        """Lead it until an end is gone; what is left then."""
         hears = asyncio.create_task(self._hear(jupyter))
         others: set[asyncio.Task[Any]] = {
             asyncio.create_task(self._tell(browser)),
@@ -118,22 +123,22 @@ class Channel:
         }
         await asyncio.wait({hears, *others}, return_when=asyncio.FIRST_COMPLETED)
         if hears.done():  # its last words
-            await asyncio.wait(others, timeout=ENDS, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(others, return_when=asyncio.FIRST_COMPLETED)
         await _cancel(others)
-        self._gone = True
-        self._room.set()
-        if not hears.done():
-            await self._take_leave(jupyter, hears)
-        await _cancel({hears})
+        await self._hear_out(jupyter, hears)
         return [] if self._left else [*self._frames]
 
-    async def _take_leave(
-        self, jupyter: ClientWebSocketResponse, hears: asyncio.Task[None]
-    ) -> None:
-        """From here on Jupyter keeps what comes. What is on its way is heard."""
-        with suppress(*GONE):
-            await jupyter.send_frame(struct.pack("!H", 1000), WSMsgType.CLOSE)
+    async def decline(self, jupyter: ClientWebSocketResponse) -> list[Frame]:
+        """No browser came of it; what Jupyter took for said meanwhile is left."""
+        await self._hear_out(jupyter, asyncio.create_task(self._hear(jupyter)))
+        return [*self._frames]
+
+    async def _hear_out(self, jupyter: ClientWebSocketResponse, hears: asyncio.Task[None]) -> None:
+        """What is on its way; from here on Jupyter keeps what comes."""
+        if not hears.done():
+            await _take_leave(jupyter)
             await asyncio.wait({hears}, timeout=ENDS)
+        await _cancel({hears})
 
     def _add(self, kind: WSMsgType, data: bytes) -> None:
         self._frames.append((kind, data))
@@ -141,15 +146,17 @@ class Channel:
         self._more.set()
 
     async def _hear(self, jupyter: ClientWebSocketResponse) -> None:
+        leaving = False
         try:
             async for one in jupyter:
                 if one.type == WSMsgType.TEXT:
                     self._add(one.type, one.data.encode())
                 elif one.type == WSMsgType.BINARY:
                     self._add(one.type, one.data)
-                while self._size > MOST and not self._gone:
-                    self._room.clear()
-                    await self._room.wait()
+                # It would not wait for a slow browser, but hold for it what is lost with this.
+                if self._size > MOST and not leaving:
+                    leaving = True
+                    await _take_leave(jupyter)
         finally:
             self._jupyter_ended = True
             self._more.set()
@@ -196,9 +203,11 @@ class Channel:
             return
         for _ in range(self._asked):
             self._size -= len(self._frames.popleft()[1])
+        if 0 < self._old <= self._asked:
+            self._forget()
+        self._old -= self._asked
         self._sent -= self._asked
         self._asked, self._pinged = None, time.monotonic()
-        self._room.set()
         self._more.set()
         if self._sent:
             await self._ask(browser)
@@ -212,6 +221,12 @@ class Channel:
                 return
             if self._asked is None and silent > PING:
                 await self._ask(browser)
+
+
+async def _take_leave(jupyter: ClientWebSocketResponse) -> None:
+    """As a page that is closed; what it still says is heard (RFC 6455, 5.5.1)."""
+    with suppress(*GONE):
+        await jupyter.send_frame(struct.pack("!H", 1000), WSMsgType.CLOSE)
 
 
 async def _cancel(tasks: set[asyncio.Task[Any]]) -> None:

@@ -35,7 +35,7 @@ from aiohttp import (
     UnixConnector,
     web,
 )
-from secondlock_channel import Channel, Kept
+from secondlock_channel import Channel, Frame, Kept
 
 COOKIE, STATE = "__Host-secondlock", "__Host-secondlock-state"
 RECENT = 5.0  # seconds for which the hub's word holds
@@ -105,9 +105,9 @@ class Sessions:
         """They are out, and what is open of theirs ends."""
         self._known.pop(mark, None)
         # At once: a browser may take its time to agree (RFC 6455, 7.4.1).
-        said = {"code": 1008, "message": b"the session has ended"}
-        ends = [each.close(**said) for each in self._sockets.pop(mark, set())]
-        await asyncio.gather(*ends, return_exceptions=True)
+        ends = [asyncio.create_task(_close(each)) for each in self._sockets.pop(mark, set())]
+        if ends:  # and whoever reads nothing holds nobody up
+            await asyncio.wait(ends, timeout=SOON)
 
     def open(self, mark: str, one: web.WebSocketResponse) -> None:
         """A WebSocket of theirs."""
@@ -123,6 +123,11 @@ class Sessions:
     def listening(self) -> list[str]:
         """Who has any open."""
         return [*self._sockets]
+
+
+async def _close(one: web.WebSocketResponse) -> None:
+    with suppress(ClientError, OSError, RuntimeError):
+        await one.close(code=1008, message=b"the session has ended")
 
 
 class Gate:
@@ -377,20 +382,24 @@ class Gate:
                 heartbeat=PING,
             )
         )
+        page = f"{key} {jupyter.protocol}" if key else ""
+        channel.starts_with(self._kept.of(page), lambda: self._kept.forget(page))
         agreed = (jupyter.protocol,) if jupyter.protocol else ()
         browser = web.WebSocketResponse(protocols=agreed, max_msg_size=LARGEST, autoping=False)
+        left: list[Frame] | None = None
         async with jupyter:
-            await browser.prepare(asked)
-            self.sessions.open(mark, browser)
             try:
+                await browser.prepare(asked)
+                self.sessions.open(mark, browser)
                 # It may have ended while this was being opened.
                 if await self.sessions.holds(mark, self._is_in):
-                    page = f"{key} {jupyter.protocol}"
-                    left = await channel.lead(browser, jupyter, self._kept.take(page))
-                    if key and left:
-                        with suppress(OSError):
-                            self._kept.put(page, left)
+                    left = await channel.lead(browser, jupyter)
             finally:
+                if left is None:
+                    left = await channel.decline(jupyter)
+                if page and left:
+                    with suppress(OSError):
+                        self._kept.put(page, left)
                 channel.over()
                 self.sessions.closed(mark, browser)
                 await browser.close()

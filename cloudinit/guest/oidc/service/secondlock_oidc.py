@@ -6,6 +6,7 @@ comes in with what it tells is the helper's to say (guest/oidc/login.py), who al
 """
 
 import base64
+import http.client
 import json
 import os
 import socket
@@ -159,8 +160,13 @@ class Provider:
     def _keys(self, patience: float) -> Any:
         place = self._address("jwks_uri")
         found = self._remembered("keys", place, patience).get("keys")
-        sound = [one for one in found if _is_key(one)] if isinstance(found, list) else []
-        return KeySet.import_key_set({"keys": sound})
+        keys = []
+        for one in found if isinstance(found, list) else []:
+            # A kind that nobody here knows yet is no reason to know none of the others.
+            with suppress(JoseError, ValueError, TypeError, KeyError):
+                if _is_key(one):
+                    keys += KeySet.import_key_set({"keys": [one]}).keys
+        return KeySet(keys)
 
     def _check(self, claims: Mapping[str, Any], nonce: str) -> None:
         """Whether it is this login's, and ours (Core, 3.1.3.7, 2 to 5 and 9 to 11)."""
@@ -214,7 +220,7 @@ class Provider:
                 found = json.loads(answer.read(MOST))
         except urllib.error.HTTPError as error:
             raise RefusedError(AWAY if error.code >= 500 else REFUSED, f"{error.code}") from None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", None)
             why = f"{type(error).__name__}: {reason}" if reason else type(error).__name__
             raise RefusedError(AWAY, why) from None
