@@ -11,6 +11,7 @@ from pathlib import Path
 import pexpect
 import pytest
 
+from tests.support.browser import Browser
 from tests.support.project import ROOT
 
 PAGE = ROOT / "docs" / "tutorial" / "twenty-students.md"
@@ -79,6 +80,19 @@ class Reader:
         assert seen.exitstatus == 0, seen.before
         return str(seen.before)
 
+    def opens_jupyter(self, shown: str, code: str) -> None:
+        """At the address that `enroll` showed, by the passphrase that it showed."""
+        address = re.search(r"https://(\w+)\.(\S+):(\d+)/", shown)
+        passphrase = re.search(r"\b[a-z0-9]{5}(-[a-z0-9]{5}){3}\b", shown)
+        file = re.search(r"\S+-authority\.pem", shown)
+        assert address, shown
+        assert passphrase, shown
+        assert file, shown
+        name, host, port = address.groups()
+        browser = Browser(host, int(port), (self.clone / file[0]).read_text())
+        assert browser.log_in(name, passphrase[0], code).status == 302
+        assert browser.enter(name).status == 200
+
     def _shell(self, line: str) -> list[str]:
         for told, here in HERE.items():
             line = line.replace(told, here)
@@ -91,13 +105,17 @@ class Reader:
 @pytest.mark.usefixtures("image")
 def test_every_command_of_the_course_works_as_it_is_told(tmp_path: Path) -> None:
     reader, typed, codes = Reader(tmp_path), commands(), list[str]()
+    shown = ""
     typed.remove(BEFORE)
     try:
         for line in typed:
+            if "pulumi destroy" in line:
+                reader.opens_jupyter(shown, codes[1])
             if line.startswith("ssh "):
                 assert "2.9.3" in reader.sees(f"{line} '{VERSION}'", codes[0])
             elif line.startswith("./secondlock enroll"):
-                codes += re.findall(r"\b[0-9]{8}\b", reader.sees(line))
+                shown += reader.sees(line)
+                codes += re.findall(r"\b[0-9]{8}\b", shown)
             elif line.startswith("./secondlock status"):
                 assert "gpu1" in reader.types(line)
             else:

@@ -350,10 +350,12 @@ class Loopback:
         ):
             return shown.getpeercert(binary_form=True) or b""
 
-    def restart_hub(self) -> None:
-        """End it, as an upgrade does, and start it again."""
+    @contextmanager
+    def without_hub(self) -> Iterator[None]:
+        """As while it starts anew, in an upgrade for one."""
         self._end("hub")
         (self.place / "hub.sock").unlink(missing_ok=True)
+        yield
         self._python("hub", HUB, str(self.place / "hub.json"))
         self._wait(self.place / "hub.sock")
 

@@ -629,7 +629,10 @@ def test_nobody_is_led_elsewhere(loopback: Loopback, alice: Person, path: str) -
 def test_a_hub_that_starts_anew_puts_nobody_out(loopback: Loopback, alice: Person) -> None:
     browser = enter(loopback, alice)
     websocket = browser.websocket("alice", "/talk")
-    loopback.restart_hub()
+    with loopback.without_hub():
+        page = browser.ask(browser.url("/hub/login"))
+        assert (page.status, "tries again by itself" in page.text) == (503, True)
+        assert page.headers["Strict-Transport-Security"]
     websocket.send("still there")
     assert websocket.receive() == "still there"
     assert browser.ask(browser.url("/hub/home")).url.endswith("/hub/home")
