@@ -111,6 +111,7 @@ class Road:
     def end(self) -> None:
         """It leads nowhere."""
         self.wake()
+        self._listening.shutdown(socket.SHUT_RDWR)  # and who waits for it wakes
         self._listening.close()
 
     def _accept(self) -> None:

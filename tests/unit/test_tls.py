@@ -256,7 +256,7 @@ def test_plain_http_is_told_nothing(machine: Door) -> None:
 def test_a_flood_of_logins_by_the_provider_ends_at_nginx(machine: Door) -> None:
     """Who begins very often is told to wait; who comes back from the provider then is not."""
     begun = [machine.ask("/hub/oidc/login", machine.host)[0] for _ in range(120)]
-    assert begun[:50] == [502] * 50  # as far as the hub, which is away here
+    assert begun[:50] == [503] * 50  # as far as the hub, which is away here
     assert begun.count(429) > 20
     for path in ("/hub/oidc/callback?state=x&code=y", "/hub/login"):
-        assert machine.ask(path, machine.host)[0] == 502
+        assert machine.ask(path, machine.host)[0] == 503
