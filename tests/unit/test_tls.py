@@ -220,8 +220,8 @@ def test_every_answer_has_the_headers(machine: Door) -> None:
     person = f"alice.{machine.host}"
     for path, host, wanted in (
         ("/", machine.host, 302),
-        ("/hub/login", machine.host, 502),
-        ("/hub/oidc/login", machine.host, 502),
+        ("/hub/login", machine.host, 503),
+        ("/hub/oidc/login", machine.host, 503),
         ("/hub/api/users", machine.host, 404),
         ("/hub/token", machine.host, 404),
         ("/lab", person, 302),
