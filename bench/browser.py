@@ -38,7 +38,7 @@ def measure() -> list[Row]:
             machine.enlist("key+totp", 1)
             machine.apply()
             person = machine.change(machine.researcher(), BY_WEB)
-            machine.wait_for("test -S /run/secondlock-hub/hub.sock", timeout=180)
+            machine.wait_for_web()
             trusted = authority(machine.lab.seed, STACK)
             with opened(Path(folder), trusted) as page:
                 return [_row(machine, person, page)]

@@ -36,7 +36,7 @@ OUTPUT = ".jp-OutputArea-output pre"
 def person(machine: Machine) -> Iterator[Person]:
     """Someone who comes by HTTPS too."""
     person = machine.change(machine.researcher(), BY_WEB)
-    machine.wait_for("test -S /run/secondlock-hub/hub.sock", timeout=180)
+    machine.wait_for_web()
     yield person
     machine.change(person, {"access": ("ssh",), "web_allowed_from": ()})
 

@@ -37,7 +37,7 @@ def people(machine: Machine) -> Iterator[list[Person]]:
     """Some who come by HTTPS too; afterwards nobody does."""
     found = [change(machine, machine.researcher(), BY_WEB) for _ in range(3)]
     machine.apply()
-    machine.wait_for("test -S /run/secondlock-hub/hub.sock", timeout=180)
+    machine.wait_for_web()
     names = [each.name for each in found]
     yield found  # tests take theirs out of it
     for name in [each for each in names if each in machine.lab.requests]:

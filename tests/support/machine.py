@@ -270,6 +270,16 @@ class Machine:
             assert time.monotonic() < deadline, f"`{command}` never worked\n{out}\n{err}"
             time.sleep(0.5)
 
+    def wait_for_web(self) -> None:
+        """Until its door for browsers is open: JupyterHub starts for some twenty seconds."""
+        deadline = time.monotonic() + 180
+        while True:
+            with suppress(OSError):  # refused, reset or in vain
+                if self.browser.ask(self.browser.url("/hub/login")).status == 200:
+                    return
+            assert time.monotonic() < deadline, "its door for browsers never opened"
+            time.sleep(1)
+
     def status(self) -> dict[str, Any]:
         """What `secondlock-status` says."""
         found: dict[str, Any] = json.loads(self.succeed("/usr/local/sbin/secondlock-status"))

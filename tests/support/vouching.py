@@ -37,7 +37,7 @@ def vouching(machine: Machine, place: Path) -> Iterator[tuple[Provider, Person]]
             "oidc_authority": made.authority,
         }
         machine.apply()
-        machine.wait_for("test -S /run/secondlock-hub/hub.sock", timeout=180)
+        machine.wait_for_web()
         yield made, machine.person(person.name)
     finally:
         made.end()
