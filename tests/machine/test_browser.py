@@ -29,6 +29,7 @@ pytestmark = pytest.mark.long
 ASLEEP = 75  # seconds; a gate takes a browser for gone that says nothing for 60
 LINES = 600
 COUNT = f"for n in range({LINES}): print(n, flush=True) or __import__('time').sleep(0.2)"
+EDITOR = ".jp-Notebook .cm-content >> nth=0"
 OUTPUT = ".jp-OutputArea-output pre"
 
 
@@ -57,15 +58,21 @@ def page(machine: Machine, road: Road, tmp_path: Path) -> Iterator[Page]:
 
 
 def run(page: Page, cell: str) -> None:
-    """Type it into a new notebook."""
+    """Type it into a new notebook, and have it run."""
     page.wait_for_selector(".jp-Launcher")
     page.click(".jp-LauncherCard[data-category='Notebook'] >> nth=0")
-    # What is typed before its kernel is there, JupyterLab itself loses at times.
     page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status='idle']")
-    page.wait_for_timeout(3000)
-    page.click(".jp-Notebook .cm-content")
-    page.keyboard.type(cell)
-    page.keyboard.press("Shift+Enter")
+    # What is typed while it still loads, JupyterLab itself loses at times.
+    for _ in range(10):
+        page.click(EDITOR)
+        page.keyboard.press("Control+A")
+        page.keyboard.type(cell)
+        if page.inner_text(EDITOR).strip() == cell:
+            page.keyboard.press("Control+Enter")
+            page.wait_for_timeout(5000)
+            if page.inner_text(".jp-Notebook .jp-InputPrompt >> nth=0") != "[ ]:":
+                break
+        page.wait_for_timeout(3000)
     page.wait_for_selector(OUTPUT)
 
 
