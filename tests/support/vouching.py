@@ -41,7 +41,8 @@ def vouching(machine: Machine, place: Path) -> Iterator[tuple[Provider, Person]]
         yield made, machine.person(person.name)
     finally:
         made.end()
-        if person.name in machine.lab.requests:
-            machine.lab.requests[person.name] = person.request
+        if now := machine.lab.requests.get(person.name):  # who may be rotated since
+            update = {"access": ("ssh",), "web_allowed_from": (), "oidc": None}
+            machine.lab.requests[person.name] = now.model_copy(update=update)
         machine.lab.settings = {}
         machine.apply()
