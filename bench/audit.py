@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import tempfile
 import time
 from pathlib import Path
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
     from tests.support.people import Person
 
 GOAL = 1.05
-ROUNDS = 4
+ROUNDS, PEOPLE = 6, 3
 PATIENCE = 600.0  # seconds; an emulated machine loads TensorFlow for minutes
 # Trains for a while each time that it is told to, and says how long that took.
 TRAINING = """\
@@ -47,10 +46,11 @@ def measure() -> list[Row]:
         machine = Machine(Path(folder))
         try:
             machine.boot()
-            machine.enlist("key+totp", 2)
+            machine.enlist("key+totp", PEOPLE)
             machine.apply()
-            people = [machine.researcher() for _ in range(2)]
-            machine.client.login(people[1], "true", timeout=PATIENCE)  # a workspace
+            people = [machine.researcher() for _ in range(PEOPLE)]
+            for each in people[1:]:
+                machine.client.login(each, "true", timeout=PATIENCE)  # a workspace
             with machine.client.session(people[0]) as session:
                 return _rows(machine, session, people)
         finally:
@@ -75,10 +75,13 @@ def _rows(machine: Machine, session: Session, people: list[Person]) -> list[Row]
     }
     rows = []
     for name, words in what.items():
-        ours, bare = (statistics.median(taken[name, recorded]) for recorded in (True, False))
+        # What disturbs a computer only ever makes it slower.
+        ours, bare = (min(taken[name, recorded]) for recorded in (True, False))
         goal = None if name == "programs" else GOAL
         against = f"{bare:.2f} (the same without a record)"
-        rows.append(Row(f"{words} (median of {ROUNDS})", f"{ours:.2f}", against, ours / bare, goal))
+        rows.append(
+            Row(f"{words} (the best of {ROUNDS})", f"{ours:.2f}", against, ours / bare, goal)
+        )
     return rows
 
 
@@ -105,7 +108,7 @@ def _programs(session: Session) -> float:
 
 def _login(machine: Machine, people: list[Person], number: int) -> float:
     """By an emergency code: one of the app's lasts for half a minute."""
-    person, code = people[number // 2 % 2], number // 4 * 2 + number % 2
+    person, code = people[number % PEOPLE], number // PEOPLE
     started = time.monotonic()
     result = machine.client.login(person, "true", code=person.emergency_codes[code])
     if result.exit != 0:
