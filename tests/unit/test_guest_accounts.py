@@ -69,7 +69,8 @@ def _apply(person: Any, shadow: Path, *, known: bool) -> Any:
     made = not shadow.read_text()
     if made:
         shadow.write_text(f"{NAME}:!*:1:\n")
-    return accounts.apply(person, 20001, person.ids if known else frozenset(), made)
+    groups = None if made else {"secondlock"}
+    return accounts.apply(person, 20001, person.ids if known else frozenset(), groups)
 
 
 def _bound(person: Any, shadow: Path) -> bool:

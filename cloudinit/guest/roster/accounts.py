@@ -98,31 +98,45 @@ def _groups(researcher: Researcher) -> tuple[str, ...]:
     return (ALL, group) if researcher.access.ssh else (ALL,)
 
 
-def _renew(researcher: Researcher, uid: int) -> bool:
-    """An account that is there, as the roster says; whether it was not. Raises GuestError."""
+def memberships() -> dict[str, set[str]]:
+    """Of everybody the groups that name them, read once: `groups_of` asks all of NSS for each."""
+    found: dict[str, set[str]] = {}
+    for group in grp.getgrall():
+        for name in group.gr_mem:
+            found.setdefault(name, set()).add(group.gr_name)
+    return found
+
+
+def _renew(researcher: Researcher, uid: int, there: set[str]) -> bool:
+    """An account that is there, as the roster says; whether it was not. Raises GuestError.
+
+    `there`: the groups that it is in (`memberships`).
+    """
     name, shell = researcher.name, str(paths.SHELL)
     entry = pwd.getpwnam(name)
     if entry.pw_uid != uid:
         raise GuestError(f"the account {name} has uid {entry.pw_uid}, not its allotted {uid}")
     groups = _groups(researcher)
-    if entry.pw_shell == shell and groups_of(name) - {name} == set(groups):
+    if entry.pw_shell == shell and there == set(groups):
         return False
     run("usermod", "--expiredate", "", "--shell", shell, "--groups", ",".join(groups), name)
     return True
 
 
-def apply(researcher: Researcher, uid: int, known: frozenset[str], made: bool) -> list[str]:
+def apply(
+    researcher: Researcher, uid: int, known: frozenset[str], groups: set[str] | None
+) -> list[str]:
     """Make the account that is there as the roster says; returns what changed, in words.
 
-    `known`: of the person's ids, those of an earlier roster; `made`: the account is new (`make`).
-    Raises GuestError.
+    `known`: of the person's ids, those of an earlier roster; `groups`: those that the account is in
+    (`memberships`), None where it is new (`make`). Raises GuestError.
     """
     name = researcher.name
     # Whoever asks for a workspace in the middle of a change that ends sessions gets none.
     differs = _differs(researcher)
     if researcher.end_sessions and differs:
         containers.shut(name)
-    other = made or _renew(researcher, uid)
+    other = groups is None or _renew(researcher, uid, groups)
     changed = ["account"] if other else []
     # The state volume may remember an enrollment whose account went with the old root disk.
     now = Now(differs or other, known)
@@ -162,9 +176,7 @@ def _home(name: str, uid: int) -> None:
     if not home.is_dir():
         folder(home, 0o700, uid, uid)
         folder(home / "notebooks", 0o700, uid, uid)
-    folder(paths.HOME / ".tmp", 0o711)
     folder(paths.HOME / ".tmp" / name, 0o700, uid, uid)
-    folder(paths.SOCKETS, 0o711)
     folder(paths.SOCKETS / name, 0o700, uid, uid)
     place = paths.WORKSPACES / name
     folder(place, 0o755)

@@ -117,6 +117,8 @@ def _apply(roster: Roster) -> list[str]:
     _refuse_old(roster, known)
     for place in (paths.AUTHORIZED_KEYS, paths.WORKSPACES):
         folder(place, 0o755)
+    for place in (paths.HOME / ".tmp", paths.SOCKETS):  # of which nobody lists whose there are
+        folder(place, 0o711)
     accounts.make_groups()
     _retire_replaced(roster, known)
     _allot(roster, known)
@@ -124,11 +126,12 @@ def _apply(roster: Roster) -> list[str]:
     changed += leavers.settle(roster.homes)
     alerts.keep(roster.webhook)
     people = {name: (each, known.uid(name)) for name, each in sorted(roster.researchers.items())}
-    made = accounts.make(people)
+    made, groups = accounts.make(people), accounts.memberships()
     for name, (researcher, uid) in people.items():
         bound = _bound_before(researcher, roster, known)
         remembered.close(researcher)
-        changed += accounts.apply(researcher, uid, bound, name in made)
+        there = None if name in made else groups.get(name, set())
+        changed += accounts.apply(researcher, uid, bound, there)
     mounts.limit({uid: each.share.home for each, uid in people.values() if each.share is not None})
     for researcher, _ in people.values():
         changed += remembered.open_again(researcher)
