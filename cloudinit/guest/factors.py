@@ -1,5 +1,6 @@
 """What the machine knows of a factor: a module `factor` in the folder of its name."""
 
+import functools
 import importlib
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
@@ -59,6 +60,7 @@ class Factor(Protocol):
         """Nothing of it opens the door to this person any more. Raises GuestError."""
 
 
+@functools.cache
 def load(name: str) -> Factor:
     """The factor of this name."""
     return cast("Factor", importlib.import_module(f"guest.{name}.factor"))

@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import os
+import stat
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -37,8 +38,9 @@ def write(path: Path, content: str, mode: int, uid: int = 0, gid: int = 0) -> bo
     Raises GuestError when the file system does not take it (full, read-only).
     """
     try:
-        if path.is_file() and not path.is_symlink() and path.read_text() == content:
-            return False
+        with contextlib.suppress(FileNotFoundError):
+            if stat.S_ISREG(path.lstat().st_mode) and path.read_text() == content:
+                return False
         fresh = path.with_name(f".{path.name}.{threading.get_native_id()}")
         fresh.unlink(missing_ok=True)
         try:
@@ -61,6 +63,10 @@ def write(path: Path, content: str, mode: int, uid: int = 0, gid: int = 0) -> bo
 
 def folder(path: Path, mode: int, uid: int = 0, gid: int = 0) -> None:
     """Make sure of a folder with this owner and mode."""
+    with contextlib.suppress(FileNotFoundError):
+        there = path.lstat()
+        if (there.st_uid, there.st_gid, there.st_mode) == (uid, gid, stat.S_IFDIR | mode):
+            return
     path.mkdir(mode=mode, parents=True, exist_ok=True)
     os.chown(path, uid, gid, follow_symlinks=False)
     path.chmod(mode)

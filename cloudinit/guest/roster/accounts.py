@@ -28,7 +28,8 @@ ROUNDS = 50  # of ending what runs in someone's name; one or two do
 def make_groups() -> None:
     """Make sure of the groups that sshd and sudo look at."""
     for group in (ALL, remembered.GROUP, *(each["group"] for each in services.methods().values())):
-        run("groupadd", "--system", "--force", group)
+        if not _is_group(group):
+            run("groupadd", "--system", "--force", group)
 
 
 def _entry(name: str) -> pwd.struct_passwd | None:
