@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from bench.table import Row
 from infra.web import authority
-from tests.support.chromium import log_in, missing, opened
+from tests.support.chromium import PATIENCE, log_in, missing, opened
 from tests.support.client import free_port
 from tests.support.machine import STACK, Machine
 from tests.support.people import BY_WEB
@@ -77,7 +77,7 @@ def _opens(page: Page, url: str) -> float:
     fresh = browser.new_context(storage_state=page.context.storage_state())
     try:
         place = fresh.new_page()
-        place.set_default_timeout(240_000)
+        place.set_default_timeout(PATIENCE)
         started = time.monotonic()
         place.goto(url)
         place.wait_for_selector(".jp-Launcher")

@@ -20,16 +20,13 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from cloudinit.guest.alerts.faults import ENDS_SOON
 from infra.model.person import WEB
 from infra.model.problems import Problem, RefusedError
-from infra.web import Certificate, host_of
+from infra.web import MOST, Certificate, PrivateKey, certificate_pem, host_of, key_pem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from infra.model.members import MachineRequest
     from infra.model.settings import Settings
-
-MOST = 5
-"""Certificates of a chain; a machine takes no more (guest/gateway/asked.py)."""
 
 _WEAKEST_RSA = 2048  # bits (NIST SP 800-57 part 1, 5.6.1)
 _CURVES = ("secp256r1", "secp384r1")
@@ -40,7 +37,6 @@ _NO_MORE = "pulumi config rm secondlock:webCertificate"
 _NO_KEY = "pulumi config rm secondlock:webKey"
 
 _Kind = TypeVar("_Kind", bound=x509.ExtensionType)
-_PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 
 @dataclass(frozen=True)
@@ -82,12 +78,8 @@ def read_given(chain: str, key: str) -> Given:
     for one, issuer in pairwise(certificates):
         _check_issued(one, issuer)
     return Given(
-        "".join(map(_pem, certificates)),
-        private.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        ).decode(),
+        "".join(map(certificate_pem, certificates)),
+        key_pem(private),
         _names(own),
         max(each.not_valid_before_utc for each in certificates),
         min(each.not_valid_after_utc for each in certificates),
@@ -194,7 +186,7 @@ def _certificates(chain: str) -> list[x509.Certificate]:
     return found
 
 
-def _private_key(key: str) -> _PrivateKey:
+def _private_key(key: str) -> PrivateKey:
     try:
         found = serialization.load_pem_private_key(key.encode(), None)
     except TypeError:
@@ -240,10 +232,6 @@ def _extension(certificate: x509.Certificate, kind: type[_Kind]) -> _Kind | None
         return None
     except (ValueError, x509.DuplicateExtension):
         raise RefusedError("the certificate for browsers is malformed", _ANEW) from None
-
-
-def _pem(certificate: x509.Certificate) -> str:
-    return certificate.public_bytes(serialization.Encoding.PEM).decode()
 
 
 def _public(key: object) -> bytes:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
 
 from infra.model.person import problem_at
 from infra.model.problems import Problem
+from infra.web import MOST, certificate_pem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -22,8 +23,6 @@ _NEEDED = {
     "oidc_client_secret": "pulumi config set --secret secondlock:oidcClientSecret",
 }
 _AUTHORITY = "pulumi config set secondlock:oidcAuthority < CA.pem"
-MOST = 5
-"""Certificates of its authority that a machine takes (cloudinit/guest/gateway/asked.py)."""
 
 
 def authority(settings: Settings) -> str:
@@ -31,12 +30,15 @@ def authority(settings: Settings) -> str:
 
     Raises ValueError for what is none.
     """
-    if not settings.oidc_authority:
-        return ""
-    found = x509.load_pem_x509_certificates(settings.oidc_authority.encode())
+    return _spelt(settings.oidc_authority) if settings.oidc_authority else ""
+
+
+@functools.lru_cache(maxsize=4)  # each machine's roster asks
+def _spelt(text: str) -> str:
+    found = x509.load_pem_x509_certificates(text.encode())
     if len(found) > MOST:
         raise ValueError(f"{len(found)} certificates; a machine takes {MOST}")
-    return "".join(each.public_bytes(Encoding.PEM).decode() for each in found)
+    return "".join(map(certificate_pem, found))
 
 
 def setting_problems(settings: Settings) -> list[Problem]:

@@ -13,10 +13,11 @@ from __future__ import annotations
 import datetime as dt
 import ipaddress
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from infra.enrollment import stream
@@ -34,6 +35,11 @@ _AUTHORITY_UNTIL = dt.datetime(2046, 1, 1, tzinfo=dt.timezone.utc)
 _LASTS = dt.timedelta(days=800)
 _FOR_SERVERS = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
 _SERIAL = 19  # bytes: at most 20, the first bit unset (RFC 5280, 4.1.2.2)
+
+
+MOST = 5
+"""Certificates that a machine takes behind each other (guest/gateway/asked.py)."""
+PrivateKey: TypeAlias = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 
 @dataclass(frozen=True)
@@ -106,7 +112,7 @@ def certificate(
             x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False
         )
     )
-    return Certificate(host, _signed(built, signer), _pem(key), begins + _LASTS)
+    return Certificate(host, _signed(built, signer), key_pem(key), begins + _LASTS)
 
 
 def _only(domain: str) -> x509.NameConstraints:
@@ -160,10 +166,16 @@ def _usage(**said: bool) -> x509.KeyUsage:
 def _signed(built: x509.CertificateBuilder, key: ec.EllipticCurvePrivateKey) -> str:
     """By RFC 6979, without chance: the roster is the same at every run."""
     signed = built.sign(key, hashes.SHA256(), ecdsa_deterministic=True)
-    return signed.public_bytes(serialization.Encoding.PEM).decode()
+    return certificate_pem(signed)
 
 
-def _pem(key: ec.EllipticCurvePrivateKey) -> str:
+def certificate_pem(certificate: x509.Certificate) -> str:
+    """As machines take it."""
+    return certificate.public_bytes(serialization.Encoding.PEM).decode()
+
+
+def key_pem(key: PrivateKey) -> str:
+    """As machines take it. Secret."""
     return key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,

@@ -363,12 +363,18 @@ def test_a_password_method_without_codes_has_no_web(alice: Person) -> None:
     assert log_in(alice)["ok"] is False
 
 
-def test_who_comes_or_goes_ends_nobody_elses_connections(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    found: list[tuple[str, ...]] = []
-    monkeypatch.setattr(door, "run", lambda *argv, **_: found.append(argv))
+@pytest.fixture
+def found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
+    """What systemd is asked, on a machine whose image may have the hub's packages in `tmp_path`."""
+    asked_for = list[tuple[str, ...]]()
+    monkeypatch.setattr(door, "run", lambda *argv, **_: asked_for.append(argv))
     monkeypatch.setattr(places, "HUB", tmp_path)
+    return asked_for
+
+
+def test_who_comes_or_goes_ends_nobody_elses_connections(
+    tmp_path: Path, found: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(GuestError, match="rebuild"):
         door.apply(_door(), "local", 20001)
     (tmp_path / "jupyterhub").mkdir()
@@ -395,12 +401,9 @@ def test_who_comes_or_goes_ends_nobody_elses_connections(
 
 
 def test_another_certificate_is_read_and_nobody_put_out(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, found: list[tuple[str, ...]]
 ) -> None:
     """nginx goes on, and so do the hub and whoever is in."""
-    found: list[tuple[str, ...]] = []
-    monkeypatch.setattr(door, "run", lambda *argv, **_: found.append(argv))
-    monkeypatch.setattr(places, "HUB", tmp_path)
     (tmp_path / "jupyterhub").mkdir()
     door.apply(_door(), "local", 20001)
     assert door.days_left() is None
@@ -432,11 +435,8 @@ def copy() -> None:
 
 
 def test_who_speaks_to_the_provider_is_there_as_long_as_there_is_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, found: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found: list[tuple[str, ...]] = []
-    monkeypatch.setattr(door, "run", lambda *argv, **_: found.append(argv))
-    monkeypatch.setattr(places, "HUB", tmp_path)
     (tmp_path / "jupyterhub").mkdir()
     provider = asked.Provider("https://id.example.org:8443", "gpu", "s3cret")
     vouched = replace(_door(), provider=provider, form=False)

@@ -24,10 +24,8 @@ PING = 30.0  # seconds between pings where nothing is said
 ANSWERED = 60.0  # seconds for the answer to one: it waits behind a large picture on a slow line
 ENDS = 10.0  # seconds for Jupyter to agree to an end
 MOST = 16 << 20  # bytes not known to have arrived; then Jupyter is to keep what comes
-MOST_KEPT, MOST_FILES = (
-    2 << 20,
-    32,
-)  # bytes of a person's in /run, compressed, and of how many pages
+MOST_KEPT = 2 << 20  # bytes of a person's in /run, compressed
+MOST_FILES = 32  # pages of theirs
 GONE = (ClientError, ConnectionError, OSError, RuntimeError)  # what sending to nobody raises
 
 Frame: TypeAlias = tuple[WSMsgType, bytes]
