@@ -184,6 +184,19 @@ class WebSocket:
             elif kind != PONG:
                 return None
 
+    def until_pinged(self) -> list[Any]:
+        """What comes until a ping has been answered: the other end knows that all of it is here."""
+        said = list[Any]()
+        while True:
+            kind, content = self._frame()
+            if kind == PING:
+                self._send(PONG, content)
+                return said
+            if kind == TEXT:
+                said.append(json.loads(content))
+            elif kind != PONG:
+                return said
+
     def _frame(self) -> tuple[int, bytes]:
         try:
             head = self._file.read(2)
